@@ -1,0 +1,48 @@
+//! What a buffer is, where it can come from, and who accepts it.
+//!
+//! A [`Heap`] allocates a [`Dmabuf`] with a [`Layout`]; the CPU touches it through a [`CpuGuard`];
+//! a device takes it or answers with a [`Refusal`]; a [`Pool`] hands it round until everybody,
+//! every [`Fence`] included, is done with it. Nothing in this crate knows what a camera is.
+//!
+//! ```
+//! use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, heaps};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let layout = Layout::linear(Fourcc::XRGB8888, 640, 480, Alignment::default())?;
+//! // "udmabuf" or "dma_heap:system" where devices are to import it.
+//! let heap = heaps::open("memfd")?;
+//! let buffer = heap.allocate(&layout, "example")?;
+//! let mut pixels = buffer.cpu_access(CpuAccess::Write)?;
+//! pixels.plane_mut(0).fill(0xff);
+//! pixels.end()?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod access;
+pub mod constraints;
+mod dmabuf;
+mod fence;
+mod format;
+mod heap;
+pub mod heaps;
+mod import;
+mod layout;
+mod link;
+mod memory;
+mod permission;
+pub mod plan;
+mod pool;
+mod uapi;
+
+pub use access::{AccessError, CpuAccess, CpuGuard, sync_counts};
+pub use dmabuf::{BufferId, Dmabuf, MAX_PLANES, WeakDmabuf, WrapError};
+pub use fence::{Fence, FenceError};
+pub use format::{Fourcc, Modifier, ParseFourccError, PlaneFormat};
+pub use heap::{AllocError, Capabilities, Heap, OpenError};
+pub use import::{ImportCache, Importer, Refusal, errno_name};
+pub use layout::{Alignment, Layout, LayoutError, PlaneLayout};
+pub use link::{LinkEnd, Method};
+pub use memory::{MemoryId, MemoryKind};
+pub use permission::Permission;
+pub use pool::{Pool, PooledBuffer, TakeError};

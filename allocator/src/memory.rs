@@ -1,0 +1,169 @@
+//! A file descriptor's memory: how large it is, who it is, and its mapping.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicIsize, Ordering};
+
+use rustix::fs::{SeekFrom, fstat, seek};
+use rustix::io;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::uapi::dma_buf;
+
+/// Who a piece of memory is: the inode of its dma-buf, or of its memfd.
+///
+/// A descriptor's number says nothing: two descriptors may be the same dma-buf, and a number is
+/// given anew once it is closed. The kernel gives each dma-buf an inode of its own (since 5.3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct MemoryId {
+    device: u64,
+    inode: u64,
+}
+
+impl MemoryId {
+    /// The inode, as `/proc/self/fdinfo` and debugfs `dma_buf/bufinfo` print it.
+    pub fn inode(self) -> u64 {
+        self.inode
+    }
+}
+
+/// What a descriptor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryKind {
+    /// A dma-buf: devices can import it.
+    DmaBuf,
+    /// Plain memory of a memfd, which only the CPU can use.
+    Memfd,
+}
+
+/// An owned descriptor of memory, mapped at most once, when the CPU first asks for it.
+pub(crate) struct Memory {
+    fd: OwnedFd,
+    id: MemoryId,
+    kind: MemoryKind,
+    size: u64,
+    mapping: OnceLock<Mapping>,
+    /// Readers in progress, or -1 while one writer is.
+    users: AtomicIsize,
+}
+
+impl Memory {
+    /// Takes over a descriptor; asks the kernel what it is and how large.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        let kind =
+            if dma_buf::is_dma_buf(fd.as_fd()) { MemoryKind::DmaBuf } else { MemoryKind::Memfd };
+        let size = seek(&fd, SeekFrom::End(0))?;
+        let stat = fstat(&fd)?;
+        Ok(Self {
+            fd,
+            id: MemoryId { device: stat.st_dev, inode: stat.st_ino },
+            kind,
+            size,
+            mapping: OnceLock::new(),
+            users: AtomicIsize::new(0),
+        })
+    }
+
+    pub(crate) fn id(&self) -> MemoryId {
+        self.id
+    }
+
+    pub(crate) fn kind(&self) -> MemoryKind {
+        self.kind
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The mapping of the whole memory, made on the first call.
+    ///
+    /// The whole descriptor is mapped at offset 0, because `mmap` refuses the offset of a plane
+    /// that does not start on a page.
+    pub(crate) fn map(&self) -> io::Result<&Mapping> {
+        if let Some(mapping) = self.mapping.get() {
+            return Ok(mapping);
+        }
+        let mapping = Mapping::new(self.fd.as_fd(), self.size)?;
+        Ok(self.mapping.get_or_init(|| mapping))
+    }
+
+    /// Notes that the CPU is about to read or write, unless that would alias another access of
+    /// this process.
+    pub(crate) fn lock(&self, write: bool) -> bool {
+        let next = |users: isize| match write {
+            true => (users == 0).then_some(-1),
+            false => (users >= 0).then_some(users + 1),
+        };
+        self.users.fetch_update(Ordering::Acquire, Ordering::Relaxed, next).is_ok()
+    }
+
+    /// Takes back what [`Memory::lock`] noted.
+    pub(crate) fn unlock(&self, write: bool) {
+        if write {
+            self.users.store(0, Ordering::Release);
+        } else {
+            self.users.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
+
+impl AsFd for Memory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} inode {} of {} bytes", self.kind, self.id.inode, self.size)
+    }
+}
+
+/// A shared, writable mapping of a whole descriptor.
+pub(crate) struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a mapping is memory of the process, not of a thread; who may touch it when is decided by
+// `Memory::lock`.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(fd: BorrowedFd<'_>, size: u64) -> io::Result<Self> {
+        let len = usize::try_from(size).map_err(|_| io::Errno::OVERFLOW)?;
+        // SAFETY: a fresh shared mapping at an address of the kernel's choice aliases nothing.
+        let start = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                fd,
+                0,
+            )?
+        };
+        let start = NonNull::new(start.cast()).ok_or(io::Errno::FAULT)?;
+        Ok(Self { start, len })
+    }
+
+    /// First byte and length.
+    pub(crate) fn raw(&self) -> (NonNull<u8>, usize) {
+        (self.start, self.len)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is the one that `mmap` returned, and no guard outlives the `Memory`
+        // that owns this mapping.
+        if let Err(error) = unsafe { munmap(self.start.as_ptr().cast(), self.len) } {
+            tracing::error!(%error, "a buffer's mapping could not be removed");
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! EGL: the library, a display, and a context without a surface.
+//!
+//! The library is loaded at run time, so that a machine without one still runs the CPU's ISP.
+//! Nothing here draws to a window: the context has no surface, and pictures go to buffers.
+//!
+//! Sources: the EGL 1.5 specification, `EGL_KHR_platform_gbm`, `EGL_MESA_platform_surfaceless`,
+//! `EGL_EXT_platform_device`, `EGL_KHR_surfaceless_context`, `EGL_KHR_no_config_context`.
+
+use std::ffi::c_void;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use khronos_egl as egl;
+
+use crate::gl::{Current, GlFault};
+use crate::image::Images;
+use crate::sync::Syncs;
+
+/// Why there is no GPU to make pictures with.
+#[derive(Debug, thiserror::Error)]
+pub enum EglError {
+    /// There is no EGL on this machine.
+    #[error(
+        "could not load libEGL; install EGL and GLES (on Debian: libegl1, libgles2, and \
+         libgl1-mesa-dri for Mesa's drivers)"
+    )]
+    Library(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The render node cannot be opened.
+    #[error("could not open the render node {}", node.display())]
+    Node {
+        /// The render node.
+        node: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// GBM does not drive the render node.
+    #[error("GBM does not drive {}", node.display())]
+    Gbm {
+        /// The render node.
+        node: PathBuf,
+        /// What GBM said.
+        source: std::io::Error,
+    },
+    /// A render node needs GBM, which was left out.
+    #[error("could not use {}: this was built without the feature 'gbm'", node.display())]
+    NoGbm {
+        /// The render node.
+        node: PathBuf,
+    },
+    /// EGL lacks an extension that nothing works without.
+    #[error("EGL does not list {extension}, which is needed {purpose}")]
+    Missing {
+        /// The extension.
+        extension: &'static str,
+        /// What it is needed for.
+        purpose: &'static str,
+    },
+    /// A call failed.
+    #[error("{call} failed: {fault}")]
+    Call {
+        /// The call.
+        call: &'static str,
+        /// What EGL said.
+        fault: EglFault,
+    },
+    /// The driver's compiler refused a shader.
+    #[error("the driver does not compile {shader}: {log}")]
+    Shader {
+        /// The shader's file, or `program` if they do not link.
+        shader: &'static str,
+        /// What the compiler said.
+        log: String,
+    },
+    /// GL failed while the ISP was set up.
+    #[error("GL could not be set up")]
+    Gl(#[from] GlFault),
+}
+
+/// What EGL says of a call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EglFault(Option<egl::Error>);
+
+impl fmt::Display for EglFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use egl::Error::*;
+        let (name, words) = match self.0 {
+            None => return f.write_str("EGL gives no reason"),
+            Some(NotInitialized) => ("EGL_NOT_INITIALIZED", "the display is not usable"),
+            Some(BadAccess) => ("EGL_BAD_ACCESS", "the resource is in use elsewhere"),
+            Some(BadAlloc) => ("EGL_BAD_ALLOC", "the driver has no memory for it, or refuses it"),
+            Some(BadAttribute) => ("EGL_BAD_ATTRIBUTE", "the driver does not know an attribute"),
+            Some(BadContext) => ("EGL_BAD_CONTEXT", "there is no such context"),
+            Some(BadConfig) => ("EGL_BAD_CONFIG", "there is no such configuration"),
+            Some(BadCurrentSurface) => ("EGL_BAD_CURRENT_SURFACE", "the surface is gone"),
+            Some(BadDisplay) => ("EGL_BAD_DISPLAY", "there is no such display"),
+            Some(BadSurface) => ("EGL_BAD_SURFACE", "there is no such surface"),
+            Some(BadMatch) => ("EGL_BAD_MATCH", "the driver does not take this format or layout"),
+            Some(BadParameter) => ("EGL_BAD_PARAMETER", "the driver does not take an argument"),
+            Some(BadNativePixmap) => ("EGL_BAD_NATIVE_PIXMAP", "there is no such pixmap"),
+            Some(BadNativeWindow) => ("EGL_BAD_NATIVE_WINDOW", "there is no such window"),
+            Some(ContextLost) => ("EGL_CONTEXT_LOST", "the GPU was reset"),
+        };
+        write!(f, "{name} ({words})")
+    }
+}
+
+impl From<egl::Error> for EglFault {
+    fn from(error: egl::Error) -> Self {
+        Self(Some(error))
+    }
+}
+
+/// Tells which call an error comes from.
+fn failed(call: &'static str) -> impl FnOnce(egl::Error) -> EglError {
+    move |error| EglError::Call { call, fault: error.into() }
+}
+
+/// The functions of libEGL.
+pub(crate) type Library = egl::DynamicInstance<egl::EGL1_5>;
+
+/// Loads libEGL, once: it stays loaded, since drivers do not survive being unloaded.
+fn library() -> Result<&'static Library, EglError> {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
+    if let Some(library) = LIBRARY.get() {
+        return Ok(library);
+    }
+    let load = |name| {
+        // SAFETY: whatever goes by libEGL's name is one: its initialisers may be run, and its
+        // functions have the signatures of the specification.
+        unsafe { Library::load_required_from_filename(name) }
+    };
+    let loaded = load("libEGL.so.1").map_err(|error| EglError::Library(Box::new(error)))?;
+    Ok(LIBRARY.get_or_init(|| loaded))
+}
+
+/// The names in an extension string.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extensions(&'static str);
+
+impl Extensions {
+    fn of(library: &Library, display: Option<egl::Display>) -> Self {
+        // Without EGL_EXT_client_extensions there is no list of a client's; it is empty then.
+        let list = library.query_string(display, egl::EXTENSIONS).ok();
+        Self(list.and_then(|list| list.to_str().ok()).unwrap_or(""))
+    }
+
+    /// Whether the list has this name. A function that resolves is no proof of its extension:
+    /// dispatch libraries resolve every name they have heard of.
+    pub(crate) fn has(self, extension: &str) -> bool {
+        self.0.split_ascii_whitespace().any(|name| name == extension)
+    }
+}
+
+/// How often each display is open in this process.
+///
+/// EGL gives the same display to everybody who asks for the same platform, and terminates it for
+/// everybody too.
+static OPEN: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+
+/// An initialised display; terminated when the last `Display` of it is dropped.
+struct Display {
+    library: &'static Library,
+    raw: egl::Display,
+    version: (i32, i32),
+    platform: &'static str,
+    extensions: Extensions,
+    /// What a GBM display lives on; dropped after it is terminated.
+    #[cfg(feature = "gbm")]
+    _device: Option<gbm::Device<std::fs::File>>,
+}
+
+#[cfg(feature = "gbm")]
+const EGL_PLATFORM_GBM_KHR: egl::Enum = 0x31D7;
+const EGL_PLATFORM_SURFACELESS_MESA: egl::Enum = 0x31DD;
+const EGL_PLATFORM_DEVICE_EXT: egl::Enum = 0x313F;
+
+impl Display {
+    fn open(node: Option<&Path>) -> Result<Self, EglError> {
+        let library = library()?;
+        match node {
+            Some(node) => Self::on_gbm(library, node),
+            None => Self::without_node(library),
+        }
+    }
+
+    #[cfg(not(feature = "gbm"))]
+    fn on_gbm(_: &'static Library, node: &Path) -> Result<Self, EglError> {
+        Err(EglError::NoGbm { node: node.into() })
+    }
+
+    #[cfg(feature = "gbm")]
+    fn on_gbm(library: &'static Library, node: &Path) -> Result<Self, EglError> {
+        use gbm::AsRaw;
+
+        let client = Extensions::of(library, None);
+        if !client.has("EGL_KHR_platform_gbm") && !client.has("EGL_MESA_platform_gbm") {
+            let purpose = "to use a render node";
+            return Err(EglError::Missing { extension: "EGL_KHR_platform_gbm", purpose });
+        }
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(node)
+            .map_err(|source| EglError::Node { node: node.into(), source })?;
+        let device =
+            gbm::Device::new(file).map_err(|source| EglError::Gbm { node: node.into(), source })?;
+        let native = device.as_raw().cast_mut().cast();
+        let raw = platform_display(library, EGL_PLATFORM_GBM_KHR, native)?;
+        let mut display = Self::initialise(library, raw, "GBM")?;
+        display._device = Some(device);
+        Ok(display)
+    }
+
+    /// The best of what needs no node to be named; the first failure is the one that counts.
+    fn without_node(library: &'static Library) -> Result<Self, EglError> {
+        let client = Extensions::of(library, None);
+        let mut first = None;
+        let mut attempt = |display: Result<egl::Display, EglError>, platform| match display
+            .and_then(|raw| Self::initialise(library, raw, platform))
+        {
+            Ok(display) => Some(display),
+            Err(error) => {
+                tracing::debug!(%error, platform, "no EGL display");
+                first.get_or_insert(error);
+                None
+            }
+        };
+        if client.has("EGL_MESA_platform_surfaceless") {
+            let raw = platform_display(library, EGL_PLATFORM_SURFACELESS_MESA, ptr::null_mut());
+            if let Some(display) = attempt(raw, "surfaceless") {
+                return Ok(display);
+            }
+        }
+        let devices = client.has("EGL_EXT_device_enumeration") || client.has("EGL_EXT_device_base");
+        if client.has("EGL_EXT_platform_device") && devices {
+            let raw = first_device(library)
+                .and_then(|device| platform_display(library, EGL_PLATFORM_DEVICE_EXT, device));
+            if let Some(display) = attempt(raw, "device") {
+                return Ok(display);
+            }
+        }
+        // SAFETY: `EGL_DEFAULT_DISPLAY` is always valid.
+        let raw = unsafe { library.get_display(egl::DEFAULT_DISPLAY) }
+            .ok_or(EglError::Call { call: "eglGetDisplay", fault: EglFault(None) });
+        let default = attempt(raw, "default");
+        default.ok_or_else(|| {
+            first.unwrap_or(EglError::Call { call: "eglGetDisplay", fault: EglFault(None) })
+        })
+    }
+
+    fn initialise(
+        library: &'static Library,
+        raw: egl::Display,
+        platform: &'static str,
+    ) -> Result<Self, EglError> {
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = library.initialize(raw).map_err(failed("eglInitialize"))?;
+        let key = raw.as_ptr() as usize;
+        match open.iter_mut().find(|(display, _)| *display == key) {
+            Some((_, count)) => *count += 1,
+            None => open.push((key, 1)),
+        }
+        Ok(Self {
+            library,
+            raw,
+            version,
+            platform,
+            extensions: Extensions::of(library, Some(raw)),
+            #[cfg(feature = "gbm")]
+            _device: None,
+        })
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = self.raw.as_ptr() as usize;
+        let Some(at) = open.iter().position(|(display, _)| *display == key) else { return };
+        open[at].1 -= 1;
+        if open[at].1 == 0 {
+            open.swap_remove(at);
+            if let Err(error) = self.library.terminate(self.raw) {
+                tracing::warn!(%error, "eglTerminate failed");
+            }
+        }
+    }
+}
+
+fn platform_display(
+    library: &Library,
+    platform: egl::Enum,
+    native: *mut c_void,
+) -> Result<egl::Display, EglError> {
+    // SAFETY: the native display belongs to the platform, as our callers see to: a GBM device, an
+    // EGL device, or null where the platform has but one.
+    unsafe { library.get_platform_display(platform, native, &[egl::ATTRIB_NONE]) }
+        .map_err(failed("eglGetPlatformDisplay"))
+}
+
+/// The first device that EGL lists.
+fn first_device(library: &Library) -> Result<*mut c_void, EglError> {
+    type QueryDevices =
+        unsafe extern "system" fn(egl::Int, *mut *mut c_void, *mut egl::Int) -> egl::Boolean;
+    let failure = |fault| EglError::Call { call: "eglQueryDevicesEXT", fault };
+    let query = library.get_proc_address("eglQueryDevicesEXT").ok_or(failure(EglFault(None)))?;
+    // SAFETY: this is the function's signature in `EGL_EXT_device_enumeration`, which the caller
+    // has found to be listed.
+    let query = unsafe { std::mem::transmute::<extern "system" fn(), QueryDevices>(query) };
+    let (mut device, mut count) = (ptr::null_mut(), 0);
+    // SAFETY: there is room for the one device that is asked for, and for the count.
+    let done = unsafe { query(1, &mut device, &mut count) };
+    if done == egl::TRUE && count > 0 { Ok(device) } else { Err(failure(fault(library))) }
+}
+
+/// What EGL says of the last call on this thread.
+pub(crate) fn fault(library: &Library) -> EglFault {
+    EglFault(library.get_error())
+}
+
+/// A GLES 3 context, and what its driver can do.
+///
+/// It stays on the thread that made it. Everything that lives in it holds an `Rc` of it, so that
+/// it is destroyed last.
+pub(crate) struct Context {
+    gl: glow::Context,
+    renderer: String,
+    images: Option<Images>,
+    syncs: Option<Syncs>,
+    // Dropped after all of the above.
+    raw: RawContext,
+}
+
+struct RawContext {
+    display: Display,
+    raw: egl::Context,
+}
+
+impl Context {
+    /// Opens a display on a render node, or on whatever there is, and makes a context current.
+    pub(crate) fn new(node: Option<&Path>) -> Result<Self, EglError> {
+        let raw = RawContext::new(Display::open(node)?)?;
+        raw.make_current()?;
+        let (library, display) = (raw.display.library, &raw.display);
+        // SAFETY: a context is current; what `eglGetProcAddress` returns are GL's functions.
+        let gl = unsafe {
+            glow::Context::from_loader_function(|name| {
+                library.get_proc_address(name).map_or(ptr::null(), |function| function as *const _)
+            })
+        };
+        let images = Images::load(library, display.raw, display.extensions, &gl);
+        let syncs = Syncs::load(library, display.raw, display.extensions);
+        let mut context = Self { gl, renderer: String::new(), images, syncs, raw };
+        context.renderer = Current::new(&context).string(glow::RENDERER);
+        Ok(context)
+    }
+
+    /// Makes the context current on this thread, unless it is already.
+    pub(crate) fn make_current(&self) -> Result<Current<'_>, EglError> {
+        self.raw.make_current()?;
+        Ok(Current::new(self))
+    }
+
+    pub(crate) fn gl(&self) -> &glow::Context {
+        &self.gl
+    }
+
+    /// What imports dma-bufs, if the driver does.
+    pub(crate) fn images(&self) -> Option<&Images> {
+        self.images.as_ref()
+    }
+
+    /// What makes fences, if the driver does.
+    pub(crate) fn syncs(&self) -> Option<&Syncs> {
+        self.syncs.as_ref()
+    }
+
+    pub(crate) fn extensions(&self) -> Extensions {
+        self.raw.display.extensions
+    }
+
+    /// Whether it runs on a render node.
+    pub(crate) fn is_on_gbm(&self) -> bool {
+        self.raw.display.platform == "GBM"
+    }
+
+    /// The driver's name of what renders, as in `llvmpipe (LLVM 19.1.7, 256 bits)`.
+    pub(crate) fn renderer(&self) -> &str {
+        &self.renderer
+    }
+
+    /// The version and the platform, as in `EGL 1.5 surfaceless`.
+    pub(crate) fn describe(&self) -> String {
+        let Display { version: (major, minor), platform, .. } = self.raw.display;
+        format!("EGL {major}.{minor} {platform}")
+    }
+}
+
+impl RawContext {
+    fn new(display: Display) -> Result<Self, EglError> {
+        let library = display.library;
+        if !display.extensions.has("EGL_KHR_surfaceless_context") {
+            let purpose = "to render into buffers without a window";
+            return Err(EglError::Missing { extension: "EGL_KHR_surfaceless_context", purpose });
+        }
+        library.bind_api(egl::OPENGL_ES_API).map_err(failed("eglBindAPI"))?;
+        let config = if display.extensions.has("EGL_KHR_no_config_context") {
+            // SAFETY: this is `EGL_NO_CONFIG_KHR`, which the extension allows.
+            unsafe { egl::Config::from_ptr(ptr::null_mut()) }
+        } else {
+            let wanted =
+                [egl::SURFACE_TYPE, 0, egl::RENDERABLE_TYPE, egl::OPENGL_ES3_BIT, egl::NONE];
+            library
+                .choose_first_config(display.raw, &wanted)
+                .map_err(failed("eglChooseConfig"))?
+                .ok_or(EglError::Call { call: "eglChooseConfig", fault: EglFault(None) })?
+        };
+        // 3.1 is wanted; 3.0 has all that is used so far.
+        let create = |minor| {
+            let version =
+                [egl::CONTEXT_MAJOR_VERSION, 3, egl::CONTEXT_MINOR_VERSION, minor, egl::NONE];
+            library.create_context(display.raw, config, None, &version)
+        };
+        let raw = create(1).or_else(|_| create(0)).map_err(failed("eglCreateContext"))?;
+        Ok(Self { display, raw })
+    }
+
+    fn is_current(&self) -> bool {
+        self.display.library.get_current_context() == Some(self.raw)
+    }
+
+    fn make_current(&self) -> Result<(), EglError> {
+        if self.is_current() {
+            return Ok(());
+        }
+        self.display
+            .library
+            .make_current(self.display.raw, None, None, Some(self.raw))
+            .map_err(failed("eglMakeCurrent"))
+    }
+}
+
+impl Drop for RawContext {
+    fn drop(&mut self) {
+        let (library, display) = (self.display.library, self.display.raw);
+        let released = if self.is_current() {
+            library.make_current(display, None, None, None)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = released.and_then(|()| library.destroy_context(display, self.raw)) {
+            tracing::warn!(%error, "an EGL context was not destroyed");
+        }
+    }
+}
+
+/// A function that GL or EGL must have, since it lists the extension.
+pub(crate) fn function(library: &Library, name: &'static str) -> Option<extern "system" fn()> {
+    let found = library.get_proc_address(name);
+    if found.is_none() {
+        tracing::warn!(name, "the driver lists an extension, but has none of its functions");
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_are_found_by_whole_names() {
+        let list = Extensions("EGL_KHR_image EGL_KHR_image_base");
+        assert!(list.has("EGL_KHR_image") && list.has("EGL_KHR_image_base"));
+        assert!(!list.has("EGL_KHR_image_bas") && !list.has("EGL_KHR") && !list.has(""));
+    }
+
+    #[test]
+    fn faults_are_in_words() {
+        assert_eq!(
+            EglFault(Some(egl::Error::BadMatch)).to_string(),
+            "EGL_BAD_MATCH (the driver does not take this format or layout)"
+        );
+    }
+}

@@ -1,0 +1,209 @@
+//! Which buffers the GPU takes, and why not.
+//!
+//! EGL is trusting: Mesa's software renderers import a buffer that is too small, or memory that is
+//! no dma-buf, without a word, and crash when they render. So what can be checked here is checked
+//! here, before EGL is asked.
+
+use std::rc::Rc;
+
+use vcam_allocator::{Dmabuf, ImportCache, Importer, MemoryKind, Refusal};
+
+use crate::egl::Context;
+use crate::frame::ByteOrder;
+use crate::gl::{GlFault, Target, Texture};
+use crate::image::{Image, ImageFault, Images};
+
+/// What is asked of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Usage {
+    Texture,
+    Target,
+}
+
+/// Imports buffers for one usage; reports name it as `egl-texture:llvmpipe`.
+pub(crate) struct Imports<T> {
+    context: Rc<Context>,
+    usage: Usage,
+    device: String,
+    cache: ImportCache<T>,
+}
+
+/// What software renderers need of a target with 32 bits a pixel: they store four at a time.
+const SOFTWARE_ALIGNMENT: u64 = 16;
+
+impl Imports<Texture> {
+    pub(crate) fn textures(context: &Rc<Context>, renderer: &str) -> Self {
+        let device = format!("egl-texture:{renderer}");
+        let cache = ImportCache::default();
+        Self { context: context.clone(), usage: Usage::Texture, device, cache }
+    }
+
+    /// The texture of a buffer, imported the first time.
+    pub(crate) fn texture(&mut self, buffer: &Dmabuf) -> Result<&Texture, Refusal> {
+        let Self { context, usage, device, cache } = self;
+        cache.get_or_import(buffer, |buffer| texture(context, *usage, device, buffer))
+    }
+}
+
+impl Imports<Target> {
+    pub(crate) fn targets(context: &Rc<Context>, renderer: &str) -> Self {
+        let device = format!("egl-target:{renderer}");
+        let cache = ImportCache::default();
+        Self { context: context.clone(), usage: Usage::Target, device, cache }
+    }
+
+    /// The framebuffer of a buffer, imported the first time.
+    pub(crate) fn target(&mut self, buffer: &Dmabuf) -> Result<&Target, Refusal> {
+        let Self { context, usage, device, cache } = self;
+        cache.get_or_import(buffer, |buffer| {
+            let texture = texture(context, *usage, device, buffer)?;
+            Target::new(context, texture).map_err(|fault| refused(device, fault))
+        })
+    }
+}
+
+impl<T> Imports<T> {
+    /// How many imports succeeded.
+    pub(crate) fn count(&self) -> u64 {
+        self.cache.imports()
+    }
+
+    /// What is known of a buffer, without asking the driver.
+    pub(crate) fn known(&self, buffer: &Dmabuf) -> Option<Result<&T, &Refusal>> {
+        self.cache.get(buffer)
+    }
+
+    /// Takes back a success: rendering failed. `false` if there is none to take back.
+    pub(crate) fn distrust(&mut self, buffer: &Dmabuf, fault: GlFault) -> bool {
+        let imported = matches!(self.known(buffer), Some(Ok(_)));
+        if imported {
+            self.cache.poison(buffer, refused(&self.device, fault));
+        }
+        imported
+    }
+}
+
+fn refused(device: &str, fault: GlFault) -> Refusal {
+    let words = fault.to_string();
+    let detail = words.strip_prefix(fault.step).and_then(|rest| rest.strip_prefix(": "));
+    Refusal::because(device, fault.step, detail.unwrap_or(&words))
+}
+
+/// Imports a buffer as a texture.
+fn texture(
+    context: &Rc<Context>,
+    usage: Usage,
+    device: &str,
+    buffer: &Dmabuf,
+) -> Result<Texture, Refusal> {
+    let because = |step, detail: String| Refusal::because(device, step, detail);
+    let Some(images) = context.images() else {
+        let (extension, words) = Images::missing(context.extensions());
+        return Err(because(extension, words.into()));
+    };
+    acceptable(context, usage, buffer).map_err(|(step, detail)| because(step, detail))?;
+    if images.is_external_only(buffer.format(), buffer.modifier()) {
+        let (format, modifier) = (buffer.format(), buffer.modifier());
+        let detail = format!("{format} with {modifier} is for external textures only");
+        return Err(because("eglQueryDmaBufModifiersEXT", detail));
+    }
+    let image = Image::import(context, images, buffer).map_err(|fault| match fault {
+        ImageFault::TooLarge(what, value) => because(
+            "EGL_EXT_image_dma_buf_import",
+            format!("a {what} of {value} is more than EGL can express"),
+        ),
+        ImageFault::Egl(fault) => because("eglCreateImageKHR", fault.to_string()),
+    })?;
+    let (width, height) = (buffer.layout().width(), buffer.layout().height());
+    Texture::of_image(context, image, width, height).map_err(|fault| refused(device, fault))
+}
+
+/// What drivers do not check themselves; the step and the reason if the buffer does not pass.
+fn acceptable(
+    context: &Context,
+    usage: Usage,
+    buffer: &Dmabuf,
+) -> Result<(), (&'static str, String)> {
+    if buffer.kind() != MemoryKind::DmaBuf {
+        return Err(("EGL_EXT_image_dma_buf_import", "a memfd is not a dma-buf".into()));
+    }
+    let software = software(context.renderer());
+    if usage == Usage::Target && software.is_some() && ByteOrder::of(buffer.format()).is_some() {
+        for plane in buffer.layout().planes() {
+            for (what, value) in [("a stride", plane.stride), ("an offset", plane.offset)] {
+                if !value.is_multiple_of(SOFTWARE_ALIGNMENT) {
+                    let renderer = software.unwrap_or_default();
+                    let words = format!(
+                        "{what} of {value} bytes is no multiple of {SOFTWARE_ALIGNMENT}, on which \
+                         {renderer} crashes"
+                    );
+                    return Err(("EGL_EXT_image_dma_buf_import", words));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The short name of a renderer that is a program on the CPU.
+pub(crate) fn software(renderer: &str) -> Option<&str> {
+    let name = renderer.split_ascii_whitespace().next()?;
+    ["llvmpipe", "softpipe", "swrast", "SwiftShader"].contains(&name).then_some(name)
+}
+
+/// Asks whether the GPU can read a buffer: `egl-texture:` and the renderer.
+pub struct TextureImporter<'a>(pub(crate) &'a mut Imports<Texture>);
+
+impl Importer for TextureImporter<'_> {
+    fn name(&self) -> String {
+        self.0.device.clone()
+    }
+
+    fn try_import(&mut self, buffer: &Dmabuf) -> Result<(), Refusal> {
+        current(&self.0.context, &self.0.device)?;
+        self.0.texture(buffer).map(|_| ())
+    }
+}
+
+/// Asks whether the GPU can render into a buffer: `egl-target:` and the renderer.
+pub struct TargetImporter<'a>(pub(crate) &'a mut Imports<Target>);
+
+impl Importer for TargetImporter<'_> {
+    fn name(&self) -> String {
+        self.0.device.clone()
+    }
+
+    fn try_import(&mut self, buffer: &Dmabuf) -> Result<(), Refusal> {
+        current(&self.0.context, &self.0.device)?;
+        self.0.target(buffer).map(|_| ())
+    }
+}
+
+fn current(context: &Context, device: &str) -> Result<(), Refusal> {
+    let refused = |error| Refusal::because(device, "eglMakeCurrent", format!("{error}"));
+    context.make_current().map(|_| ()).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renderers_on_the_cpu_are_known_by_name() {
+        assert_eq!(software("llvmpipe (LLVM 19.1.7, 256 bits)"), Some("llvmpipe"));
+        assert_eq!(software("softpipe"), Some("softpipe"));
+        assert_eq!(software("Mesa Intel(R) UHD Graphics 620 (KBL GT2)"), None);
+        assert_eq!(software(""), None);
+    }
+
+    #[test]
+    fn a_fault_becomes_a_refusal_that_names_its_step_once() {
+        let fault =
+            GlFault { step: "glCheckFramebufferStatus", error: glow::FRAMEBUFFER_UNSUPPORTED };
+        assert_eq!(
+            refused("egl-target:test", fault).to_string(),
+            "egl-target:test: glCheckFramebufferStatus: GL_FRAMEBUFFER_UNSUPPORTED (the driver \
+             does not render to this format)"
+        );
+    }
+}

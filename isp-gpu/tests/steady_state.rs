@@ -1,0 +1,67 @@
+//! Once streaming, a frame allocates nothing: not even where it is copied.
+
+#![allow(clippy::unwrap_used)]
+
+use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
+use std::cell::Cell;
+use std::slice;
+
+use vcam_allocator::heaps::memfd::Memfd;
+use vcam_allocator::{Alignment, Fourcc, Heap, Layout};
+use vcam_isp_gpu::{Cfa, CpuIsp, GpuIsp, Isp, IspParams};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts what this program allocates; drivers, which are C, have an allocator of their own.
+struct Counting;
+
+// SAFETY: all is left to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: MemoryLayout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the promises that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: MemoryLayout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(isp: &mut dyn Isp) -> u64 {
+    let allocate = |format| {
+        let layout = Layout::linear(format, 64, 48, Alignment::default()).unwrap();
+        Memfd::new().allocate(&layout, "test").unwrap()
+    };
+    let (raw, output) = (allocate(Fourcc::R8), allocate(Fourcc::XRGB8888));
+    isp.prepare(slice::from_ref(&raw), slice::from_ref(&output));
+    let params = IspParams::default();
+    let mut before = 0;
+    for sequence in 0..100 {
+        // The first frames make what the others use.
+        if sequence == 2 {
+            before = ALLOCATIONS.get();
+        }
+        isp.process(sequence, Cfa::Rggb, &raw, &output, &params).unwrap();
+    }
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn the_cpu_allocates_nothing() {
+    assert_eq!(allocations(&mut CpuIsp), 0);
+}
+
+#[test]
+fn the_gpu_allocates_nothing() {
+    match GpuIsp::new(None) {
+        Ok(mut isp) => assert_eq!(allocations(&mut isp), 0),
+        Err(error) => eprintln!("RAN WITHOUT A GPU ISP: {error}"),
+    }
+}

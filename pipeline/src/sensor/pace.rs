@@ -1,0 +1,73 @@
+//! When the next frame is due.
+
+use std::time::{Duration, Instant};
+
+/// Frame times at a steady rate.
+///
+/// Each is counted from the start and not from the frame before, so that errors do not add up.
+/// Whoever falls behind by more than a frame is not chased: the count starts anew from there.
+#[derive(Debug)]
+pub struct Pace {
+    period: Duration,
+    start: Instant,
+    frame: u32,
+}
+
+impl Pace {
+    /// A frame every `period`, the first one at `start`; a period of zero means as fast as can be.
+    pub fn new(period: Duration, start: Instant) -> Self {
+        Self { period, start, frame: 0 }
+    }
+
+    /// When the next frame is due; moves on to the one after it.
+    pub fn next(&mut self, now: Instant) -> Instant {
+        let mut due = self.due();
+        if now.saturating_duration_since(due) > self.period {
+            (self.start, self.frame) = (now, 0);
+            due = now;
+        }
+        self.frame = match self.frame.checked_add(1) {
+            Some(next) => next,
+            None => {
+                self.start = due;
+                1
+            }
+        };
+        due
+    }
+
+    fn due(&self) -> Instant {
+        self.period
+            .checked_mul(self.frame)
+            .and_then(|offset| self.start.checked_add(offset))
+            .unwrap_or(self.start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_do_not_add_up() {
+        let start = Instant::now();
+        let period = Duration::from_nanos(16_666_667);
+        let mut pace = Pace::new(period, start);
+        let mut due = start;
+        for _ in 0..36_000 {
+            // Every frame is a little late, and none drifts.
+            due = pace.next(due + Duration::from_millis(3));
+        }
+        assert_eq!(due, start + period * 35_999);
+    }
+
+    #[test]
+    fn who_falls_behind_is_not_chased() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Duration::from_millis(10), start);
+        pace.next(start);
+        let late = start + Duration::from_secs(1);
+        assert_eq!(pace.next(late), late);
+        assert_eq!(pace.next(late), late + Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,351 @@
+//! The stages: what each thread does with a frame.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use vcam_allocator::{AccessError, CpuAccess, LinkEnd, Method, Pool, PooledBuffer, TakeError};
+use vcam_isp_gpu::{Cfa, Isp, IspError, IspParams};
+use vcam_sinks::{Frame, Sink, SinkCounts, SinkError};
+
+use crate::sensor::Sensor;
+use crate::sensor::pace::Pace;
+use crate::stats::{LatencyMeter, SteadyMeter};
+
+/// How long a stage waits for a free buffer before it looks whether the run is over.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long no buffer may come back before somebody is taken to have kept them for good.
+const STALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Why a run ended early; names the stage.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The sensor could not write a frame.
+    #[error("sensor: frame {sequence} could not be written")]
+    Sensor {
+        /// The frame.
+        sequence: u64,
+        /// Why.
+        source: AccessError,
+    },
+    /// No buffer came back.
+    #[error("{stage}: no buffer for frame {sequence}")]
+    NoBuffer {
+        /// The stage that needed it.
+        stage: &'static str,
+        /// The frame.
+        sequence: u64,
+        /// Why.
+        source: TakeError,
+    },
+    /// The ISP could not render a frame.
+    #[error("isp: frame {sequence} could not be rendered")]
+    Isp {
+        /// The frame.
+        sequence: u64,
+        /// Why.
+        source: IspError,
+    },
+    /// A sink could not show a frame.
+    #[error("{sink}: frame {sequence} could not be shown")]
+    Sink {
+        /// The sink.
+        sink: String,
+        /// The frame.
+        sequence: u64,
+        /// Why.
+        source: SinkError,
+    },
+    /// A sink showed every frame, but could not come to an orderly end.
+    #[error("{sink}: could not finish")]
+    Finish {
+        /// The sink.
+        sink: String,
+        /// Why.
+        source: SinkError,
+    },
+    /// A link copies, and the run was to be without copies.
+    #[error("{link} copies: {reason}")]
+    Strict {
+        /// Which link.
+        link: String,
+        /// Why it copies.
+        reason: String,
+    },
+    /// A thread panicked.
+    #[error("{stage} stopped: {message}")]
+    Panic {
+        /// The stage.
+        stage: String,
+        /// The panic's message.
+        message: String,
+    },
+}
+
+impl StageError {
+    pub(crate) fn panic(stage: &str, payload: &(dyn Any + Send)) -> Self {
+        let message = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "panic".to_owned());
+        Self::Panic { stage: stage.to_owned(), message }
+    }
+}
+
+/// A raw frame on its way to the ISP.
+pub(crate) struct RawFrame {
+    sequence: u64,
+    timestamp: Duration,
+    buffer: PooledBuffer,
+}
+
+/// What tells the stages to stop.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    flag: Arc<AtomicBool>,
+    wake: Receiver<()>,
+}
+
+impl Stop {
+    pub(crate) fn new(flag: Arc<AtomicBool>, wake: Receiver<()>) -> Self {
+        Self { flag, wake }
+    }
+
+    fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps until then, or until the run is over.
+    fn sleep_until(&self, due: Instant) {
+        // A closed channel returns at once; then nobody is left who could stop the run.
+        if let Err(RecvTimeoutError::Disconnected) = self.wake.recv_deadline(due) {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+/// Takes a buffer, however long that takes, unless the run is over (`None`).
+fn take(
+    pool: &Pool,
+    stop: &Stop,
+    stage: &'static str,
+    sequence: u64,
+) -> Result<Option<PooledBuffer>, StageError> {
+    let start = Instant::now();
+    loop {
+        match pool.take(PATIENCE) {
+            Ok(buffer) => return Ok(Some(buffer)),
+            Err(TakeError::Exhausted { .. }) if stop.is_set() => return Ok(None),
+            Err(TakeError::Exhausted { .. }) if start.elapsed() < STALL_LIMIT => {}
+            Err(source) => return Err(StageError::NoBuffer { stage, sequence, source }),
+        }
+    }
+}
+
+/// Time since boot, as V4L2 and KMS stamp their frames.
+fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Fills raw buffers, one for each frame that is due.
+pub(crate) struct SensorStage {
+    pub(crate) sensor: Sensor,
+    pub(crate) period: Duration,
+    pub(crate) frames: Option<u64>,
+    pub(crate) pool: Pool,
+    pub(crate) stop: Stop,
+    pub(crate) next: Sender<RawFrame>,
+}
+
+impl SensorStage {
+    /// Runs until the last frame, or until the run is stopped.
+    pub(crate) fn run(mut self) -> Result<(), StageError> {
+        let mut pace = Pace::new(self.period, Instant::now());
+        for sequence in 0..self.frames.unwrap_or(u64::MAX) {
+            let Some(buffer) = take(&self.pool, &self.stop, "sensor", sequence)? else { break };
+            if self.stop.is_set() {
+                break;
+            }
+            if !self.period.is_zero() {
+                self.stop.sleep_until(pace.next(Instant::now()));
+            }
+            let timestamp = monotonic();
+            let failed = |source| StageError::Sensor { sequence, source };
+            let mut pixels = buffer.cpu_access(CpuAccess::Write).map_err(failed)?;
+            let stride = buffer.layout().planes()[0].stride as usize;
+            self.sensor.fill(sequence, pixels.plane_mut(0), stride);
+            pixels.end().map_err(failed)?;
+            // The ISP is gone only if it failed, and then it says why.
+            if self.next.send(RawFrame { sequence, timestamp, buffer }).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Renders raw frames into pictures.
+pub(crate) struct IspStage {
+    pub(crate) isp: Box<dyn Isp>,
+    pub(crate) cfa: Cfa,
+    pub(crate) params: IspParams,
+    pub(crate) strict: bool,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) stop: Stop,
+    pub(crate) raw: Receiver<RawFrame>,
+    pub(crate) sinks: Vec<Sender<Frame>>,
+}
+
+/// What the ISP did.
+pub(crate) struct IspRun {
+    pub(crate) completed: u64,
+    pub(crate) raw_end: LinkEnd,
+    pub(crate) output_end: LinkEnd,
+    pub(crate) imports: SteadyMeter,
+    /// From the first finished frame to the last.
+    pub(crate) elapsed: Duration,
+}
+
+impl Default for IspRun {
+    fn default() -> Self {
+        Self {
+            completed: 0,
+            raw_end: LinkEnd::import(),
+            output_end: LinkEnd::import(),
+            imports: SteadyMeter::default(),
+            elapsed: Duration::ZERO,
+        }
+    }
+}
+
+impl IspStage {
+    /// Runs until no more frames come; says what it did also where it failed.
+    pub(crate) fn run(mut self) -> (IspRun, Result<(), StageError>) {
+        let (mut completed, mut imports) = (0, SteadyMeter::default());
+        let mut span: Option<(Instant, Instant)> = None;
+        let result = loop {
+            let Ok(raw) = self.raw.recv() else { break Ok(()) };
+            let frame = match self.render(raw) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            };
+            completed += 1;
+            let now = Instant::now();
+            span = Some((span.map_or(now, |(first, _)| first), now));
+            imports.note(frame.sequence, || {
+                self.isp.raw_end().imports + self.isp.output_end().imports
+            });
+            if !hand_out(&self.sinks, frame) {
+                break Ok(());
+            }
+        };
+        let run = IspRun {
+            completed,
+            raw_end: self.isp.raw_end(),
+            output_end: self.isp.output_end(),
+            imports,
+            elapsed: span.map_or(Duration::ZERO, |(first, last)| last - first),
+        };
+        (run, result)
+    }
+
+    /// Renders one frame; `None` if the run was stopped while no buffer was free.
+    fn render(&mut self, raw: RawFrame) -> Result<Option<Frame>, StageError> {
+        let RawFrame { sequence, timestamp, buffer: raw } = raw;
+        let Some(output) = take(&self.pool, &self.stop, "isp", sequence)? else { return Ok(None) };
+        let ready = self
+            .isp
+            .process(sequence, self.cfa, &raw, &output, &self.params)
+            .map_err(|source| StageError::Isp { sequence, source })?;
+        if let Some(fence) = &ready {
+            raw.release_after(fence.clone());
+            output.release_after(fence.clone());
+        }
+        if self.strict {
+            forbid_copy("the link from the sensor to the ISP", &self.isp.raw_end())?;
+            forbid_copy("the link from the ISP to the sink", &self.isp.output_end())?;
+        }
+        Ok(Some(Frame { sequence, timestamp, buffer: output, ready }))
+    }
+}
+
+/// Hands a frame to every sink; `false` if one is gone, which it is only if it failed.
+fn hand_out(sinks: &[Sender<Frame>], frame: Frame) -> bool {
+    let Some((last, others)) = sinks.split_last() else { return true };
+    others.iter().all(|sink| sink.send(frame.clone()).is_ok()) && last.send(frame).is_ok()
+}
+
+/// Shows pictures.
+pub(crate) struct SinkStage {
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) strict: bool,
+    pub(crate) frames: Receiver<Frame>,
+    /// How often the process has allocated from the heap, if somebody counts.
+    pub(crate) heap_allocs: Option<fn() -> u64>,
+}
+
+/// What a sink did.
+pub(crate) struct SinkRun {
+    pub(crate) end: LinkEnd,
+    pub(crate) counts: SinkCounts,
+    pub(crate) latency: LatencyMeter,
+    pub(crate) imports: SteadyMeter,
+    pub(crate) heap_allocs: SteadyMeter,
+}
+
+impl SinkStage {
+    /// Runs until no more frames come, then gives the sink's device back as it was; says what it
+    /// did also where it failed.
+    pub(crate) fn run(mut self) -> (SinkRun, Result<(), StageError>) {
+        let mut run = SinkRun {
+            end: LinkEnd::import(),
+            counts: SinkCounts::default(),
+            latency: LatencyMeter::new(),
+            imports: SteadyMeter::default(),
+            heap_allocs: SteadyMeter::default(),
+        };
+        let shown = self.show_all(&mut run);
+        let finished = self
+            .sink
+            .finish()
+            .map_err(|source| StageError::Finish { sink: self.sink.name(), source });
+        run.end = self.sink.link_end();
+        run.counts = self.sink.counts();
+        (run, shown.and(finished))
+    }
+
+    fn show_all(&mut self, run: &mut SinkRun) -> Result<(), StageError> {
+        while let Ok(frame) = self.frames.recv() {
+            let (sequence, timestamp) = (frame.sequence, frame.timestamp);
+            self.sink.present(frame).map_err(|source| StageError::Sink {
+                sink: self.sink.name(),
+                sequence,
+                source,
+            })?;
+            run.latency.record(monotonic().saturating_sub(timestamp));
+            if self.strict {
+                forbid_copy("the link from the ISP to the sink", &self.sink.link_end())?;
+            }
+            run.imports.note(sequence, || self.sink.link_end().imports);
+            if let Some(count) = self.heap_allocs {
+                run.heap_allocs.note(sequence, count);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Under `--strict`, a copy is an error.
+pub(crate) fn forbid_copy(link: &str, end: &LinkEnd) -> Result<(), StageError> {
+    if end.method != Method::Copy {
+        return Ok(());
+    }
+    let reason = end.reason.as_deref().unwrap_or("no reason is known").to_owned();
+    Err(StageError::Strict { link: link.to_owned(), reason })
+}

@@ -1,0 +1,143 @@
+//! What a run did, in numbers.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::links::Link;
+
+/// The first frame of the steady state: by then every buffer has gone round, and what is still
+/// allocated or imported is done for each frame.
+pub(crate) const STEADY_FROM: u64 = 16;
+
+/// The longest latency that is told from longer ones.
+const LATENCY_LIMIT_US: u64 = 60_000_000;
+
+/// What became of the frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Frames {
+    /// Frames that the ISP finished.
+    pub completed: u64,
+    /// Frames that were shown, at the sink that showed the most.
+    pub displayed: u64,
+    /// Frames that were finished but not shown, over all sinks.
+    pub dropped: u64,
+    /// Frames that were lost to an error.
+    pub errors: u64,
+}
+
+/// Time from a frame's exposure to its being shown or stored, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// Half of the frames were faster.
+    pub p50: u64,
+    /// 99 of 100 frames were faster.
+    pub p99: u64,
+    /// The slowest frame.
+    pub max: u64,
+}
+
+/// What each frame of the steady state cost, beside its pixels; `None` where a run was too short
+/// to have one, or where nobody counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Steady {
+    /// Heap allocations of the whole process.
+    pub heap_allocs_per_frame: Option<f64>,
+    /// Imports, over all devices.
+    pub imports_per_frame: Option<f64>,
+    /// System calls of the whole process.
+    pub syscalls_per_frame: Option<f64>,
+}
+
+/// What a run did.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What became of the frames.
+    pub frames: Frames,
+    /// Every link, sensor first.
+    pub links: Vec<Link>,
+    /// What the steady state cost.
+    pub steady: Steady,
+    /// From exposure to sink.
+    pub latency: Latency,
+    /// Frames finished for each second between the first and the last.
+    pub fps: f64,
+}
+
+/// Latencies of a run of any length, in constant memory.
+pub(crate) struct LatencyMeter(Histogram<u64>);
+
+impl LatencyMeter {
+    pub(crate) fn new() -> Self {
+        // Three digits over the whole range: the bounds are constants, and valid.
+        #[expect(clippy::unwrap_used, reason = "constant bounds, checked by every test that runs")]
+        Self(Histogram::new_with_bounds(1, LATENCY_LIMIT_US, 3).unwrap())
+    }
+
+    pub(crate) fn record(&mut self, latency: Duration) {
+        self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        // Equal bounds: nothing to be out of range.
+        let _ = self.0.add(&other.0);
+    }
+
+    pub(crate) fn summary(&self) -> Latency {
+        let at = |quantile| self.0.value_at_quantile(quantile);
+        Latency { p50: at(0.5), p99: at(0.99), max: self.0.max() }
+    }
+}
+
+/// Counts something from the start of the steady state to the end of a stage.
+#[derive(Debug, Default)]
+pub(crate) struct SteadyMeter {
+    first: Option<u64>,
+    last: u64,
+    frames: u64,
+}
+
+impl SteadyMeter {
+    /// Notes the count after this frame.
+    pub(crate) fn note(&mut self, sequence: u64, count: impl FnOnce() -> u64) {
+        if sequence == STEADY_FROM {
+            self.first = Some(count());
+        } else if self.first.is_some() {
+            self.last = count();
+            self.frames += 1;
+        }
+    }
+
+    /// How much was counted for each frame.
+    pub(crate) fn per_frame(&self) -> Option<f64> {
+        let first = self.first.filter(|_| self.frames > 0)?;
+        Some((self.last - first) as f64 / self.frames as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steady_state_leaves_out_the_start() {
+        let mut meter = SteadyMeter::default();
+        for sequence in 0..=STEADY_FROM {
+            meter.note(sequence, || 1000);
+        }
+        assert_eq!(meter.per_frame(), None);
+        meter.note(STEADY_FROM + 1, || 1002);
+        meter.note(STEADY_FROM + 2, || 1004);
+        assert_eq!(meter.per_frame(), Some(2.0));
+    }
+
+    #[test]
+    fn latencies_beyond_all_bounds_are_still_counted() {
+        let mut meter = LatencyMeter::new();
+        meter.record(Duration::from_micros(100));
+        meter.record(Duration::MAX);
+        assert!(meter.summary().max >= LATENCY_LIMIT_US / 2);
+        assert_eq!(meter.summary().p50, 100);
+    }
+}

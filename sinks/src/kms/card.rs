@@ -1,0 +1,272 @@
+//! Display cards: which there are, what hangs on them, and how one is opened.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use drm::control::{self, Device as _, ModeFlags, ModeTypeFlags, connector};
+use drm::{ClientCapability, Device as _, DriverCapability};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use vcam_allocator::Permission;
+
+use super::error::KmsError;
+use super::modes::ModeInfo;
+
+const FOLDER: &str = "/dev/dri";
+
+/// A card's node, opened for this owner alone.
+///
+/// GEM handles belong to an open file and are not counted: whoever shares one may find a handle
+/// closed under their feet. So every owner opens the node anew.
+#[derive(Debug)]
+pub(crate) struct Card {
+    file: File,
+    driver: String,
+    name: String,
+}
+
+impl AsFd for Card {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl drm::Device for Card {}
+impl control::Device for Card {}
+
+impl Card {
+    pub(crate) fn open(path: &Path) -> Result<Self, KmsError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            // Events are read without waiting; whoever wants to wait polls, with a limit.
+            .custom_flags((OFlags::CLOEXEC | OFlags::NONBLOCK).bits() as i32)
+            .open(path)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::PermissionDenied => KmsError::Permission(Permission::of(path)),
+                _ => KmsError::Open { path: path.to_owned(), source },
+            })?;
+        let mut card = Self { file, driver: String::new(), name: path.display().to_string() };
+        let driver = card.get_driver().map_err(card.failed("ask for the driver"))?;
+        card.driver = driver.name().to_string_lossy().into_owned();
+        card.name = format!("kms:{}", card.driver);
+        Ok(card)
+    }
+
+    /// The card as reports name it, such as `kms:vkms`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// Turns an error of the kernel into ours.
+    pub(crate) fn failed(&self, step: &'static str) -> impl Fn(io::Error) -> KmsError {
+        let card = self.name.clone();
+        move |source| KmsError::Query { card: card.clone(), step, source }
+    }
+
+    /// The error of a commit that had been expected to work.
+    pub(crate) fn commit_failed(&self, step: &'static str, errno: Errno) -> KmsError {
+        let (card, source) = (self.name.clone(), io::Error::from(errno));
+        match errno {
+            // Only the master may commit; another one may have taken over while we streamed.
+            Errno::ACCESS | Errno::PERM => KmsError::Master { card, source },
+            _ => KmsError::Commit { card, step, source },
+        }
+    }
+
+    /// Asks for atomic modesetting with all planes.
+    pub(crate) fn enable_atomic(&self) -> Result<(), KmsError> {
+        let card = || self.name.clone();
+        // A driver without displays answers neither of these.
+        let resources = self.resource_handles().map_err(|_| KmsError::NoKms { card: card() })?;
+        if resources.connectors().is_empty() || resources.crtcs().is_empty() {
+            return Err(KmsError::NoKms { card: card() });
+        }
+        self.set_client_capability(ClientCapability::UniversalPlanes, true)
+            .and_then(|()| self.set_client_capability(ClientCapability::Atomic, true))
+            .map_err(|source| KmsError::NoAtomic { card: card(), source })
+    }
+
+    /// Shows writeback connectors from now on; after [`Card::enable_atomic`] only.
+    pub(crate) fn enable_writeback(&self) -> Result<(), KmsError> {
+        self.set_client_capability(ClientCapability::WritebackConnectors, true)
+            .map_err(|_| KmsError::NoWriteback { card: self.name.clone() })
+    }
+
+    /// Becomes the one who may change what the displays show.
+    ///
+    /// Whoever opens a card first is that already; the call asks, and fails if it is somebody else.
+    pub(crate) fn take_master(&self) -> Result<(), KmsError> {
+        self.acquire_master_lock()
+            .map_err(|source| KmsError::Master { card: self.name.clone(), source })
+    }
+
+    /// Whether framebuffers may be made with modifiers.
+    pub(crate) fn takes_modifiers(&self) -> bool {
+        self.get_driver_capability(DriverCapability::AddFB2Modifiers).is_ok_and(|value| value == 1)
+    }
+
+    /// The displays of the card, without those that write back to memory.
+    ///
+    /// The kernel looks at a display anew only for the master; others get what it found last.
+    pub(crate) fn connectors(&self, look_anew: bool) -> Result<Vec<connector::Info>, KmsError> {
+        let failed = self.failed("list the connectors");
+        let resources = self.resource_handles().map_err(&failed)?;
+        let mut connectors = Vec::new();
+        for handle in resources.connectors() {
+            let mut info = self.get_connector(*handle, look_anew).map_err(&failed)?;
+            if !look_anew && info.modes().is_empty() {
+                // Nobody has looked at it since the machine was started.
+                info = self.get_connector(*handle, true).map_err(&failed)?;
+            }
+            if info.interface() != connector::Interface::Writeback {
+                connectors.push(info);
+            }
+        }
+        Ok(connectors)
+    }
+}
+
+/// A mode, or `None` if vcam does not use it: cameras do not make half-frames.
+pub(crate) fn mode_info(mode: &control::Mode) -> Option<ModeInfo> {
+    if mode.flags().intersects(ModeFlags::INTERLACE | ModeFlags::DBLSCAN) {
+        return None;
+    }
+    let (width, height) = mode.size();
+    Some(ModeInfo {
+        width: width.into(),
+        height: height.into(),
+        refresh: mode.vrefresh(),
+        preferred: mode.mode_type().contains(ModeTypeFlags::PREFERRED),
+    })
+}
+
+/// The nodes of all cards, in the order of their numbers.
+pub(crate) fn nodes() -> Vec<PathBuf> {
+    let mut nodes: Vec<(u32, PathBuf)> = fs::read_dir(FOLDER)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let number = entry.file_name().to_str()?.strip_prefix("card")?.parse().ok()?;
+            Some((number, entry.path()))
+        })
+        .collect();
+    nodes.sort();
+    nodes.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Whether the user means this node: by its path, or by that of a link to it.
+pub(crate) fn is_node(asked: &str, node: &Path) -> bool {
+    Path::new(asked) == node || fs::canonicalize(asked).is_ok_and(|asked| asked == node)
+}
+
+/// A display card, for lists.
+#[derive(Debug)]
+pub struct CardInfo {
+    /// The device node.
+    pub path: PathBuf,
+    /// The driver; `None` if the node did not open.
+    pub driver: Option<String>,
+    /// The displays.
+    pub connectors: Vec<ConnectorInfo>,
+    /// Whether vcam could take control of the displays now.
+    pub free: bool,
+    /// Why vcam cannot use it.
+    pub error: Option<KmsError>,
+}
+
+/// A display's connector, for lists.
+#[derive(Debug, Clone)]
+pub struct ConnectorInfo {
+    /// Its name, such as `Virtual-1`.
+    pub name: String,
+    /// Whether a display hangs on it; `None` if the card cannot tell.
+    pub connected: Option<bool>,
+    /// The modes of the display.
+    pub modes: Vec<ModeInfo>,
+}
+
+impl From<&connector::Info> for ConnectorInfo {
+    fn from(info: &connector::Info) -> Self {
+        Self {
+            name: info.to_string(),
+            connected: match info.state() {
+                connector::State::Connected => Some(true),
+                connector::State::Disconnected => Some(false),
+                connector::State::Unknown => None,
+            },
+            modes: info.modes().iter().filter_map(mode_info).collect(),
+        }
+    }
+}
+
+impl fmt::Display for ConnectorInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.connected {
+            Some(true) => "connected",
+            Some(false) => "disconnected",
+            None => "unknown",
+        };
+        write!(f, "{} {state}", self.name)
+    }
+}
+
+impl fmt::Display for CardInfo {
+    /// As in `/dev/dri/card0 (vkms): Virtual-1 connected`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(driver) = &self.driver {
+            write!(f, " ({driver})")?;
+        }
+        match &self.error {
+            Some(KmsError::NoKms { .. }) => write!(f, ": no displays"),
+            Some(KmsError::Permission(_)) => write!(f, ": not permitted"),
+            Some(error) => write!(f, ": {error}"),
+            None => {
+                let connectors: Vec<_> = self.connectors.iter().map(ToString::to_string).collect();
+                write!(f, ": {}", connectors.join(", "))
+            }
+        }
+    }
+}
+
+/// Every display card of this machine, usable or not.
+///
+/// To find out whether a card is free, this takes control of it for a moment; nothing is changed.
+pub fn cards() -> Vec<CardInfo> {
+    nodes().into_iter().map(describe).collect()
+}
+
+fn describe(path: PathBuf) -> CardInfo {
+    let mut info =
+        CardInfo { path, driver: None, connectors: Vec::new(), free: false, error: None };
+    let card = match Card::open(&info.path) {
+        Ok(card) => card,
+        Err(error) => {
+            info.error = Some(error);
+            return info;
+        }
+    };
+    info.driver = Some(card.driver().to_owned());
+    info.free = card.take_master().is_ok();
+    let connectors = card.enable_atomic().and_then(|()| card.connectors(false));
+    match connectors {
+        Ok(connectors) => info.connectors = connectors.iter().map(ConnectorInfo::from).collect(),
+        Err(error) => info.error = Some(error),
+    }
+    info
+}
+
+/// The cards and connectors there are, for an error that says that none of them will do.
+pub(crate) fn available() -> Vec<String> {
+    cards().iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,267 @@
+//! The way of a picture to a display: connector, CRTC, primary plane and mode.
+
+use std::ops::RangeBounds;
+
+use drm::control::{
+    self, Device as _, ModeFlags, ModeTypeFlags, PlaneType, connector, crtc, plane,
+};
+use vcam_allocator::Fourcc;
+
+use super::card::{self, Card, ConnectorInfo, mode_info};
+use super::error::KmsError;
+use super::modes::{self, ModeInfo, Timings};
+use super::properties::Object;
+
+/// What was chosen.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) connector: Object,
+    pub(crate) connector_name: String,
+    pub(crate) crtc: Object,
+    pub(crate) plane: Object,
+    /// Planes that somebody left on the CRTC, which would cover the picture.
+    pub(crate) others: Vec<Object>,
+    /// The modes that may do, the best first.
+    pub(crate) modes: Vec<(control::Mode, ModeInfo)>,
+    /// The modes that the display lists.
+    pub(crate) listed: Vec<ModeInfo>,
+}
+
+impl Output {
+    /// Chooses a way for pictures of this size and format.
+    pub(crate) fn choose(
+        card: &Card,
+        connector: &connector::Info,
+        size: (u32, u32),
+        format: Fourcc,
+    ) -> Result<Self, KmsError> {
+        let name = connector.to_string();
+        let (usable, infos): (Vec<_>, Vec<_>) =
+            connector.modes().iter().filter_map(|mode| Some((*mode, mode_info(mode)?))).unzip();
+        let chosen = modes::choose(&infos, size).map(|index| (usable[index], infos[index]));
+        let mut modes = Vec::from_iter(chosen);
+        if connector.interface() == connector::Interface::Virtual
+            && modes.iter().all(|(_, info)| info.size() != size)
+        {
+            let resources = card.resource_handles().map_err(card.failed("ask for its limits"))?;
+            let mode = modes::made_to_measure(size)
+                .filter(|_| {
+                    resources.supported_fb_width().contains(&size.0)
+                        && resources.supported_fb_height().contains(&size.1)
+                })
+                .map(|timings| mode(&timings));
+            modes.splice(0..0, mode.and_then(|mode| Some((mode, mode_info(&mode)?))));
+        }
+        if modes.is_empty() {
+            return Err(KmsError::NoMode { connector: name, size, modes: infos });
+        }
+        let object = Object::read(card, "connector", connector.handle())?;
+        let (crtc, plane) = route(card, connector, &object, format)?;
+        let mut others = Vec::new();
+        for handle in card.plane_handles().map_err(card.failed("list the planes"))? {
+            let info = card.get_plane(handle).map_err(card.failed("look at a plane"))?;
+            if info.crtc() == Some(crtc) && handle != plane {
+                others.push(Object::read(card, "plane", handle)?);
+            }
+        }
+        Ok(Self {
+            connector: object,
+            connector_name: name,
+            crtc: Object::read(card, "CRTC", crtc)?,
+            plane: Object::read(card, "plane", plane)?,
+            others,
+            modes,
+            listed: infos,
+        })
+    }
+}
+
+/// The mode that these timings make.
+fn mode(timings: &Timings) -> control::Mode {
+    let Timings { width, height, horizontal, vertical, clock } = *timings;
+    let [hsync_start, hsync_end, htotal] = horizontal;
+    let [vsync_start, vsync_end, vtotal] = vertical;
+    let mut mode = drm_ffi::drm_mode_modeinfo {
+        clock,
+        hdisplay: width,
+        hsync_start,
+        hsync_end,
+        htotal,
+        vdisplay: height,
+        vsync_start,
+        vsync_end,
+        vtotal,
+        vrefresh: 60,
+        flags: (ModeFlags::PHSYNC | ModeFlags::NVSYNC).bits(),
+        type_: ModeTypeFlags::USERDEF.bits(),
+        ..Default::default()
+    };
+    // The last byte stays zero, the end of the string.
+    let last = mode.name.len() - 1;
+    for (to, from) in mode.name[..last].iter_mut().zip(format!("{width}x{height}").bytes()) {
+        *to = from as _;
+    }
+    mode.into()
+}
+
+/// The connector that the user means, or the first one that has a display.
+///
+/// A connector that is asked for by name need not say that it is connected: some cannot tell. But
+/// it must have modes.
+pub(crate) fn connector(
+    card: &Card,
+    asked: Option<&str>,
+    look_anew: bool,
+) -> Result<connector::Info, KmsError> {
+    let found = card.connectors(look_anew)?.into_iter().find(|info| match asked {
+        Some(asked) => is_connector(asked, &info.to_string()) && !info.modes().is_empty(),
+        None => info.state() == connector::State::Connected && !info.modes().is_empty(),
+    });
+    found.ok_or_else(|| KmsError::NoConnector {
+        asked: asked.map(str::to_owned),
+        available: card::available(),
+    })
+}
+
+/// Whether the user's name for a connector is the kernel's, in whatever case.
+fn is_connector(asked: &str, name: &str) -> bool {
+    asked.trim().eq_ignore_ascii_case(name)
+}
+
+/// A CRTC for the connector, and a primary plane for the CRTC that takes the format.
+///
+/// The CRTC that drives the connector already comes first, then those that are off. One that
+/// drives another display is left alone.
+fn route(
+    card: &Card,
+    connector: &connector::Info,
+    object: &Object,
+    format: Fourcc,
+) -> Result<(crtc::Handle, plane::Handle), KmsError> {
+    let resources = card.resource_handles().map_err(card.failed("list the CRTCs"))?;
+    let routed = control::from_u32::<crtc::Handle>(object.value("CRTC_ID") as u32);
+    let mut reached = Vec::new();
+    for encoder in connector.encoders() {
+        let encoder = card.get_encoder(*encoder).map_err(card.failed("look at an encoder"))?;
+        for crtc in resources.filter_crtcs(encoder.possible_crtcs()) {
+            let busy = || card.get_crtc(crtc).is_ok_and(|info| info.mode().is_some());
+            if !reached.contains(&crtc) && (Some(crtc) == routed || !busy()) {
+                reached.push(crtc);
+            }
+        }
+    }
+    reached.sort_by_key(|crtc| Some(*crtc) != routed);
+
+    let mut primaries = Vec::new();
+    for handle in card.plane_handles().map_err(card.failed("list the planes"))? {
+        let info = card.get_plane(handle).map_err(card.failed("look at a plane"))?;
+        if Object::read(card, "plane", handle)?.value("type") == PlaneType::Primary as u64 {
+            primaries.push(info);
+        }
+    }
+    let mut formats = Vec::new();
+    for crtc in &reached {
+        let fits = |info: &&plane::Info| {
+            resources.filter_crtcs(info.possible_crtcs()).contains(crtc)
+                && (info.crtc().is_none() || info.crtc() == Some(*crtc))
+        };
+        // The plane that is on this CRTC already, before those that could be.
+        let mut planes: Vec<_> = primaries.iter().filter(fits).collect();
+        planes.sort_by_key(|info| info.crtc().is_none());
+        for info in planes {
+            if info.formats().contains(&format.0) {
+                return Ok((*crtc, info.handle()));
+            }
+            formats.extend(info.formats().iter().copied().map(Fourcc));
+        }
+    }
+    let card = card.name().to_owned();
+    if formats.is_empty() {
+        return Err(KmsError::NoCrtc { card, connector: connector.to_string() });
+    }
+    formats.sort();
+    formats.dedup();
+    Err(KmsError::Format { card, format, formats })
+}
+
+/// Goes through the cards that the user may mean and takes the first for which `open` works.
+///
+/// If none does, the error is that of the card that came closest.
+pub(crate) fn first_card<T>(
+    asked: Option<&str>,
+    mut open: impl FnMut(Card) -> Result<T, KmsError>,
+) -> Result<T, KmsError> {
+    let mut closest: Option<KmsError> = None;
+    for node in card::nodes() {
+        let by_path = asked.is_some_and(|asked| card::is_node(asked, &node));
+        if !by_path && asked.is_some_and(|asked| asked.contains('/')) {
+            continue;
+        }
+        let by_driver = |card: &Card| asked.is_none_or(|asked| asked == card.driver());
+        let result = match Card::open(&node) {
+            Ok(card) if by_path || by_driver(&card) => open(card),
+            Ok(_) => continue,
+            // Of a card that does not open we do not know whether it is the one that is meant.
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(made) => return Ok(made),
+            Err(error) => {
+                if closest.as_ref().is_none_or(|other| closeness(&error) > closeness(other)) {
+                    closest = Some(error);
+                }
+            }
+        }
+    }
+    Err(closest.unwrap_or_else(|| KmsError::NoCard {
+        asked: asked.map(str::to_owned),
+        available: card::available(),
+    }))
+}
+
+/// How much a card came to being used: what failed late says more than what failed early.
+fn closeness(error: &KmsError) -> u8 {
+    match error {
+        KmsError::NoKms { .. } => 0,
+        KmsError::NoAtomic { .. } => 1,
+        KmsError::NoConnector { .. } => 2,
+        KmsError::Open { .. } | KmsError::Permission(_) => 3,
+        _ => 4,
+    }
+}
+
+/// The size that a display likes best, for pictures whose size nobody named.
+///
+/// `card` is a path or a driver, `connector` a name such as `Virtual-1`; without them it is the
+/// first display that is connected.
+pub fn preferred_size(card: Option<&str>, connector: Option<&str>) -> Result<(u32, u32), KmsError> {
+    first_card(card, |card| {
+        card.enable_atomic()?;
+        let info = ConnectorInfo::from(&self::connector(&card, connector, false)?);
+        modes::preferred(&info.modes).map(ModeInfo::size).ok_or_else(|| KmsError::NoConnector {
+            asked: connector.map(str::to_owned),
+            available: card::available(),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connector_is_known_in_whatever_case() {
+        assert!(is_connector("virtual-1", "Virtual-1"));
+        assert!(is_connector(" HDMI-A-2", "HDMI-A-2"));
+        assert!(!is_connector("Virtual", "Virtual-1"));
+        assert!(!is_connector("", "Virtual-1"));
+    }
+
+    #[test]
+    fn what_failed_last_is_told() {
+        let kms = || KmsError::NoKms { card: "kms:vgem".into() };
+        let connector = KmsError::NoConnector { asked: None, available: Vec::new() };
+        assert!(closeness(&connector) > closeness(&kms()));
+        assert!(closeness(&KmsError::NothingShown) > closeness(&connector));
+    }
+}

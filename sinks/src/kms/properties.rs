@@ -1,0 +1,84 @@
+//! A modesetting object and its properties, by name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use drm::control::{Device as _, ResourceHandle};
+
+use super::card::Card;
+use super::error::KmsError;
+
+/// A connector, CRTC or plane.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) id: u32,
+    kind: &'static str,
+    card: String,
+    /// Number and value, as they were when this was read.
+    properties: HashMap<String, (u32, u64)>,
+}
+
+impl Object {
+    /// Asks the kernel for all properties of an object.
+    pub(crate) fn read<H: ResourceHandle>(
+        card: &Card,
+        kind: &'static str,
+        handle: H,
+    ) -> Result<Self, KmsError> {
+        let failed = card.failed("read the properties of an object");
+        let mut properties = HashMap::new();
+        for (property, value) in card.get_properties(handle).map_err(&failed)? {
+            let info = card.get_property(property).map_err(&failed)?;
+            let name = info.name().to_string_lossy().into_owned();
+            properties.insert(name, (u32::from(property), value));
+        }
+        Ok(Self { id: handle.into(), kind, card: card.name().to_owned(), properties })
+    }
+
+    /// The number of a property that every driver has.
+    pub(crate) fn property(&self, name: &'static str) -> Result<u32, KmsError> {
+        self.optional(name).ok_or_else(|| KmsError::Property {
+            card: self.card.clone(),
+            object: self.kind,
+            property: name,
+        })
+    }
+
+    /// The number of a property that only some have.
+    pub(crate) fn optional(&self, name: &str) -> Option<u32> {
+        self.properties.get(name).map(|(id, _)| *id)
+    }
+
+    /// The value that a property had when this was read; 0 if there is none.
+    pub(crate) fn value(&self, name: &str) -> u64 {
+        self.properties.get(name).map_or(0, |(_, value)| *value)
+    }
+}
+
+/// A blob property's contents in the kernel, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Blob {
+    card: Arc<Card>,
+    id: u64,
+}
+
+impl Blob {
+    /// Stores a mode, or its bytes.
+    pub(crate) fn new<T: ?Sized>(card: &Arc<Card>, mode: &T) -> Result<Self, KmsError> {
+        let value = card.create_property_blob(mode).map_err(card.failed("store a mode"))?;
+        Ok(Self { card: card.clone(), id: value.into() })
+    }
+
+    /// The value that refers to it.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for Blob {
+    fn drop(&mut self) {
+        if let Err(error) = self.card.destroy_property_blob(self.id) {
+            tracing::error!(%error, "a mode could not be given back");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! An atomic commit: properties of objects that change together or not at all.
+
+use std::os::fd::AsFd;
+
+use drm::control::AtomicCommitFlags;
+use rustix::io::Errno;
+
+use super::card::Card;
+
+/// The value of a property, in a [`Request`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot(usize);
+
+/// The properties that a commit sets.
+///
+/// It is built once and committed many times with other values in its slots, so that a frame costs
+/// one system call and no memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Request {
+    objects: Vec<u32>,
+    counts: Vec<u32>,
+    properties: Vec<u32>,
+    values: Vec<u64>,
+}
+
+impl Request {
+    /// Adds a property; those of one object are to be added one after the other.
+    pub(crate) fn set(&mut self, object: u32, property: u32, value: u64) -> Slot {
+        match self.counts.last_mut() {
+            Some(count) if self.objects.last() == Some(&object) => *count += 1,
+            _ => {
+                self.objects.push(object);
+                self.counts.push(1);
+            }
+        }
+        self.properties.push(property);
+        self.values.push(value);
+        Slot(self.values.len() - 1)
+    }
+
+    /// Gives a property another value.
+    pub(crate) fn put(&mut self, slot: Slot, value: u64) {
+        self.values[slot.0] = value;
+    }
+
+    /// Commits, or asks whether a commit would succeed (`TEST_ONLY`).
+    pub(crate) fn commit(&mut self, card: &Card, flags: AtomicCommitFlags) -> Result<(), Errno> {
+        retry(|| {
+            drm_ffi::mode::atomic_commit(
+                card.as_fd(),
+                flags.bits(),
+                &mut self.objects,
+                &mut self.counts,
+                &mut self.properties,
+                &mut self.values,
+            )
+        })
+    }
+}
+
+/// Makes a DRM call again when a signal interrupted it, as libdrm does.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> std::io::Result<T>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Ok(value) => return Ok(value),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::INTR | Errno::AGAIN) => {}
+                Some(errno) => return Err(errno),
+                None => return Err(Errno::IO),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_are_counted_by_object() {
+        let mut request = Request::default();
+        request.set(1, 10, 0);
+        let slot = request.set(1, 11, 0);
+        request.set(2, 10, 7);
+        request.put(slot, 5);
+        assert_eq!(request.objects, [1, 2]);
+        assert_eq!(request.counts, [2, 1]);
+        assert_eq!(request.properties, [10, 11, 10]);
+        assert_eq!(request.values, [0, 5, 7]);
+    }
+
+    #[test]
+    fn an_interrupted_call_is_made_again() {
+        let mut answers = [4, 11, 22].into_iter();
+        let result: Result<(), _> =
+            retry(|| Err(std::io::Error::from_raw_os_error(answers.next().unwrap())));
+        assert_eq!(result, Err(Errno::INVAL));
+    }
+}

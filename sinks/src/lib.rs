@@ -1,0 +1,25 @@
+//! Where a camera's pictures go: a display, a file, a terminal, or nowhere.
+//!
+//! A [`Sink`] is handed [`Frame`]s: buffers of a pool, each with the fence after which it may be
+//! read. A sink that is a device imports each buffer once and shows it where it lies
+//! ([`KmsSink`]); when the device refuses, the sink copies *the same frame* into memory of the
+//! device's own and says why. A sink that is the CPU reads the buffer in place. Either way
+//! [`Sink::link_end`] tells what became of the bytes.
+//!
+//! To add a sink: a file with a type that implements [`Sink`]; [`NullSink`] is the shortest.
+
+mod file;
+pub mod kms;
+mod null;
+mod pixels;
+mod png;
+mod sink;
+mod terminal;
+
+pub use file::{FileError, FileSink};
+pub use kms::{Captured, KmsError, KmsOptions, KmsSink, cards, preferred_size};
+pub use null::NullSink;
+pub use pixels::ReadError;
+pub use png::write_png;
+pub use sink::{Frame, Sink, SinkCounts, SinkError};
+pub use terminal::TerminalSink;

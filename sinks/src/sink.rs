@@ -1,0 +1,94 @@
+//! What a sink is: frames in, and an account of what became of them.
+
+use std::time::Duration;
+
+use vcam_allocator::{Dmabuf, Fence, LinkEnd, PooledBuffer};
+
+use crate::file::FileError;
+use crate::kms::KmsError;
+use crate::pixels::ReadError;
+
+/// A finished picture on its way to a sink.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Counts up by one for each frame of the camera.
+    pub sequence: u64,
+    /// `CLOCK_MONOTONIC` at the start of the exposure.
+    pub timestamp: Duration,
+    /// The picture. It goes back to its pool when the sink drops the frame.
+    pub buffer: PooledBuffer,
+    /// Wait for this before reading the buffer; `None` if the picture is complete.
+    pub ready: Option<Fence>,
+}
+
+impl Frame {
+    /// Gives the buffer back without having read it.
+    ///
+    /// Whoever draws into it may not be done yet: the pool hands it out only afterwards.
+    pub(crate) fn discard(self) {
+        if let Some(fence) = self.ready {
+            self.buffer.release_after(fence);
+        }
+    }
+}
+
+/// A place that pictures go to.
+///
+/// One thread uses a sink at a time, and any thread may.
+pub trait Sink: Send {
+    /// The sink as reports name it: `kms:vkms`, `file:out.png`, `terminal`, `null`.
+    fn name(&self) -> String;
+
+    /// Does for each buffer what has to be done once, such as importing it, or learns that the
+    /// device refuses. Without this call it happens at the buffer's first frame, and costs time
+    /// there.
+    fn prepare(&mut self, buffers: &[Dmabuf]);
+
+    /// Takes a frame.
+    ///
+    /// This may wait, in order to go at the display's pace, but never without a limit. A frame
+    /// that is accepted is shown, or is counted in [`SinkCounts`] as dropped, or was replaced by a
+    /// newer one where the sink says that it shows no more than the latest; a frame that is
+    /// answered with an error was not accepted.
+    fn present(&mut self, frame: Frame) -> Result<(), SinkError>;
+
+    /// Waits until the last frame is shown, then leaves everything as it was found.
+    ///
+    /// Dropping a sink does the same, and only logs what goes wrong.
+    fn finish(&mut self) -> Result<(), SinkError>;
+
+    /// What this owner did at its end of the link that frames arrive on.
+    fn link_end(&self) -> LinkEnd;
+
+    /// What became of the frames that were accepted.
+    fn counts(&self) -> SinkCounts;
+}
+
+/// What became of the frames that a sink accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SinkCounts {
+    /// Frames that were really shown, drawn or written.
+    ///
+    /// A sink that by its nature shows only the latest picture, such as a terminal, passes over
+    /// others; those are neither displayed nor dropped.
+    pub displayed: u64,
+    /// Frames that were to be shown and were lost.
+    pub dropped: u64,
+}
+
+/// Why a sink did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The display.
+    #[error(transparent)]
+    Kms(#[from] KmsError),
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The CPU could not read a picture.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The terminal.
+    #[error("could not draw on the terminal")]
+    Terminal(#[source] std::io::Error),
+}

@@ -1,0 +1,208 @@
+//! The command's arguments.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  bad usage
+  3  --strict, and a link copies
+  4  needs something that this machine lacks; the message says how to get it
+
+Without --display and --output the picture goes to the terminal, or to vcam.png where there is no
+terminal. See what there is with `vcam list`.";
+
+/// A virtual camera whose frames reach the screen without a copy, and which says why when they
+/// cannot.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List cameras, heaps, GPUs, displays and V4L2 nodes, and what keeps each from being used
+    List {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Where buffers come from: udmabuf, dma_heap:NAME, system, cma, memfd, several in order of
+    /// preference, or auto
+    #[arg(
+        long,
+        env = "VCAM_HEAP",
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "auto"
+    )]
+    pub(crate) heap: Vec<String>,
+
+    /// Show the picture on a display; CONNECTOR as `vcam list` names it, such as HDMI-A-1
+    #[arg(
+        long,
+        value_name = "CONNECTOR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    pub(crate) display: Option<String>,
+
+    /// The display's card, by path or by driver
+    #[arg(long, value_name = "PATH|DRIVER", requires = "display")]
+    pub(crate) card: Option<String>,
+
+    /// Save what the display scanned out last, as a PNG, through its writeback connector
+    #[arg(long, value_name = "FILE", requires = "display")]
+    pub(crate) display_capture: Option<PathBuf>,
+
+    /// Where else pictures go: terminal, file:NAME.png (the last), file:NAME-%d.png (each), null
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) output: Vec<Output>,
+
+    /// Width and height in pixels [default: the display's favourite, or 640x480]
+    #[arg(long, value_name = "WxH")]
+    pub(crate) size: Option<Size>,
+
+    /// Frames a second, or max
+    #[arg(long, value_name = "N", default_value = "30")]
+    pub(crate) fps: Fps,
+
+    /// How many frames to make [default: 90; with --display, until interrupted]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) frames: Option<u64>,
+
+    /// Who turns raw frames into pictures
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) isp: Isp,
+
+    /// The GPU's render node [default: EGL's choice]
+    #[arg(long, value_name = "NODE")]
+    pub(crate) gpu: Option<PathBuf>,
+
+    /// Fail, with exit code 3, if any link copies
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Print the report as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isp {
+    /// The GPU if there is EGL, the CPU otherwise
+    #[default]
+    Auto,
+    /// The GPU
+    Gpu,
+    /// The CPU
+    Cpu,
+}
+
+/// A picture's size in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u32, pub(crate) u32);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let sides = text.split_once(['x', 'X']).ok_or("a size is WIDTHxHEIGHT, as in 640x480")?;
+        let side =
+            |side: &str| side.parse().map_err(|_| format!("'{side}' is not a number of pixels"));
+        Ok(Self(side(sides.0)?, side(sides.1)?))
+    }
+}
+
+/// A frame rate, as the time from one frame to the next; zero is as fast as can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fps(pub(crate) Duration);
+
+impl FromStr for Fps {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "max" {
+            return Ok(Self(Duration::ZERO));
+        }
+        match text.parse::<f64>() {
+            Ok(fps) if (0.01..=1000.0).contains(&fps) => {
+                Ok(Self(Duration::from_secs_f64(1.0 / fps)))
+            }
+            _ => Err("a frame rate is a number from 0.01 to 1000, or max".to_owned()),
+        }
+    }
+}
+
+/// Where pictures go, beside the display.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Output {
+    Terminal,
+    Null,
+    File(PathBuf),
+}
+
+impl FromStr for Output {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "terminal" => Ok(Self::Terminal),
+            "null" => Ok(Self::Null),
+            _ => match text.strip_prefix("file:") {
+                Some(path) if !path.is_empty() => Ok(Self::File(path.into())),
+                _ => Err("an output is terminal, null or file:NAME.png".to_owned()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_main_job_parses() {
+        let cli = Cli::parse_from(["vcam", "--heap", "udmabuf", "--display"]);
+        assert_eq!(cli.run.display.as_deref(), Some(""));
+        let cli = Cli::parse_from(["vcam", "--display=Virtual-1", "--heap", "cma,system"]);
+        assert_eq!(cli.run.display.as_deref(), Some("Virtual-1"));
+        assert_eq!(cli.run.heap, ["cma", "system"]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for size in ["", "640", "x", "640x", "-1x4", "640x480x3", "4294967296x1"] {
+            assert!(size.parse::<Size>().is_err(), "{size:?}");
+        }
+        for fps in ["0", "-1", "nan", "inf", "1e9", ""] {
+            assert!(fps.parse::<Fps>().is_err(), "{fps:?}");
+        }
+        for output in ["", "file:", "tty", "file"] {
+            assert!(output.parse::<Output>().is_err(), "{output:?}");
+        }
+        assert!(Cli::try_parse_from(["vcam", "--frames", "0"]).is_err());
+        assert!(Cli::try_parse_from(["vcam", "--card", "vkms"]).is_err());
+    }
+}

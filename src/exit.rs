@@ -1,0 +1,93 @@
+//! What ends the command early, and with which exit code.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use vcam_allocator::{AllocError, OpenError};
+use vcam_pipeline::{StageError, StartError};
+use vcam_sinks::{FileError, KmsError, SinkError};
+
+/// Why the command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The arguments contradict each other or the machine.
+    #[error("{0}")]
+    Usage(String),
+    /// None of the heaps that were asked for can be used.
+    #[error(transparent)]
+    Heap(#[from] OpenError),
+    #[error("the display cannot be used")]
+    Display(#[from] KmsError),
+    #[error("the output cannot be written")]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    #[error("could not write {}", path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error("the terminal cannot show pictures")]
+    Terminal(#[source] SinkError),
+    #[error("could not watch for signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// The contract of the command's exit codes.
+mod code {
+    pub(super) const FAILED: u8 = 1;
+    pub(super) const USAGE: u8 = 2;
+    pub(super) const COPIES: u8 = 3;
+    pub(super) const LACKING: u8 = 4;
+}
+
+impl Error {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Usage(_) | Self::Heap(OpenError::Unknown { .. }) => code::USAGE,
+            Self::Start(StartError::Size(_) | StartError::Layout(_)) => code::USAGE,
+            Self::Stage(StageError::Strict { .. })
+            | Self::Start(StartError::Stage(StageError::Strict { .. })) => code::COPIES,
+            Self::Heap(_) | Self::Start(StartError::Isp(_)) => code::LACKING,
+            Self::Start(StartError::Alloc(AllocError::TooLarge { .. })) => code::LACKING,
+            Self::Display(error) => display_code(error),
+            _ => code::FAILED,
+        })
+    }
+}
+
+/// A name that the machine does not know is bad usage; a display that is not there, not permitted
+/// or not able is what the machine lacks; what breaks while it is used has failed.
+fn display_code(error: &KmsError) -> u8 {
+    use KmsError as E;
+    match error {
+        E::NoCard { asked: Some(_), .. } | E::NoConnector { asked: Some(_), .. } => code::USAGE,
+        E::NoMode { .. } => code::USAGE,
+        E::NoCard { .. }
+        | E::NoConnector { .. }
+        | E::Permission(_)
+        | E::NoKms { .. }
+        | E::NoAtomic { .. }
+        | E::Master { .. }
+        | E::NoCrtc { .. }
+        | E::Format { .. }
+        | E::NoWriteback { .. } => code::LACKING,
+        _ => code::FAILED,
+    }
+}
+
+/// An error and all that led to it, on one line.
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // A transparent variant prints its source already.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,222 @@
+//! `vcam list`: what this machine has, and what keeps each thing from being used.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use vcam_allocator::{OpenError, Permission, heaps};
+use vcam_isp_gpu::{GpuIsp, Isp};
+use vcam_pipeline::sensor::{HEIGHTS, WIDTHS};
+use vcam_sinks::KmsError;
+
+use crate::exit::{self, Error};
+
+/// Everything that a run could use.
+#[derive(Debug, Serialize)]
+struct List {
+    schema: u32,
+    cameras: Vec<Entry>,
+    heaps: Vec<Entry>,
+    gpus: Vec<Entry>,
+    displays: Vec<Entry>,
+    v4l2: Vec<Entry>,
+}
+
+/// One thing, by the name that the command's arguments take.
+#[derive(Debug, Serialize)]
+struct Entry {
+    name: String,
+    description: String,
+    available: bool,
+    /// Why it cannot be used.
+    reason: Option<String>,
+    /// A line for the shell that would mend that.
+    fix: Option<String>,
+}
+
+impl Entry {
+    fn usable(name: impl Into<String>, description: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            description: description.into(),
+            available: true,
+            reason: None,
+            fix: None,
+        }
+    }
+
+    fn unusable(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        reason: impl Into<String>,
+        fix: Option<String>,
+    ) -> Self {
+        let reason = Some(reason.into());
+        Self { available: false, reason, fix, ..Self::usable(name, description) }
+    }
+
+    /// An entry for a device node that counts as usable if this user may open it.
+    fn node(node: &Path, description: impl Into<String>) -> Self {
+        let name = node.display().to_string();
+        match File::options().read(true).write(true).open(node) {
+            Ok(_) => Self::usable(name, description),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let permission = Permission::of(node);
+                let fix = permission.fix.clone();
+                Self::unusable(name, description, "not permitted", Some(fix))
+            }
+            Err(error) => Self::unusable(name, description, error.to_string(), None),
+        }
+    }
+}
+
+/// Prints the list.
+pub(crate) fn list(json: bool) -> Result<(), Error> {
+    let list = List {
+        schema: 1,
+        cameras: vec![Entry::usable(
+            "virtual",
+            format!(
+                "raw Bayer RGGB, 8 bit, {}x{} to {}x{}",
+                WIDTHS.start(),
+                HEIGHTS.start(),
+                WIDTHS.end(),
+                HEIGHTS.end()
+            ),
+        )],
+        heaps: heaps::discover().into_iter().map(heap).collect(),
+        gpus: gpus(),
+        displays: displays(),
+        v4l2: v4l2(),
+    };
+    if json { crate::run::print_json(&list) } else { crate::run::print(&list) }
+}
+
+fn heap(found: heaps::Discovered) -> Entry {
+    match found.heap {
+        Ok(heap) => {
+            let words: Vec<_> = heap
+                .capabilities()
+                .iter_names()
+                .map(|(name, _)| name.to_lowercase().replace('_', "-"))
+                .collect();
+            Entry::usable(found.name, words.join(", "))
+        }
+        Err(error) => {
+            let fix = match &error {
+                OpenError::Permission { permission, .. } => Some(permission.fix.clone()),
+                _ => None,
+            };
+            Entry::unusable(found.name, "", exit::chain(&error), fix)
+        }
+    }
+}
+
+fn gpus() -> Vec<Entry> {
+    let egl = match GpuIsp::new(None) {
+        Ok(isp) => Entry::usable(isp.name(), isp.describe()),
+        Err(error) => Entry::unusable("gpu", "EGL", exit::chain(&error), None),
+    };
+    let nodes = nodes("/dev/dri", "renderD").into_iter().map(|node| {
+        let driver = sysfs_driver("drm", &node).unwrap_or_else(|| "driver unknown".to_owned());
+        Entry::node(&node, driver)
+    });
+    std::iter::once(egl).chain(nodes).collect()
+}
+
+/// The nodes in a folder whose names start with this, sorted.
+fn nodes(folder: &str, prefix: &str) -> Vec<PathBuf> {
+    let mut nodes: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+        .map(|entry| entry.path())
+        .collect();
+    nodes.sort();
+    nodes
+}
+
+/// The name of the driver behind a node, as sysfs tells it without opening the node.
+fn sysfs_driver(class: &str, node: &Path) -> Option<String> {
+    let device = Path::new("/sys/class").join(class).join(node.file_name()?).join("device/driver");
+    Some(fs::read_link(device).ok()?.file_name()?.to_string_lossy().into_owned())
+}
+
+fn displays() -> Vec<Entry> {
+    vcam_sinks::cards()
+        .into_iter()
+        .map(|card| {
+            let name = card.path.display().to_string();
+            let driver = card.driver.as_deref().unwrap_or("driver unknown");
+            let connectors: Vec<_> = card.connectors.iter().map(ToString::to_string).collect();
+            let description = format!("{driver} {}", connectors.join(", "));
+            match card.error {
+                Some(KmsError::Permission(permission)) => {
+                    Entry::unusable(name, description, "not permitted", Some(permission.fix))
+                }
+                Some(error) => Entry::unusable(name, description, exit::chain(&error), None),
+                None if !card.free => {
+                    Entry::unusable(name, description, "another program controls it", None)
+                }
+                None => Entry::usable(name, description),
+            }
+        })
+        .collect()
+}
+
+#[cfg(feature = "v4l")]
+fn v4l2() -> Vec<Entry> {
+    let mut nodes = v4l::context::enum_devices();
+    nodes.sort_by_key(v4l::context::Node::index);
+    nodes
+        .iter()
+        .map(|node| {
+            let name = node.name().unwrap_or_default();
+            let capabilities = v4l::Device::with_path(node.path())
+                .and_then(|device| device.query_caps())
+                .map(|caps| format!(" ({}; {})", caps.driver, caps.capabilities))
+                .unwrap_or_default();
+            Entry::node(node.path(), format!("{name}{capabilities}"))
+        })
+        .collect()
+}
+
+#[cfg(not(feature = "v4l"))]
+fn v4l2() -> Vec<Entry> {
+    nodes("/dev", "video").iter().map(|node| Entry::node(node, "")).collect()
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sections = [
+            ("Cameras", &self.cameras),
+            ("Heaps (--heap)", &self.heaps),
+            ("GPUs (--gpu)", &self.gpus),
+            ("Displays (--card, --display)", &self.displays),
+            ("V4L2 nodes", &self.v4l2),
+        ];
+        for (index, (title, entries)) in sections.into_iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{title}:")?;
+            if entries.is_empty() {
+                write!(f, " none")?;
+            }
+            for entry in entries {
+                let mark = if entry.available { ' ' } else { '!' };
+                write!(f, "\n {mark} {:<18} {}", entry.name, entry.description)?;
+                if let Some(reason) = &entry.reason {
+                    write!(f, "\n   {:<18} not usable: {reason}", "")?;
+                }
+                if let Some(fix) = &entry.fix {
+                    write!(f, "\n   {:<18} try: {fix}", "")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! The `vcam` command: arguments, wiring, reports.
+
+mod cli;
+mod count;
+mod exit;
+mod list;
+mod report;
+mod run;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+
+#[global_allocator]
+static HEAP: count::Counting = count::Counting;
+
+fn main() -> ExitCode {
+    // clap itself ends with 2 on bad usage, and with 0 after --help.
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("VCAM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .init();
+    let result = match cli.command {
+        Some(Command::List { json }) => list::list(json),
+        None => run::run(&cli.run),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vcam: {}", exit::chain(&error));
+            error.exit_code()
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a run did: for people, and as the JSON document that scripts rely on.
+
+use std::fmt;
+
+use serde::Serialize;
+use vcam_allocator::Method;
+use vcam_pipeline::{Frames, Latency, Link, Steady};
+
+/// The number of this document's shape; a field that scripts rely on never changes within it.
+const SCHEMA: u32 = 1;
+
+/// The report of a run.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    schema: u32,
+    /// Which heap each stream's buffers came from.
+    pub(crate) heaps: Heaps,
+    pub(crate) frames: Frames,
+    pub(crate) links: Vec<Link>,
+    /// `DMA_BUF_IOCTL_SYNC` calls.
+    pub(crate) sync: Sync,
+    pub(crate) steady: Steady,
+    pub(crate) latency_us: Latency,
+    pub(crate) fps: f64,
+    pub(crate) plan: Plan,
+    pub(crate) size: [u32; 2],
+    pub(crate) isp: Isp,
+    /// What each sink shows or writes to, such as `kms:vkms Virtual-1 1024x768@60`.
+    pub(crate) outputs: Vec<String>,
+    /// What ended the run, if it did not end well.
+    pub(crate) error: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Heaps {
+    pub(crate) raw: Option<String>,
+    pub(crate) output: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Sync {
+    pub(crate) begin: u64,
+    pub(crate) end: u64,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Isp {
+    pub(crate) name: String,
+    /// Why it is this one, where another was tried first.
+    pub(crate) reason: Option<String>,
+}
+
+/// Which heap was taken, and why those before it were not.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Plan {
+    pub(crate) chosen: Option<String>,
+    pub(crate) rejected: Vec<Rejected>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Rejected {
+    pub(crate) heap: String,
+    /// Who rejected it.
+    pub(crate) by: String,
+    pub(crate) reason: String,
+}
+
+impl Report {
+    pub(crate) fn new() -> Self {
+        Self { schema: SCHEMA, ..Self::default() }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Frames { completed, displayed, dropped, errors } = self.frames;
+        let [width, height] = self.size;
+        writeln!(
+            f,
+            "{completed} frames of {width}x{height} at {:.1} fps: {displayed} shown, {dropped} \
+             dropped, {errors} errors",
+            self.fps
+        )?;
+        if let Some(heap) = &self.plan.chosen {
+            writeln!(f, "  heap     {heap}")?;
+        }
+        for Rejected { heap, reason, .. } in &self.plan.rejected {
+            writeln!(f, "           not {heap}: {reason}")?;
+        }
+        writeln!(f, "  isp      {}", self.isp.name)?;
+        if let Some(reason) = &self.isp.reason {
+            writeln!(f, "           {reason}")?;
+        }
+        for output in &self.outputs {
+            writeln!(f, "  output   {output}")?;
+        }
+        for link in &self.links {
+            writeln!(f, "  link     {}", Line(link))?;
+            // Where nothing had to be imported, nobody asks why.
+            if let Some(reason) = link.reason.as_ref().filter(|_| link.method == Method::Copy) {
+                writeln!(f, "           because {reason}")?;
+            }
+        }
+        let Latency { p50, p99, max } = self.latency_us;
+        write!(f, "  latency  p50 {} ms, p99 {} ms, max {} ms", Ms(p50), Ms(p99), Ms(max))?;
+        let per_frame = [
+            ("heap allocations", self.steady.heap_allocs_per_frame),
+            ("imports", self.steady.imports_per_frame),
+        ];
+        let mut separator = "\n  steady   ";
+        for (what, count) in per_frame {
+            if let Some(count) = count {
+                write!(f, "{separator}{count:.2} {what}")?;
+                separator = ", ";
+            }
+        }
+        if separator == ", " {
+            f.write_str(" a frame")?;
+        }
+        Ok(())
+    }
+}
+
+/// A link on one line.
+struct Line<'a>(&'a Link);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Link { from, to, format, modifier, heap, method, .. } = self.0;
+        write!(f, "{from} → {to}: {format} {modifier} in {heap}, ")?;
+        match method {
+            Method::Import => write!(f, "imported ({} imports, 0 bytes copied)", self.0.imports),
+            Method::Native => write!(f, "in place"),
+            Method::Copy => {
+                write!(f, "copied ({} bytes", self.0.bytes_copied)?;
+                if self.0.since_frame > 0 {
+                    write!(f, ", since frame {}", self.0.since_frame)?;
+                }
+                write!(f, ")")
+            }
+        }
+    }
+}
+
+/// Microseconds as milliseconds.
+struct Ms(u64);
+
+impl fmt::Display for Ms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1}", self.0 as f64 / 1000.0)
+    }
+}

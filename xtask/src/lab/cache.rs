@@ -1,0 +1,104 @@
+//! The cache: one folder for each thing that is made, named by the hash of what
+//! it is made from. A folder under its final name is whole: it is filled under
+//! another name and renamed at the very end.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::host::as_root;
+use crate::progress::note;
+use crate::workspace::make_folder;
+
+/// The cache's folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Cache {
+    folder: PathBuf,
+}
+
+/// What one thing's maker needs: where to put it, where to log.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// An empty folder to fill.
+    pub(crate) folder: PathBuf,
+    /// The log of the making.
+    pub(crate) log: PathBuf,
+}
+
+impl Cache {
+    /// The cache in `folder`, which exists.
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The folder itself.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder of `name` in the version `hash`, made by `make` when it is not
+    /// there yet. Two processes that want the same thing make it once.
+    pub(crate) fn get(
+        &self,
+        name: &str,
+        hash: &str,
+        make: impl FnOnce(&Site) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let ready = self.folder.join(format!("{name}-{hash}"));
+        if ready.is_dir() {
+            return Ok(ready);
+        }
+        let _lock = self.lock()?;
+        if ready.is_dir() {
+            return Ok(ready);
+        }
+        let logs = make_folder(&self.folder.join("logs"))?;
+        let site = Site {
+            folder: self.folder.join(format!("{name}-{hash}.partial")),
+            log: logs.join(format!("{name}.log")),
+        };
+        // Nobody else is making it: what lies there is from a run that ended
+        // in the middle.
+        remove(&site.folder)?;
+        make_folder(&site.folder)?;
+        make(&site)?;
+        fs::rename(&site.folder, &ready)
+            .with_context(|| format!("cannot rename to {}", ready.display()))?;
+        Ok(ready)
+    }
+
+    /// One maker at a time: they would only take each other's processor.
+    fn lock(&self) -> Result<File> {
+        let path = self.folder.join("lock");
+        let file = File::create(&path)
+            .with_context(|| format!("cannot open the lock {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => {
+                note("waits for another process that sets up the lab")
+            }
+            Err(fs::TryLockError::Error(error)) => {
+                return Err(error).context(format!("cannot lock {}", path.display()));
+            }
+        }
+        file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(file)
+    }
+}
+
+/// Removes a folder that root may own parts of.
+pub(crate) fn remove(folder: &Path) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let status = as_root("rm")
+        .args(["-rf", "--one-file-system", "--"])
+        .arg(folder)
+        .status()
+        .context("cannot run rm")?;
+    if !status.success() {
+        bail!("cannot remove {}: remove it by hand", folder.display());
+    }
+    Ok(())
+}

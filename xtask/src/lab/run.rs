@@ -1,0 +1,297 @@
+//! One command in one machine: the run folder, the channels for its output, the
+//! time limit, the exit status.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::initramfs::Initramfs;
+use super::{Kind, Lab, qemu, uml};
+use crate::process::{self, End};
+use crate::workspace::make_folder;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    /// The program and its arguments.
+    pub(crate) command: Vec<String>,
+    /// Where it runs, if the machine can see that folder.
+    pub(crate) folder: PathBuf,
+    /// A folder that both sides write to.
+    pub(crate) out: PathBuf,
+    /// Variables for it, on top of the machine's own.
+    pub(crate) environment: Vec<(String, String)>,
+    /// When the machine is killed.
+    pub(crate) limit: Duration,
+    /// Whether its stdout goes to ours as well as into the outcome.
+    pub(crate) show_stdout: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The command's exit status.
+    pub(crate) status: i32,
+    /// All it wrote to stdout.
+    pub(crate) stdout: Vec<u8>,
+    /// What the machine's kernel had to say.
+    pub(crate) console: PathBuf,
+}
+
+/// The status of a command that ran into its time limit, as `timeout` has it.
+pub(crate) const TIMED_OUT: i32 = 124;
+
+/// Everything a machine's command line is made from.
+#[derive(Debug)]
+pub(crate) struct Boot<'a> {
+    /// The lab.
+    pub(crate) lab: &'a Lab,
+    /// A folder for this run alone.
+    pub(crate) folder: &'a Path,
+    /// The initramfs.
+    pub(crate) initramfs: &'a Path,
+    /// Host folders that appear in the machine.
+    pub(crate) shares: &'a [PathBuf],
+    /// File descriptor for the command's stdout.
+    pub(crate) stdout: i32,
+    /// File descriptor for the command's stderr.
+    pub(crate) stderr: i32,
+}
+
+/// Runs `job` in a machine, passing its output on as it comes.
+pub(crate) fn run(lab: &Lab, kind: Kind, job: &Job) -> Result<Outcome> {
+    let folder = run_folder(lab, kind)?;
+    let out = make_folder(&job.out)?;
+    let shares = shares(&[&lab.workspace.root, &lab.workspace.target, &out, &folder])?;
+    let initramfs = folder.join("initramfs");
+    fs::write(&initramfs, pack(lab, kind, job, &out, &folder, &shares)?)
+        .with_context(|| format!("cannot write {}", initramfs.display()))?;
+    let console = folder.join("console.log");
+    let log = fs::File::create(&console)
+        .with_context(|| format!("cannot write {}", console.display()))?;
+
+    let (stdout, stdout_end) = pipe()?;
+    let (stderr, stderr_end) = pipe()?;
+    let boot = Boot {
+        lab,
+        folder: &folder,
+        initramfs: &initramfs,
+        shares: &shares,
+        stdout: inherit(&stdout_end)?,
+        stderr: inherit(&stderr_end)?,
+    };
+    let mut command = match kind {
+        Kind::Uml => uml::command(&boot)?,
+        Kind::Qemu => qemu::command(&boot)?,
+    };
+    let mut child = command
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().context("cannot share the console's log")?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    drop((stdout_end, stderr_end));
+    let show = job.show_stdout;
+    let stdout = thread::spawn(move || {
+        if show {
+            relay(stdout, std::io::stdout(), true)
+        } else {
+            relay(stdout, std::io::sink(), true)
+        }
+    });
+    let stderr = thread::spawn(move || relay(stderr, std::io::stderr(), false));
+
+    let end = process::supervise(&mut child, Some(job.limit), || ())?;
+    let stdout = stdout.join().unwrap_or_default();
+    let _ = stderr.join();
+    // Of no use any more, and the largest file.
+    let _ = fs::remove_file(&initramfs);
+
+    let status = match end {
+        End::Exited(_) => read_status(&folder.join("status")).with_context(|| {
+            format!(
+                "the {kind} machine ended before its command did; its console's log is {}",
+                console.display()
+            )
+        })?,
+        End::TimedOut => {
+            eprintln!(
+                "lab: killed the {kind} machine after its limit of {} s (--timeout); its console's \
+                 log is {}",
+                job.limit.as_secs(),
+                console.display()
+            );
+            TIMED_OUT
+        }
+        End::Interrupted => bail!("interrupted; the {kind} machine is gone"),
+        End::OutputClosed => 141,
+    };
+    Ok(Outcome { status, stdout, console })
+}
+
+/// A new folder for this run; older ones make room.
+fn run_folder(lab: &Lab, kind: Kind) -> Result<PathBuf> {
+    const KEPT: usize = 20;
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let all = make_folder(&lab.workspace.target.join("lab/run"))?;
+    let mut old: Vec<_> = fs::read_dir(&all)
+        .with_context(|| format!("cannot read {}", all.display()))?
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    old.sort();
+    for (_, path) in old.iter().rev().skip(KEPT) {
+        // A machine that still runs has its initramfs here.
+        if !path.join("initramfs").exists() {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    make_folder(&all.join(format!("{kind}-{}-{count}", std::process::id())))
+}
+
+/// The folders to share: none inside another, unless it must be seen at once
+/// what the host writes there; parents first.
+fn shares(wanted: &[&Path]) -> Result<Vec<PathBuf>> {
+    let mut shares: Vec<PathBuf> = Vec::new();
+    for path in wanted {
+        let text = path
+            .to_str()
+            .with_context(|| format!("{} is not UTF-8: the lab cannot share it", path.display()))?;
+        if text.contains([',', '\n']) {
+            bail!("{text} has a comma or a line break in its path: the lab cannot share it");
+        }
+        if !shares.iter().any(|known| path.starts_with(known)) {
+            shares.push(path.to_path_buf());
+        }
+    }
+    shares.sort();
+    Ok(shares)
+}
+
+/// The initramfs with all the machine has to know; see `lab/init.sh`.
+fn pack(
+    lab: &Lab,
+    kind: Kind,
+    job: &Job,
+    out: &Path,
+    folder: &Path,
+    shares: &[PathBuf],
+) -> Result<Vec<u8>> {
+    let text = |path: &Path| path.display().to_string();
+    let mut archive = Initramfs::default();
+    for folder in ["bin", "lab", "lab/modules", "modules"] {
+        archive.folder(folder)?;
+    }
+    archive.copy("bin/busybox", &lab.tree.root.join("usr/bin/busybox"))?;
+    archive.copy("init", &lab.recipe.path("init.sh"))?;
+    archive.copy("second.sh", &lab.recipe.path("second.sh"))?;
+    archive.copy("machine.sh", &lab.recipe.path(&format!("{kind}.sh")))?;
+    if kind == Kind::Qemu {
+        qemu::pack_modules(lab, &mut archive)?;
+    }
+    let mut environment = vec![
+        ("VCAM_LAB_MACHINE".to_owned(), kind.to_string()),
+        ("VCAM_LAB_OUT".to_owned(), text(out)),
+    ];
+    environment.extend(job.environment.iter().cloned());
+    let environment: String = environment
+        .iter()
+        .map(|(name, value)| format!("export {name}={}\n", quote(value)))
+        .collect();
+    let seen = shares.iter().any(|share| job.folder.starts_with(share));
+    let command = format!(
+        "cd {} && exec {}\n",
+        quote(&text(if seen { &job.folder } else { &lab.workspace.root })),
+        job.command.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+    );
+    let shares: String = shares.iter().map(|share| text(share) + "\n").collect();
+    for (name, contents) in [
+        ("machine", kind.to_string()),
+        ("tree", text(&lab.tree.root)),
+        ("run", text(folder)),
+        ("shares", shares),
+        ("environment", environment),
+        ("command", command),
+    ] {
+        archive.file(&format!("lab/{name}"), contents.as_bytes())?;
+    }
+    archive.finish()
+}
+
+/// A word as a shell reads it.
+pub(crate) fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("cannot make a pipe")
+}
+
+/// Lets the machine, the next child, have a descriptor under its number.
+fn inherit(fd: &OwnedFd) -> Result<i32> {
+    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
+        .context("cannot pass a descriptor on")?;
+    Ok(std::os::fd::AsRawFd::as_raw_fd(fd))
+}
+
+/// Copies bytes as they come, and keeps them if asked to.
+fn relay(from: OwnedFd, mut to: impl Write, keep: bool) -> Vec<u8> {
+    let mut from = fs::File::from(from);
+    let mut kept = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut open = true;
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        let bytes = &buffer[..count];
+        if keep {
+            kept.extend_from_slice(bytes);
+        }
+        if open && to.write_all(bytes).and_then(|()| to.flush()).is_err() {
+            open = false;
+            process::output_closed();
+        }
+    }
+    kept
+}
+
+fn read_status(path: &Path) -> Result<i32> {
+    let text = fs::read_to_string(path).context("no exit status was left")?;
+    text.trim().parse().with_context(|| format!("the exit status is `{}`", text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn words_survive_the_shell() {
+        let words = ["plain", "", "two words", "it's", "$HOME", "a\"b", "line\nbreak", "*", "-x=1"];
+        let script = words.map(quote).join(" ");
+        let output =
+            Command::new("sh").args(["-c", &format!("printf '%s\\0' {script}")]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let read: Vec<_> = text.split_terminator('\0').collect();
+        assert_eq!(read, words);
+    }
+
+    #[test]
+    fn a_share_inside_another_is_the_same_share() {
+        let paths = ["/w", "/w/target", "/out", "/w/target/lab/run/1"].map(Path::new);
+        assert_eq!(shares(&paths).unwrap(), [Path::new("/out"), Path::new("/w")]);
+        assert!(shares(&[Path::new("/a,b")]).is_err());
+    }
+}

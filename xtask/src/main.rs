@@ -1,0 +1,143 @@
+//! The workspace's own tool: sets up the lab, runs commands, the tests and the
+//! demonstration in it. See `lab/README.md`.
+
+mod build;
+mod demo;
+mod host;
+mod lab;
+mod process;
+mod progress;
+mod test;
+mod workspace;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::lab::{Job, Kind, Lab};
+use crate::test::{Place, Plan};
+use crate::workspace::Workspace;
+
+/// Sets up vcam's lab and runs things in it.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Runs a command in one of the lab's machines.
+    Lab {
+        /// The machine.
+        #[arg(long, value_enum, default_value_t = Kind::Uml)]
+        machine: Kind,
+        /// A folder the command can leave files in [default: target/lab/out].
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Kills the machine after this many seconds.
+        #[arg(long, value_name = "SECS", default_value_t = 600)]
+        timeout: u64,
+        /// Sets an environment variable for the command; may be repeated.
+        #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+        env: Vec<(String, String)>,
+        /// Only makes what is missing.
+        #[arg(long, conflicts_with = "command")]
+        setup_only: bool,
+        /// The command and its arguments.
+        #[arg(last = true, required_unless_present = "setup_only")]
+        command: Vec<String>,
+    },
+    /// Makes both machines and prints what they are made of.
+    Setup,
+    /// Runs the unit tests here and the integration tests in both machines.
+    Test {
+        /// Only there; may be repeated.
+        #[arg(long, value_enum, value_name = "PLACE")]
+        only: Vec<Place>,
+        /// Gives up on the tests of one place after this many seconds.
+        #[arg(long, value_name = "SECS", default_value_t = 1800)]
+        timeout: u64,
+        /// Filters and other arguments for the test programs.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs vcam with a display, here or in the lab, and keeps the picture.
+    Demo,
+}
+
+/// Something this machine lacks, in words that say how to get it. Exit code 4.
+#[derive(Debug)]
+struct Lacking(String);
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Lacking {}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(valid)
+    {
+        return Err(format!("`{name}` cannot name a variable"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match perform(arguments.task) {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
+        Err(error) => {
+            if let Some(lacking) = error.downcast_ref::<Lacking>() {
+                // The remedy alone, so that it can be copied as it stands.
+                eprintln!("{lacking}");
+                return ExitCode::from(4);
+            }
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(if process::interrupted() { 130 } else { 1 })
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<i32> {
+    process::catch_signals()?;
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Setup => set_up(&workspace),
+        Task::Lab { setup_only: true, .. } => set_up(&workspace),
+        Task::Lab { machine, out, timeout, env, command, .. } => {
+            let out = out.unwrap_or_else(|| workspace.target.join("lab/out"));
+            let job = Job {
+                command,
+                folder: std::env::current_dir()?,
+                out,
+                environment: env,
+                limit: Duration::from_secs(timeout),
+                show_stdout: true,
+            };
+            let outcome = Lab::set_up(&workspace, &[machine])?.run(machine, &job)?;
+            Ok(outcome.status)
+        }
+        Task::Test { only, timeout, arguments } => {
+            let limit = Duration::from_secs(timeout);
+            test::test(&workspace, &Plan { places: only, arguments, limit })
+        }
+        Task::Demo => demo::demo(&workspace),
+    }
+}
+
+fn set_up(workspace: &Workspace) -> Result<i32> {
+    let lab = Lab::set_up(workspace, &[Kind::Uml, Kind::Qemu])?;
+    println!("{}", lab.versions()?);
+    Ok(0)
+}

@@ -1,0 +1,242 @@
+//! `cargo xtask test`: the unit tests on this machine, the integration tests in
+//! the lab's machines, and one line on each at the end.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::build::executables;
+use crate::host::{self, Purpose};
+use crate::lab::{Job, Kind, Lab};
+use crate::process::{self, End};
+use crate::progress::note;
+use crate::workspace::Workspace;
+
+/// Where tests run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Place {
+    /// The unit tests, on this machine.
+    Host,
+    /// `tests/lab_uml.rs`, in the uml machine.
+    Uml,
+    /// `tests/lab_qemu.rs`, in the qemu machine.
+    Qemu,
+}
+
+impl Place {
+    /// The machine, and the name of its integration test.
+    fn machine(self) -> Option<(Kind, &'static str)> {
+        match self {
+            Self::Host => None,
+            Self::Uml => Some((Kind::Uml, "lab_uml")),
+            Self::Qemu => Some((Kind::Qemu, "lab_qemu")),
+        }
+    }
+}
+
+/// What to test.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Where; everywhere if empty.
+    pub(crate) places: Vec<Place>,
+    /// Arguments for the test programs: filters and the like.
+    pub(crate) arguments: Vec<String>,
+    /// The limit for the tests of one place.
+    pub(crate) limit: Duration,
+}
+
+/// Runs the plan; the exit status.
+pub(crate) fn test(workspace: &Workspace, plan: &Plan) -> Result<i32> {
+    let places = if plan.places.is_empty() { Place::value_variants() } else { &plan.places };
+    let kinds: Vec<Kind> =
+        places.iter().filter_map(|place| place.machine()).map(|(kind, _)| kind).collect();
+    host::provide(workspace, &[Purpose::Build])?;
+    // First, since it is what may lack something.
+    let lab = if kinds.is_empty() { None } else { Some(Lab::set_up(workspace, &kinds)?) };
+    let mut programs = None;
+
+    let mut lines = Vec::new();
+    let mut passed = true;
+    let mut ran = 0;
+    for &place in places {
+        let begun = Instant::now();
+        let result = match (place.machine(), &lab) {
+            (Some((kind, name)), Some(lab)) => {
+                let programs = programs.get_or_insert_with(|| build(workspace, places));
+                in_machine(workspace, plan, lab, kind, name, programs)
+            }
+            _ => on_host(workspace, plan).map(|()| None),
+        };
+        if process::interrupted() {
+            bail!("interrupted");
+        }
+        let name = format!("{place:?}").to_lowercase();
+        let seconds = begun.elapsed().as_secs();
+        lines.push(match result {
+            Ok(None) => {
+                ran += 1;
+                format!("{name:5} passed in {seconds} s")
+            }
+            Ok(Some(0)) => format!("{name:5} has no such test"),
+            Ok(Some(tests)) => {
+                ran += tests;
+                format!("{name:5} passed {tests} tests in {seconds} s")
+            }
+            Err(error) => {
+                passed = false;
+                format!("{name:5} FAILED in {seconds} s: {error:#}")
+            }
+        });
+    }
+    if ran == 0 && passed {
+        passed = false;
+        lines.push("no test ran".to_owned());
+    }
+    println!("\n{}", lines.join("\n"));
+    Ok(i32::from(!passed))
+}
+
+/// The unit tests of all crates.
+fn on_host(workspace: &Workspace, plan: &Plan) -> Result<()> {
+    note("tests on this machine");
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--workspace"]);
+    if !plan.arguments.is_empty() {
+        cargo.arg("--").args(&plan.arguments);
+    }
+    process::own_group(&mut cargo);
+    let mut child = cargo.stdin(Stdio::null()).spawn().context("cannot run cargo")?;
+    match process::supervise(&mut child, Some(plan.limit), || ())? {
+        End::Exited(status) if status.success() => Ok(()),
+        End::Exited(_) => bail!("`cargo test --workspace` failed"),
+        End::TimedOut => bail!("no end after {} s", plan.limit.as_secs()),
+        End::Interrupted | End::OutputClosed => bail!("interrupted"),
+    }
+}
+
+/// The machines' test programs, by the name of their test.
+fn build(workspace: &Workspace, places: &[Place]) -> Result<HashMap<String, PathBuf>> {
+    note("builds the tests for the machines");
+    let mut arguments = vec!["test", "--no-run", "--release", "--features", "lab"];
+    for (_, name) in places.iter().filter_map(|place| place.machine()) {
+        arguments.extend(["--test", name]);
+    }
+    executables(workspace, &arguments)
+}
+
+/// One test program in its machine; how many tests passed.
+fn in_machine(
+    workspace: &Workspace,
+    plan: &Plan,
+    lab: &Lab,
+    kind: Kind,
+    name: &str,
+    programs: &Result<HashMap<String, PathBuf>>,
+) -> Result<Option<u32>> {
+    let programs = match programs {
+        Ok(programs) => programs,
+        Err(error) => bail!("not run: {error:#}"),
+    };
+    let program = programs.get(name).with_context(|| format!("cargo built no test {name}"))?;
+    note(&format!("tests in the {kind} machine"));
+    let mut command = vec![program.display().to_string(), "--test-threads=1".to_owned()];
+    command.extend(plan.arguments.iter().cloned());
+    let environment = std::env::vars()
+        .filter(|(name, _)| name == "RUST_BACKTRACE" || name == "RUST_LOG")
+        .collect();
+    let job = Job {
+        command,
+        folder: workspace.root.clone(),
+        out: workspace.target.join("lab/out"),
+        environment,
+        limit: plan.limit,
+        show_stdout: true,
+    };
+    let outcome = lab.run(kind, &job)?;
+    let text = String::from_utf8_lossy(&outcome.stdout);
+    match verdict(outcome.status, &text, !plan.arguments.is_empty()) {
+        Ok(passed) => Ok(Some(passed)),
+        Err(error) => bail!("{error}; the console's log is {}", outcome.console.display()),
+    }
+}
+
+/// Counts in a test program's last line.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u32,
+    failed: u32,
+    ignored: u32,
+}
+
+/// Judges a test program by its status *and* by what it says it ran: a program
+/// that ran nothing, or left tests out, has proven nothing.
+fn verdict(status: i32, output: &str, narrowed: bool) -> Result<u32> {
+    let counts = counts(output);
+    match (status, counts) {
+        (0, Some(Counts { passed, failed: 0, ignored })) => {
+            if passed == 0 && !narrowed {
+                bail!("no test ran");
+            }
+            if ignored > 0 && !narrowed {
+                bail!("{ignored} tests were ignored, and none may be");
+            }
+            Ok(passed)
+        }
+        (_, Some(Counts { failed, passed, .. })) if failed > 0 => {
+            bail!("{failed} of {} tests failed", failed + passed)
+        }
+        (0, _) => bail!("the test program printed no result"),
+        (status, _) => bail!("the test program ended with status {status}"),
+    }
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; 0 ignored; …`.
+fn counts(output: &str) -> Option<Counts> {
+    let line = output.lines().rev().find_map(|line| line.trim().strip_prefix("test result: "))?;
+    let mut counts = Counts::default();
+    let (_, parts) = line.split_once(". ")?;
+    for part in parts.split(';') {
+        match part.trim().split_once(' ') {
+            Some((number, "passed")) => counts.passed = number.parse().ok()?,
+            Some((number, "failed")) => counts.failed = number.parse().ok()?,
+            Some((number, "ignored")) => counts.ignored = number.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(passed: u32, failed: u32, ignored: u32) -> String {
+        let word = if failed == 0 { "ok" } else { "FAILED" };
+        format!(
+            "running 9 tests\ntest result: {word}. {passed} passed; {failed} failed; {ignored} \
+             ignored; 0 measured; 0 filtered out; finished in 0.10s\n\n"
+        )
+    }
+
+    #[test]
+    fn a_result_line_is_read() {
+        assert_eq!(counts(&result(3, 1, 2)), Some(Counts { passed: 3, failed: 1, ignored: 2 }));
+        assert_eq!(counts("nothing"), None);
+    }
+
+    #[test]
+    fn only_tests_that_ran_count() {
+        assert_eq!(verdict(0, &result(3, 0, 0), false).unwrap(), 3);
+        assert!(verdict(0, &result(0, 0, 0), false).is_err());
+        assert!(verdict(0, &result(3, 0, 1), false).is_err());
+        assert!(verdict(0, "", false).is_err());
+        assert!(verdict(0, "", true).is_err());
+        assert!(verdict(101, &result(3, 1, 0), false).is_err());
+        assert!(verdict(124, &result(3, 0, 0), false).is_err());
+        assert_eq!(verdict(0, &result(0, 0, 0), true).unwrap(), 0);
+    }
+}
