@@ -51,6 +51,9 @@ impl Error {
             Self::Heap(_) | Self::Start(StartError::Isp(_)) => code::LACKING,
             Self::Start(StartError::Alloc(AllocError::TooLarge { .. })) => code::LACKING,
             Self::Display(error) => display_code(error),
+            Self::File(FileError::Kind(_) | FileError::NotAFile(_) | FileError::Folder { .. }) => {
+                code::USAGE
+            }
             _ => code::FAILED,
         })
     }

@@ -31,8 +31,13 @@ impl Permission {
             format!("sudo usermod -aG {group} \"$USER\"   # then log in again")
         } else {
             // The rule that systemd ships for udmabuf since 257: whoever sits at the machine.
-            let name = node.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
-            let subsystem = if node.starts_with("/dev/dma_heap") { "dma_heap" } else { "misc" };
+            let name = node.file_name().unwrap_or_default().to_string_lossy();
+            let subsystem = match node.parent().and_then(Path::to_str) {
+                Some("/dev/dma_heap") => "dma_heap",
+                Some("/dev/dri") => "drm",
+                _ if name.starts_with("video") => "video4linux",
+                _ => "misc",
+            };
             format!(
                 "echo 'SUBSYSTEM==\"{subsystem}\", KERNEL==\"{name}\", TAG+=\"uaccess\", GROUP=\"video\", \
                  MODE=\"0660\"' | sudo tee /etc/udev/rules.d/70-vcam.rules && sudo udevadm trigger"

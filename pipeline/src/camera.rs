@@ -18,9 +18,15 @@ use crate::stages::{
 };
 use crate::stats::{Frames, LatencyMeter, Outcome, Steady};
 
-/// Buffers of each pool: one being filled or rendered, one waiting, one shown, and one that the
-/// display lets go of only when the next is on screen.
-const BUFFERS: usize = 4;
+/// Raw buffers: one being filled, one waiting, one being rendered, and one to spare.
+const RAW_BUFFERS: usize = 4;
+
+/// Pictures that a sink keeps while it waits for the next: a display has one on the screen and one
+/// on its way there.
+const KEPT_BY_A_SINK: usize = 2;
+
+/// Pictures beside those: one being rendered, and one waiting.
+const PICTURES: usize = 2;
 
 /// Frames that may wait between two stages.
 const QUEUE: usize = 1;
@@ -138,12 +144,13 @@ impl Camera {
     ) -> Result<Self, StartError> {
         let (width, height) = config.size;
         let sensor = Sensor::new(width, height, config.cfa)?;
-        let pool = |format, name| -> Result<Pool, StartError> {
+        let pool = |format, name, count| -> Result<Pool, StartError> {
             let layout = Layout::linear(format, width, height, Alignment::default())?;
-            Ok(Pool::new(heap, &layout, name, BUFFERS)?)
+            Ok(Pool::new(heap, &layout, name, count)?)
         };
-        let raw_pool = pool(Fourcc::R8, "sensor-raw")?;
-        let output_pool = Arc::new(pool(config.format, "isp-output")?);
+        let pictures = PICTURES + KEPT_BY_A_SINK * sinks.len();
+        let raw_pool = pool(Fourcc::R8, "sensor-raw", RAW_BUFFERS)?;
+        let output_pool = Arc::new(pool(config.format, "isp-output", pictures)?);
         let raw = raw_pool.buffers()[0].clone();
         let output = output_pool.buffers()[0].clone();
         for sink in &mut sinks {

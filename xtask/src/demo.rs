@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::build::executables;
 use crate::host::{self, Purpose};
-use crate::lab::{Job, Kind, Lab};
+use crate::lab::{self, Job, Kind, Lab};
 use crate::process::{self, End};
 use crate::progress::note;
 use crate::workspace::{Workspace, make_folder};
@@ -27,7 +27,10 @@ const LACKS: i32 = 4;
 
 /// Runs the demonstration; the exit status.
 pub(crate) fn demo(workspace: &Workspace) -> Result<i32> {
-    host::provide(workspace, &[Purpose::Build])?;
+    let obstacle = obstacle();
+    // All at once, so that whoever must install by hand does it once.
+    let machine = if obstacle.is_some() { lab::purposes(&[Kind::Uml]) } else { &[] };
+    host::provide(workspace, &[&[Purpose::Build], machine].concat())?;
     let programs =
         executables(workspace, &["build", "--release", "--package", "vcam", "--bin", "vcam"])?;
     let vcam = programs.get("vcam").context("cargo built no vcam")?;
@@ -47,7 +50,7 @@ pub(crate) fn demo(workspace: &Workspace) -> Result<i32> {
             .collect();
     arguments.push(picture.display().to_string());
 
-    let here = match obstacle() {
+    let here = match obstacle {
         None => Some(run_here(vcam, &arguments)?),
         Some(obstacle) => {
             note(&format!("runs in the lab, because {obstacle}"));

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use crate::build::executables;
 use crate::host::{self, Purpose};
-use crate::lab::{Job, Kind, Lab};
+use crate::lab::{self, Job, Kind, Lab};
 use crate::process::{self, End};
 use crate::progress::note;
 use crate::workspace::Workspace;
@@ -54,9 +54,11 @@ pub(crate) fn test(workspace: &Workspace, plan: &Plan) -> Result<i32> {
     let places = if plan.places.is_empty() { Place::value_variants() } else { &plan.places };
     let kinds: Vec<Kind> =
         places.iter().filter_map(|place| place.machine()).map(|(kind, _)| kind).collect();
-    host::provide(workspace, &[Purpose::Build])?;
+    // All at once, so that whoever must install by hand does it once.
+    let needs = if kinds.is_empty() { &[] } else { lab::purposes(&kinds) };
+    host::provide(workspace, &[&[Purpose::Build], needs].concat())?;
     // First, since it is what may lack something.
-    let lab = if kinds.is_empty() { None } else { Some(Lab::set_up(workspace, &kinds)?) };
+    let machines = if kinds.is_empty() { None } else { Some(Lab::set_up(workspace, &kinds)?) };
     let mut programs = None;
 
     let mut lines = Vec::new();
@@ -64,7 +66,7 @@ pub(crate) fn test(workspace: &Workspace, plan: &Plan) -> Result<i32> {
     let mut ran = 0;
     for &place in places {
         let begun = Instant::now();
-        let result = match (place.machine(), &lab) {
+        let result = match (place.machine(), &machines) {
             (Some((kind, name)), Some(lab)) => {
                 let programs = programs.get_or_insert_with(|| build(workspace, places));
                 in_machine(workspace, plan, lab, kind, name, programs)

@@ -422,7 +422,14 @@ fn try_with_dumb(
     format: Fourcc,
     size: (u32, u32),
 ) -> Result<Result<(), Errno>, KmsError> {
-    let dumb = Dumb::new(card, format, size)?;
+    let dumb = match Dumb::new(card, format, size) {
+        Ok(dumb) => dumb,
+        // Too small or too large for the card: that is an answer, too.
+        Err(KmsError::Dumb { source, .. }) => {
+            return Ok(Err(Errno::from_io_error(&source).unwrap_or(Errno::INVAL)));
+        }
+        Err(error) => return Err(error),
+    };
     setup.put(shown, dumb.framebuffer().id.into());
     let flags = AtomicCommitFlags::TEST_ONLY | AtomicCommitFlags::ALLOW_MODESET;
     match setup.commit(card, flags) {

@@ -197,7 +197,7 @@ pub(crate) fn first_card<T>(
         if !by_path && asked.is_some_and(|asked| asked.contains('/')) {
             continue;
         }
-        let by_driver = |card: &Card| asked.is_none_or(|asked| asked == card.driver());
+        let by_driver = |card: &Card| asked.is_none_or(|asked| is_driver(asked, card.driver()));
         let result = match Card::open(&node) {
             Ok(card) if by_path || by_driver(&card) => open(card),
             Ok(_) => continue,
@@ -219,7 +219,17 @@ pub(crate) fn first_card<T>(
     }))
 }
 
-/// How much a card came to being used: what failed late says more than what failed early.
+/// Whether the user's name for a driver is the kernel's: `bochs` will do for `bochs-drm`,
+/// `virtio-gpu` for `virtio_gpu`, and `kms:vkms`, as reports have it, for `vkms`.
+fn is_driver(asked: &str, driver: &str) -> bool {
+    fn plain(name: &str) -> String {
+        let name = name.strip_prefix("kms:").unwrap_or(name);
+        name.strip_suffix("-drm").unwrap_or(name).replace('-', "_")
+    }
+    plain(asked) == plain(driver)
+}
+
+/// How close a card came to being used: what failed late says more than what failed early.
 fn closeness(error: &KmsError) -> u8 {
     match error {
         KmsError::NoKms { .. } => 0,
@@ -255,6 +265,15 @@ mod tests {
         assert!(is_connector(" HDMI-A-2", "HDMI-A-2"));
         assert!(!is_connector("Virtual", "Virtual-1"));
         assert!(!is_connector("", "Virtual-1"));
+    }
+
+    #[test]
+    fn a_driver_is_known_by_what_people_call_it() {
+        for asked in ["bochs", "bochs-drm", "kms:bochs-drm"] {
+            assert!(is_driver(asked, "bochs-drm"), "{asked}");
+        }
+        assert!(is_driver("virtio-gpu", "virtio_gpu"));
+        assert!(!is_driver("", "vkms") && !is_driver("vk", "vkms"));
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl fmt::Display for Kind {
     }
 }
 
+/// What the host must have for these machines.
+pub(crate) fn purposes(kinds: &[Kind]) -> &'static [Purpose] {
+    if kinds.contains(&Kind::Qemu) { &[Purpose::Lab, Purpose::Qemu] } else { &[Purpose::Lab] }
+}
+
 /// The lab, set up for some of its machines.
 #[derive(Debug)]
 pub(crate) struct Lab {
@@ -59,10 +64,7 @@ impl Lab {
     /// Makes whatever `kinds` need and the cache does not hold.
     pub(crate) fn set_up(workspace: &Workspace, kinds: &[Kind]) -> Result<Self> {
         let wants = |kind| kinds.contains(&kind);
-        host::provide(workspace, &[Purpose::Lab])?;
-        if wants(Kind::Qemu) {
-            host::provide(workspace, &[Purpose::Qemu])?;
-        }
+        host::provide(workspace, purposes(kinds))?;
         let recipe = Recipe::new(workspace.recipe());
         let cache = Cache::new(workspace.cache.clone());
         let tree = Tree::get(&recipe, &cache)?;

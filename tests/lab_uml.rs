@@ -1,0 +1,296 @@
+//! Zero copy and its failures on real udmabuf, real dma-heaps and real KMS (vkms), in the lab's
+//! `uml` machine: `cargo xtask test --only uml`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::books::{self, Books};
+use support::command::{Ran, assert_zero_copy, command, link, vcam};
+use support::step::{Step, assert_equal};
+use vcam_allocator::{Fourcc, heaps};
+use vcam_isp_gpu::Cfa;
+use vcam_pipeline::{Camera, Config, IspChoice};
+use vcam_sinks::{KmsOptions, KmsSink};
+
+/// Sixty frames, each compared on every pixel with the CPU reference through vkms' writeback.
+fn sixty_frames_are_scanned_out_as_they_should_be(heap: &str) {
+    // What EGL loads and keeps the first time is no leak.
+    let mut step = Step::new(heap, "vkms", (640, 480));
+    step.sink.enable_capture().unwrap();
+    step.compare(0..3, |sink| sink.capture().unwrap().rgb);
+    drop(step);
+    books::settle();
+    let before = Books::read();
+    let state = books::display_state("vkms");
+    let mut step = Step::new(heap, "vkms", (640, 480));
+    step.sink.enable_capture().unwrap();
+    step.compare(0..60, |sink| sink.capture().unwrap().rgb);
+    step.assert_imported();
+
+    // The kernel's own books: the display is attached to each buffer that the ISP renders into.
+    let books = books::dma_bufs();
+    for inode in step.output_inodes() {
+        let buffer = books.iter().find(|buffer| buffer.inode == inode).expect("it is in the books");
+        assert!(buffer.name.starts_with("test-output"), "{buffer:?}");
+        assert!(buffer.devices.iter().any(|device| device.contains("vkms")), "{buffer:?}");
+    }
+    drop(step);
+    before.assert_unchanged();
+    assert_eq!(books::display_state("vkms"), state);
+}
+
+#[test]
+fn udmabuf_frames_are_scanned_out_as_they_should_be() {
+    sixty_frames_are_scanned_out_as_they_should_be("udmabuf");
+}
+
+#[test]
+fn system_heap_frames_are_scanned_out_as_they_should_be() {
+    sixty_frames_are_scanned_out_as_they_should_be("dma_heap:system");
+}
+
+#[test]
+fn the_main_job_copies_nothing() {
+    let ran = vcam("--heap udmabuf --display --frames 120 --json");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.stderr, "");
+    let report = ran.report();
+    assert_zero_copy(&report, 120, "udmabuf");
+    assert_eq!(report["steady"]["imports_per_frame"], 0.0, "{report:#}");
+    assert_eq!(report["steady"]["heap_allocs_per_frame"], 0.0, "{report:#}");
+    // The sensor is the only one who touches a buffer with the CPU: once a frame.
+    assert_eq!(report["sync"]["begin"], 120, "{report:#}");
+    let ran = vcam("--heap system --display --frames 30 --json --strict --size 640x480");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_zero_copy(&ran.report(), 30, "dma_heap:system");
+}
+
+#[test]
+fn a_gpu_on_a_render_node_copies_nothing_either() {
+    let node = std::fs::read_dir("/dev/dri")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.to_string_lossy().contains("renderD"))
+        .expect("the lab has a render node");
+    let arguments = format!(
+        "--heap udmabuf --display --frames 20 --size 640x480 --json --gpu {}",
+        node.display()
+    );
+    let ran = vcam(&arguments);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_zero_copy(&ran.report(), 20, "udmabuf");
+}
+
+#[test]
+fn the_display_capture_is_the_last_frame() {
+    let picture = books::out("capture.png");
+    let ran = command("--heap udmabuf --display --frames 25 --size 640x480 --json")
+        .arg("--display-capture")
+        .arg(&picture)
+        .output()
+        .map(Ran::from)
+        .unwrap();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_is_frame(&picture, (640, 480), 24);
+}
+
+/// Asserts that a PNG is this frame of the sensor, rendered as the reference does.
+fn assert_is_frame(picture: &std::path::Path, size: (u32, u32), sequence: u64) {
+    let shown = image::open(picture).unwrap().into_rgb8();
+    assert_eq!(shown.dimensions(), size);
+    let expected = support::step::expected(size, sequence);
+    assert_equal(shown.as_raw(), &expected, size.0 as usize, sequence);
+}
+
+#[test]
+fn an_egl_without_import_copies_and_shows_the_same_pixels() {
+    let picture = books::out("softpipe.png");
+    let ran = command("--heap udmabuf --display --frames 10 --size 640x480 --fps max --json")
+        .arg("--display-capture")
+        .arg(&picture)
+        .env("GALLIUM_DRIVER", "softpipe")
+        .output()
+        .map(Ran::from)
+        .unwrap();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.report();
+    let raw = link(&report, 0);
+    assert_eq!(raw["to"], "gpu:softpipe", "{report:#}");
+    assert_eq!(raw["method"], "copy", "{report:#}");
+    assert_eq!(raw["bytes_copied"], 10 * 640 * 480, "{report:#}");
+    let reason = raw["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("EGL_EXT_image_dma_buf_import"), "{report:#}");
+    assert_eq!(report["frames"]["displayed"], 10, "{report:#}");
+    assert_is_frame(&picture, (640, 480), 9);
+
+    let strict = command("--heap udmabuf --display --frames 10 --size 640x480 --strict")
+        .env("GALLIUM_DRIVER", "softpipe")
+        .output()
+        .map(Ran::from)
+        .unwrap();
+    strict.failed_with(3, &["copies", "EGL_EXT_image_dma_buf_import"]);
+}
+
+#[test]
+fn memory_that_is_no_dma_buf_is_copied_and_says_so() {
+    let ran = vcam("--heap memfd --display --frames 10 --size 640x480 --json");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.report();
+    for index in 0..2 {
+        let link = link(&report, index);
+        assert_eq!(link["method"], "copy", "{report:#}");
+        assert!(link["reason"].as_str().unwrap_or_default().contains("memfd"), "{report:#}");
+    }
+    assert_eq!(report["frames"]["displayed"], 10, "{report:#}");
+}
+
+#[test]
+fn a_picture_smaller_than_every_mode_is_shown_in_its_middle() {
+    let ran = vcam("--heap udmabuf --display --frames 5 --size 321x241 --json");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.report()["frames"]["displayed"], 5, "{ran:?}");
+}
+
+#[test]
+fn two_hundred_starts_and_stops_leak_nothing() {
+    let run = || {
+        let heap = heaps::open("udmabuf").unwrap();
+        let format = Fourcc::XRGB8888;
+        let options = KmsOptions { card: None, connector: None, size: (640, 480), format };
+        let sink = KmsSink::open(&options).unwrap();
+        let config = Config {
+            size: (640, 480),
+            cfa: Cfa::Rggb,
+            format,
+            period: Duration::ZERO,
+            frames: Some(3),
+            isp: IspChoice::Gpu(None),
+            strict: true,
+            heap_allocs: None,
+        };
+        let camera = Camera::start(config, &*heap, vec![Box::new(sink)]).unwrap();
+        let (outcome, result) = camera.wait();
+        result.unwrap();
+        assert_eq!((outcome.frames.completed, outcome.frames.displayed), (3, 3));
+    };
+    // What is loaded and cached once is no leak: the thread stacks that libc keeps, Mesa's caches.
+    (0..10).for_each(|_| run());
+    books::settle();
+    let before = Books::read();
+    (0..200).for_each(|_| run());
+    before.assert_unchanged();
+}
+
+#[test]
+fn an_interrupt_ends_the_run_in_good_order() {
+    let state = books::display_state("vkms");
+    let child = command("--heap udmabuf --display --size 640x480 --json")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Once the display is ours, the run is in its middle.
+    while books::display_state("vkms") == state {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.report();
+    let frames = report["frames"]["completed"].as_u64().unwrap();
+    assert!(frames > 0, "{report:#}");
+    assert_eq!(report["frames"]["displayed"], frames, "{report:#}");
+    assert_eq!(books::display_state("vkms"), state);
+}
+
+#[test]
+fn what_is_not_there_is_named_with_what_is() {
+    vcam("--heap nonsense --frames 1")
+        .failed_with(2, &["'nonsense'", "udmabuf", "dma_heap:system"]);
+    vcam("--heap dma_heap:vendor --frames 1").failed_with(4, &["dma_heap:vendor", "system"]);
+    vcam("--heap cma --frames 1").failed_with(4, &["cma"]);
+    vcam("--display --card nonsense").failed_with(2, &["'nonsense'", "vkms", "Virtual-1"]);
+    vcam("--display=HDMI-A-7").failed_with(2, &["'HDMI-A-7'", "Virtual-1"]);
+    vcam("--gpu /dev/dri/renderD999 --frames 1").failed_with(4, &["/dev/dri/renderD999"]);
+    vcam("--output file:/nonexistent/x.png").failed_with(2, &["/nonexistent"]);
+    vcam("--output file:x.gif").failed_with(2, &["x.gif", ".png"]);
+    let ran = vcam("--heap nonsense --json");
+    assert_eq!(ran.code, 2);
+    assert!(ran.report()["error"].as_str().unwrap_or_default().contains("nonsense"), "{ran:?}");
+}
+
+#[test]
+fn absurd_sizes_are_refused() {
+    for size in ["0x0", "1x1", "65536x65536", "4294967295x4294967295", "127x32"] {
+        vcam(&format!("--size {size} --frames 1")).failed_with(2, &[size]);
+        vcam(&format!("--size {size} --display --frames 1")).failed_with(2, &[size]);
+    }
+    for size in ["99999999999999x1", "640", "x", "-5x5"] {
+        assert_eq!(vcam(&format!("--size={size} --frames 1")).code, 2, "{size}");
+    }
+    // 16384 x 16384 x 4 bytes are a GiB, and udmabuf gives 64 MiB.
+    vcam("--heap udmabuf --size 16384x16384 --frames 1")
+        .failed_with(4, &["size_limit_mb", "limit"]);
+    vcam("--heap udmabuf --display --size 16000x16000 --frames 1")
+        .failed_with(4, &["size_limit_mb"]);
+    vcam("--heap memfd --display --size 9000x9000 --frames 1")
+        .failed_with(2, &["9000x9000", "Virtual-1"]);
+}
+
+#[test]
+fn no_egl_is_an_error_only_if_the_gpu_was_asked_for() {
+    let without_egl = |arguments| {
+        let mut command = command(arguments);
+        command.env("__EGL_VENDOR_LIBRARY_FILENAMES", "/nonexistent");
+        Ran::from(command.output().unwrap())
+    };
+    let ran = without_egl("--isp gpu --frames 1 --output null");
+    assert_eq!(ran.code, 4, "{ran:?}");
+    let ran = without_egl("--heap udmabuf --frames 10 --display --size 640x480 --json");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.report();
+    assert_eq!(link(&report, 0)["method"], "native", "{report:#}");
+    assert_eq!(link(&report, 1)["method"], "import", "{report:#}");
+    assert_ne!(report["isp"]["reason"], Value::Null, "{report:#}");
+    assert_eq!(report["frames"]["displayed"], 10, "{report:#}");
+}
+
+#[test]
+fn who_may_not_is_told_what_mends_it() {
+    let as_nobody = |arguments| {
+        let mut command = command(arguments);
+        Ran::from(command.uid(65534).gid(65534).current_dir("/tmp").output().unwrap())
+    };
+    as_nobody("--heap udmabuf --frames 1")
+        .failed_with(4, &["/dev/udmabuf", "not permitted", "try:"]);
+    as_nobody("--heap system --frames 1").failed_with(4, &["/dev/dma_heap/system", "try:"]);
+    as_nobody("--display --frames 1").failed_with(4, &["not permitted", "/dev/dri"]);
+    // With no wishes at all it still works.
+    let ran = as_nobody("--json --frames 3");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.report()["plan"]["chosen"], "memfd");
+}
+
+#[test]
+fn another_master_is_named() {
+    let first =
+        command("--heap udmabuf --display --size 640x480").stdout(Stdio::null()).spawn().unwrap();
+    let state = books::display_state("vkms");
+    while !books::display_state("vkms").contains("allocated by = vcam") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    vcam("--heap udmabuf --display --frames 1 --card vkms")
+        .failed_with(4, &["DRM master", "kms:vkms"]);
+    let pid = rustix::process::Pid::from_child(&first);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(first.wait_with_output().unwrap().status.code(), Some(0));
+    assert_ne!(state, "");
+}

@@ -1,0 +1,122 @@
+//! What the kernel says of buffers, descriptors and displays.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A dma-buf in debugfs `dma_buf/bufinfo`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BufInfo {
+    pub exporter: String,
+    pub inode: u64,
+    pub name: String,
+    /// The devices that are attached to it.
+    pub devices: Vec<String>,
+}
+
+/// Every dma-buf of the machine.
+pub fn dma_bufs() -> Vec<BufInfo> {
+    parse(&fs::read_to_string("/sys/kernel/debug/dma_buf/bufinfo").expect("debugfs is mounted"))
+}
+
+/// The file has a line for each buffer, and below it, indented, what is attached.
+fn parse(text: &str) -> Vec<BufInfo> {
+    let mut buffers: Vec<BufInfo> = Vec::new();
+    let mut attached = false;
+    for line in text.lines() {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        if line.contains("Attached Devices:") {
+            attached = true;
+        } else if line.starts_with("Total") {
+            attached = false;
+        } else if let (true, [device], Some(buffer)) = (attached, &fields[..], buffers.last_mut()) {
+            buffer.devices.push((*device).to_owned());
+        } else if let [_, _, _, _, exporter, inode, rest @ ..] = &fields[..]
+            && let Ok(inode) = inode.parse()
+        {
+            let (exporter, name) = ((*exporter).to_owned(), rest.join(" "));
+            buffers.push(BufInfo { exporter, inode, name, devices: Vec::new() });
+            attached = false;
+        }
+    }
+    buffers
+}
+
+/// What must be the same before and after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Books {
+    pub descriptors: usize,
+    pub mappings: usize,
+    pub dma_bufs: usize,
+    pub framebuffers: usize,
+}
+
+impl Books {
+    pub fn read() -> Self {
+        let lines = |path: &str| fs::read_to_string(path).map_or(0, |text| text.lines().count());
+        Self {
+            descriptors: fs::read_dir("/proc/self/fd").expect("procfs is mounted").count(),
+            mappings: lines("/proc/self/maps"),
+            dma_bufs: dma_bufs().len(),
+            framebuffers: framebuffers(),
+        }
+    }
+}
+
+impl Books {
+    /// Asserts that the books are as they were, once the kernel has cleaned up.
+    pub fn assert_unchanged(&self) {
+        let deadline = Instant::now() + SETTLING;
+        while Self::read() != *self && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(Self::read(), *self);
+    }
+}
+
+/// The kernel lets go of what the last flip replaced when it gets round to it.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// Waits until no framebuffer is left.
+pub fn settle() {
+    let deadline = Instant::now() + SETTLING;
+    while framebuffers() > 0 {
+        assert!(Instant::now() < deadline, "a framebuffer is left");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The framebuffers of every card.
+fn framebuffers() -> usize {
+    cards().map(|card| count(&card.join("framebuffer"), "framebuffer[")).sum()
+}
+
+/// The debugfs folders of the cards.
+fn cards() -> impl Iterator<Item = std::path::PathBuf> {
+    fs::read_dir("/sys/kernel/debug/dri")
+        .expect("debugfs has the cards")
+        .flatten()
+        .map(|entry| entry.path())
+        // The same folders stand there again under the names of their devices.
+        .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().parse::<u32>().is_ok()))
+}
+
+fn count(file: &Path, what: &str) -> usize {
+    fs::read_to_string(file).map_or(0, |text| text.matches(what).count())
+}
+
+/// What the displays of a driver's card do, as debugfs tells it, without what changes by itself.
+pub fn display_state(driver: &str) -> String {
+    let card = cards()
+        .find(|card| {
+            fs::read_to_string(card.join("name")).is_ok_and(|name| name.starts_with(driver))
+        })
+        .unwrap_or_else(|| panic!("no card of {driver}"));
+    fs::read_to_string(card.join("state")).expect("an atomic driver has a state")
+}
+
+/// A name for a file in the folder that the machine shares with its host.
+pub fn out(name: &str) -> std::path::PathBuf {
+    let folder = std::env::var_os("VCAM_LAB_OUT").expect("the lab sets VCAM_LAB_OUT");
+    Path::new(&folder).join(name)
+}

@@ -1,0 +1,75 @@
+//! The `vcam` command, run as a user runs it.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// What a run of the command left.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The report of `--json`.
+    pub fn report(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Asserts an exit code and a single line on the standard error that says all of this.
+    pub fn failed_with(&self, code: i32, says: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        assert_eq!(self.stderr.trim_end().lines().count(), 1, "{self:?}");
+        for words in says {
+            assert!(self.stderr.contains(words), "'{words}' is not in: {}", self.stderr);
+        }
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the command prints UTF-8");
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
+/// The command with these arguments, separated by blanks.
+pub fn command(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vcam"));
+    command.args(arguments.split_whitespace()).env_remove("VCAM_HEAP");
+    command
+}
+
+/// Runs the command to its end.
+pub fn vcam(arguments: &str) -> Ran {
+    command(arguments).output().expect("vcam runs").into()
+}
+
+/// The link at this place, sensor first.
+pub fn link(report: &Value, index: usize) -> &Value {
+    &report["links"][index]
+}
+
+/// Asserts that a run was perfect: every frame shown, nothing copied.
+pub fn assert_zero_copy(report: &Value, frames: u64, heap: &str) {
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["error"], Value::Null, "{report:#}");
+    let count = &report["frames"];
+    assert_eq!(count["completed"], frames, "{report:#}");
+    assert_eq!(count["displayed"], frames, "{report:#}");
+    assert_eq!((&count["dropped"], &count["errors"]), (&0.into(), &0.into()), "{report:#}");
+    assert_eq!(report["links"].as_array().map(Vec::len), Some(2), "{report:#}");
+    for index in 0..2 {
+        let link = link(report, index);
+        assert_eq!(link["method"], "import", "{report:#}");
+        assert_eq!(link["bytes_copied"], 0, "{report:#}");
+        assert_eq!(link["heap"], heap, "{report:#}");
+    }
+    assert_eq!(report["sync"]["begin"], report["sync"]["end"], "{report:#}");
+}

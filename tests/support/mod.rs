@@ -1,0 +1,11 @@
+//! What the tests of both machines share: a camera that is stepped by hand, the command, and the
+//! kernel's own books.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "a test program is no library")]
+#![allow(dead_code, reason = "each machine's tests use a part of it")]
+
+pub mod books;
+pub mod command;
+pub mod qmp;
+pub mod step;
