@@ -19,6 +19,7 @@ use crate::cli::{Cli, Command};
 static HEAP: count::Counting = count::Counting;
 
 fn main() -> ExitCode {
+    quiet_egl();
     // clap itself ends with 2 on bad usage, and with 0 after --help.
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("VCAM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
@@ -38,5 +39,15 @@ fn main() -> ExitCode {
             eprintln!("vcam: {}", exit::chain(&error));
             error.exit_code()
         }
+    }
+}
+
+/// Mesa warns on the standard error for each GPU that it tries and passes over; what became of it
+/// is in our report.
+fn quiet_egl() {
+    const LEVEL: &str = "EGL_LOG_LEVEL";
+    if std::env::var_os(LEVEL).is_none() {
+        // SAFETY: the process has one thread yet, so nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(LEVEL, "fatal") };
     }
 }

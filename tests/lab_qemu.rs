@@ -6,7 +6,7 @@
 
 mod support;
 
-use support::books::{self, Books};
+use support::books;
 use support::command::{assert_zero_copy, link, vcam};
 use support::qmp::Qmp;
 use support::step::Step;
@@ -46,10 +46,7 @@ fn cma_frames_are_scanned_out_as_they_should_be() {
         step.compare(0..frames, |sink| sink.capture().unwrap().rgb);
         step
     };
-    // What EGL loads and keeps the first time is no leak.
-    drop(run(3));
-    books::settle();
-    let before = Books::read();
+    let before = books::after_warming_up(|| drop(run(3)));
     let step = run(60);
     step.assert_imported();
     drop(step);

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::books::{self, Books};
+use support::books;
 use support::command::{Ran, assert_zero_copy, command, link, vcam};
 use support::step::{Step, assert_equal};
 use vcam_allocator::{Fourcc, heaps};
@@ -20,17 +20,15 @@ use vcam_sinks::{KmsOptions, KmsSink};
 
 /// Sixty frames, each compared on every pixel with the CPU reference through vkms' writeback.
 fn sixty_frames_are_scanned_out_as_they_should_be(heap: &str) {
-    // What EGL loads and keeps the first time is no leak.
-    let mut step = Step::new(heap, "vkms", (640, 480));
-    step.sink.enable_capture().unwrap();
-    step.compare(0..3, |sink| sink.capture().unwrap().rgb);
-    drop(step);
-    books::settle();
-    let before = Books::read();
+    let run = |frames| {
+        let mut step = Step::new(heap, "vkms", (640, 480));
+        step.sink.enable_capture().unwrap();
+        step.compare(0..frames, |sink| sink.capture().unwrap().rgb);
+        step
+    };
+    let before = books::after_warming_up(|| drop(run(3)));
     let state = books::display_state("vkms");
-    let mut step = Step::new(heap, "vkms", (640, 480));
-    step.sink.enable_capture().unwrap();
-    step.compare(0..60, |sink| sink.capture().unwrap().rgb);
+    let step = run(60);
     step.assert_imported();
 
     // The kernel's own books: the display is attached to each buffer that the ISP renders into.
@@ -180,10 +178,8 @@ fn two_hundred_starts_and_stops_leak_nothing() {
         result.unwrap();
         assert_eq!((outcome.frames.completed, outcome.frames.displayed), (3, 3));
     };
-    // What is loaded and cached once is no leak: the thread stacks that libc keeps, Mesa's caches.
-    (0..10).for_each(|_| run());
-    books::settle();
-    let before = Books::read();
+    // libc keeps thread stacks, and Mesa its caches.
+    let before = books::after_warming_up(|| (0..10).for_each(|_| run()));
     (0..200).for_each(|_| run());
     before.assert_unchanged();
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use nix::errno::Errno;
 
+use crate::constraints::{Rule, Statement};
 use crate::dmabuf::{BufferId, Dmabuf, WeakDmabuf};
 
 /// A device does not take a buffer.
@@ -55,6 +56,17 @@ pub fn errno_name(number: i32) -> String {
     match Errno::from_raw(number) {
         Errno::UnknownErrno => format!("errno {number}"),
         known => format!("{known:?}"),
+    }
+}
+
+impl Refusal {
+    /// What a plan learns from it: this device takes no buffers of that heap.
+    pub fn statement(&self, heap: &str) -> Statement {
+        let source = match self.errno {
+            Some(number) => format!("{}: {}", self.step, errno_name(number)),
+            None => format!("{}: {}", self.step, self.detail),
+        };
+        Statement::new(&self.device, &source, Rule::NotHeaps([heap.to_owned()].into()))
     }
 }
 

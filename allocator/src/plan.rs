@@ -15,7 +15,7 @@ use crate::constraints::{
     Bounds, Constraints, Contradiction, FormatSet, Requirement, Statement, VendorRules, resolve,
 };
 use crate::format::{Fourcc, Modifier};
-use crate::heap::Capabilities;
+use crate::heap::{Capabilities, Heap};
 use crate::layout::{Alignment, Layout, PlaneLayout};
 
 /// What a heap promises, as far as a plan needs to know.
@@ -39,6 +39,12 @@ pub struct HeapOffer {
     pub frame_cost_us: Option<u64>,
 }
 
+impl From<&dyn Heap> for HeapOffer {
+    fn from(heap: &dyn Heap) -> Self {
+        Self::new(heap.name(), heap.capabilities())
+    }
+}
+
 impl HeapOffer {
     /// A heap of ordinary memory without limits.
     pub fn new(name: &str, capabilities: Capabilities) -> Self {
@@ -56,7 +62,7 @@ impl HeapOffer {
 }
 
 /// A stream of equal pictures, and the devices that they visit.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Stream<'a> {
     /// The stream's name, such as `raw`.
     pub name: &'a str,
@@ -231,6 +237,7 @@ fn fit(heap: &HeapOffer, need: &Requirement, stream: &Stream<'_>) -> Option<Layo
         && !need.not_heaps.contains(&heap.name);
     let has = |capability| heap.capabilities.contains(capability);
     let suits = named
+        && (!need.dma_buf || has(Capabilities::DMA_BUF))
         && (!need.contiguous || has(Capabilities::CONTIGUOUS))
         && (!need.protected || has(Capabilities::PROTECTED))
         && (!(need.cpu.read || need.cpu.write) || has(Capabilities::CPU_MAP))
@@ -293,3 +300,6 @@ fn lay_out(format: Fourcc, width: u32, height: u32, need: &Requirement) -> Optio
         })?;
     Some(layout.with_size(size))
 }
+
+#[cfg(test)]
+mod tests;

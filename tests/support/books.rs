@@ -77,11 +77,20 @@ impl Books {
 /// The kernel lets go of what the last flip replaced when it gets round to it.
 const SETTLING: Duration = Duration::from_secs(5);
 
-/// Waits until no framebuffer is left.
-pub fn settle() {
+/// Runs once what loads and caches things for good, and returns the books after it, once the
+/// kernel has cleaned up.
+pub fn after_warming_up(run: impl FnOnce()) -> Books {
+    let before = Books::read();
+    run();
     let deadline = Instant::now() + SETTLING;
-    while framebuffers() > 0 {
-        assert!(Instant::now() < deadline, "a framebuffer is left");
+    loop {
+        let books = Books::read();
+        let settled =
+            (books.dma_bufs, books.framebuffers) == (before.dma_bufs, before.framebuffers);
+        if settled {
+            return books;
+        }
+        assert!(Instant::now() < deadline, "{books:?} is left of {before:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -29,13 +29,15 @@ impl Step {
         };
         let options =
             KmsOptions { card: Some(card.to_owned()), connector: None, size, format: FORMAT };
+        // The display first: while EGL looks for a GPU it may become the master of a card.
+        let sink = KmsSink::open(&options).expect("the lab has the display");
         Self {
             size,
             sensor: Sensor::new(size.0, size.1, Cfa::Rggb).unwrap(),
             raw: pool(Fourcc::R8, "test-raw"),
             output: pool(FORMAT, "test-output"),
             isp: GpuIsp::new(None).expect("the lab has EGL"),
-            sink: KmsSink::open(&options).expect("the lab has the display"),
+            sink,
         }
     }
 

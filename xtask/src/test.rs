@@ -2,7 +2,7 @@
 //! the lab's machines, and one line on each at the end.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,14 @@ use crate::workspace::Workspace;
 pub(crate) enum Place {
     /// The unit tests, on this machine.
     Host,
-    /// `tests/lab_uml.rs`, in the uml machine.
+    /// `tests/lab_uml*.rs`, in the uml machine.
     Uml,
-    /// `tests/lab_qemu.rs`, in the qemu machine.
+    /// `tests/lab_qemu*.rs`, in the qemu machine.
     Qemu,
 }
 
 impl Place {
-    /// The machine, and the name of its integration test.
+    /// The machine, and how the names of its integration tests start.
     fn machine(self) -> Option<(Kind, &'static str)> {
         match self {
             Self::Host => None,
@@ -124,27 +124,52 @@ fn on_host(workspace: &Workspace, plan: &Plan) -> Result<()> {
 fn build(workspace: &Workspace, places: &[Place]) -> Result<HashMap<String, PathBuf>> {
     note("builds the tests for the machines");
     let mut arguments = vec!["test", "--no-run", "--release", "--features", "lab"];
-    for (_, name) in places.iter().filter_map(|place| place.machine()) {
-        arguments.extend(["--test", name]);
+    let globs: Vec<_> = places
+        .iter()
+        .filter_map(|place| place.machine())
+        .map(|(_, prefix)| format!("{prefix}*"))
+        .collect();
+    for glob in &globs {
+        arguments.extend(["--test", glob]);
     }
     executables(workspace, &arguments)
 }
 
-/// One test program in its machine; how many tests passed.
+/// The test programs of a machine, one after the other; how many tests passed.
 fn in_machine(
     workspace: &Workspace,
     plan: &Plan,
     lab: &Lab,
     kind: Kind,
-    name: &str,
+    prefix: &str,
     programs: &Result<HashMap<String, PathBuf>>,
 ) -> Result<Option<u32>> {
     let programs = match programs {
         Ok(programs) => programs,
         Err(error) => bail!("not run: {error:#}"),
     };
-    let program = programs.get(name).with_context(|| format!("cargo built no test {name}"))?;
-    note(&format!("tests in the {kind} machine"));
+    let mut mine: Vec<_> = programs.iter().filter(|(name, _)| name.starts_with(prefix)).collect();
+    mine.sort();
+    if mine.is_empty() {
+        bail!("cargo built no test {prefix}");
+    }
+    let mut passed = 0;
+    for (name, program) in mine {
+        note(&format!("{name} in the {kind} machine"));
+        passed += run_program(workspace, plan, lab, kind, program)
+            .with_context(|| format!("in {name}"))?;
+    }
+    Ok(Some(passed))
+}
+
+/// One test program; how many tests passed.
+fn run_program(
+    workspace: &Workspace,
+    plan: &Plan,
+    lab: &Lab,
+    kind: Kind,
+    program: &Path,
+) -> Result<u32> {
     let mut command = vec![program.display().to_string(), "--test-threads=1".to_owned()];
     command.extend(plan.arguments.iter().cloned());
     let environment = std::env::vars()
@@ -161,7 +186,7 @@ fn in_machine(
     let outcome = lab.run(kind, &job)?;
     let text = String::from_utf8_lossy(&outcome.stdout);
     match verdict(outcome.status, &text, !plan.arguments.is_empty()) {
-        Ok(passed) => Ok(Some(passed)),
+        Ok(passed) => Ok(passed),
         Err(error) => bail!("{error}; the console's log is {}", outcome.console.display()),
     }
 }

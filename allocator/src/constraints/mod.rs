@@ -20,7 +20,7 @@
 //! | [`Rule::StrideMultiple`], [`Rule::OffsetMultiple`], [`Rule::SizeMultiple`] | the least common multiple |
 //! | [`Rule::SizePadding`] | the larger |
 //! | [`Rule::Stride`], [`Rule::Size`], [`Rule::Width`], [`Rule::Height`] | the range that both allow |
-//! | [`Rule::Contiguous`], [`Rule::Protected`] | if either says so |
+//! | [`Rule::DmaBuf`], [`Rule::Contiguous`], [`Rule::Protected`] | if either says so |
 //! | [`Rule::AddressBits`] | the fewer |
 //! | [`Rule::Cpu`] | each must be possible |
 //! | [`Rule::Locality`], [`Rule::Numa`] | what both can reach |
@@ -81,6 +81,8 @@ pub enum Rule {
     Width(Bounds),
     /// The picture's height in pixels.
     Height(Bounds),
+    /// A dma-buf, because a device imports it.
+    DmaBuf,
     /// Contiguous in physical memory (or behind an IOMMU that makes it look so).
     Contiguous,
     /// In memory that the CPU cannot read.
@@ -208,6 +210,7 @@ impl fmt::Display for Rule {
             Self::Size(bounds) => write!(f, "a size of {bounds} bytes"),
             Self::Width(bounds) => write!(f, "a width of {bounds}"),
             Self::Height(bounds) => write!(f, "a height of {bounds}"),
+            Self::DmaBuf => f.write_str("a dma-buf"),
             Self::Contiguous => f.write_str("contiguous memory"),
             Self::Protected => f.write_str("protected memory"),
             Self::AddressBits(bits) => write!(f, "addresses of {bits} bits"),

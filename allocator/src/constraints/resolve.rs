@@ -29,6 +29,8 @@ pub struct Requirement {
     pub width: Bounds,
     /// The height in pixels.
     pub height: Bounds,
+    /// A dma-buf.
+    pub dma_buf: bool,
     /// Contiguous in physical memory.
     pub contiguous: bool,
     /// Out of the CPU's reach.
@@ -76,6 +78,7 @@ impl Default for Requirement {
             size: Bounds::ANY,
             width: Bounds::ANY,
             height: Bounds::ANY,
+            dma_buf: false,
             contiguous: false,
             protected: false,
             address_bits: None,
@@ -168,6 +171,7 @@ fn fold<'a>(
             Rule::Size(bounds) => all.size = all.size.intersect(*bounds),
             Rule::Width(bounds) => all.width = all.width.intersect(*bounds),
             Rule::Height(bounds) => all.height = all.height.intersect(*bounds),
+            Rule::DmaBuf => all.dma_buf = true,
             Rule::Contiguous => all.contiguous = true,
             Rule::Protected => all.protected = true,
             Rule::AddressBits(bits) => {

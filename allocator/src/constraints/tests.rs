@@ -37,6 +37,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         bounds().prop_map(Rule::Size),
         bounds().prop_map(Rule::Width),
         bounds().prop_map(Rule::Height),
+        Just(Rule::DmaBuf),
         Just(Rule::Contiguous),
         Just(Rule::Protected),
         (0u8..65).prop_map(Rule::AddressBits),
@@ -100,6 +101,7 @@ fn within(tight: &Requirement, loose: &Requirement) -> bool {
         && inside(tight.size, loose.size)
         && inside(tight.width, loose.width)
         && inside(tight.height, loose.height)
+        && tight.dma_buf >= loose.dma_buf
         && tight.contiguous >= loose.contiguous
         && tight.protected >= loose.protected
         && loose.address_bits.is_none_or(|bits| tight.address_bits.is_some_and(|t| t <= bits))

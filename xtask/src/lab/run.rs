@@ -148,9 +148,11 @@ fn run_folder(lab: &Lab, kind: Kind) -> Result<PathBuf> {
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     old.sort();
-    for (_, path) in old.iter().rev().skip(KEPT) {
-        // A machine that still runs has its initramfs here.
-        if !path.join("initramfs").exists() {
+    for (modified, path) in old.iter().rev().skip(KEPT) {
+        // A machine that still runs has its initramfs here, as has one that was
+        // killed together with us: only time tells them apart.
+        let old = modified.elapsed().is_ok_and(|age| age > Duration::from_secs(24 * 3600));
+        if old || !path.join("initramfs").exists() {
             let _ = fs::remove_dir_all(path);
         }
     }
