@@ -30,6 +30,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Say what a run with these arguments would do and why; shows nothing
+    Plan(Box<RunArgs>),
     /// List cameras, heaps, GPUs, displays and V4L2 nodes, and what keeps each from being used
     List {
         /// Print one JSON document

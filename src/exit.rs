@@ -1,11 +1,10 @@
 //! What ends the command early, and with which exit code.
 
-use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use vcam_allocator::{AllocError, OpenError};
-use vcam_pipeline::{StageError, StartError};
+use vcam_pipeline::{PlanError, StageError, StartError};
 use vcam_sinks::{FileError, KmsError, SinkError};
 
 /// Why the command did not do what it was asked for.
@@ -45,11 +44,15 @@ impl Error {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) | Self::Heap(OpenError::Unknown { .. }) => code::USAGE,
-            Self::Start(StartError::Size(_) | StartError::Layout(_)) => code::USAGE,
+            Self::Start(StartError::Size(_) | StartError::Plan(PlanError::Layout(_))) => {
+                code::USAGE
+            }
             Self::Stage(StageError::Strict { .. })
             | Self::Start(StartError::Stage(StageError::Strict { .. })) => code::COPIES,
             Self::Heap(_) | Self::Start(StartError::Isp(_)) => code::LACKING,
-            Self::Start(StartError::Alloc(AllocError::TooLarge { .. })) => code::LACKING,
+            Self::Start(StartError::Plan(PlanError::Alloc(AllocError::TooLarge { .. }))) => {
+                code::LACKING
+            }
             Self::Display(error) => display_code(error),
             Self::File(FileError::Kind(_) | FileError::NotAFile(_) | FileError::Folder { .. }) => {
                 code::USAGE
@@ -77,20 +80,4 @@ fn display_code(error: &KmsError) -> u8 {
         | E::NoWriteback { .. } => code::LACKING,
         _ => code::FAILED,
     }
-}
-
-/// An error and all that led to it, on one line.
-pub(crate) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // A transparent variant prints its source already.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

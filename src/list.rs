@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use vcam_allocator::{OpenError, Permission, heaps};
 use vcam_isp_gpu::{GpuIsp, Isp};
+use vcam_pipeline::chain;
 use vcam_pipeline::sensor::{HEIGHTS, WIDTHS};
 use vcam_sinks::KmsError;
 
-use crate::exit::{self, Error};
+use crate::exit::Error;
 
 /// Everything that a run could use.
 #[derive(Debug, Serialize)]
@@ -109,7 +110,7 @@ fn heap(found: heaps::Discovered) -> Entry {
                 OpenError::Permission { permission, .. } => Some(permission.fix.clone()),
                 _ => None,
             };
-            Entry::unusable(found.name, "", exit::chain(&error), fix)
+            Entry::unusable(found.name, "", chain(&error), fix)
         }
     }
 }
@@ -117,7 +118,7 @@ fn heap(found: heaps::Discovered) -> Entry {
 fn gpus() -> Vec<Entry> {
     let egl = match GpuIsp::new(None) {
         Ok(isp) => Entry::usable(isp.name(), isp.describe()),
-        Err(error) => Entry::unusable("gpu", "EGL", exit::chain(&error), None),
+        Err(error) => Entry::unusable("gpu", "EGL", chain(&error), None),
     };
     let nodes = nodes("/dev/dri", "renderD").into_iter().map(|node| {
         let driver = sysfs_driver("drm", &node).unwrap_or_else(|| "driver unknown".to_owned());
@@ -157,7 +158,7 @@ fn displays() -> Vec<Entry> {
                 Some(KmsError::Permission(permission)) => {
                     Entry::unusable(name, description, "not permitted", Some(permission.fix))
                 }
-                Some(error) => Entry::unusable(name, description, exit::chain(&error), None),
+                Some(error) => Entry::unusable(name, description, chain(&error), None),
                 None if !card.free => {
                     Entry::unusable(name, description, "another program controls it", None)
                 }

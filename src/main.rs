@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
+use vcam_pipeline::chain;
 
 use crate::cli::{Cli, Command};
 
@@ -30,13 +31,14 @@ fn main() -> ExitCode {
         .without_time()
         .init();
     let result = match cli.command {
+        Some(Command::Plan(args)) => run::plan(&args),
         Some(Command::List { json }) => list::list(json),
         None => run::run(&cli.run),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vcam: {}", exit::chain(&error));
+            eprintln!("vcam: {}", chain(&error));
             error.exit_code()
         }
     }

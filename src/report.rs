@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use vcam_allocator::Method;
-use vcam_pipeline::{Frames, Latency, Link, Steady};
+use vcam_pipeline::{Frames, Latency, Link, Steady, StreamPlan};
 
 /// The number of this document's shape; a field that scripts rely on never changes within it.
 const SCHEMA: u32 = 1;
@@ -31,7 +31,7 @@ pub(crate) struct Report {
     pub(crate) error: Option<String>,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Heaps {
     pub(crate) raw: Option<String>,
     pub(crate) output: Option<String>,
@@ -50,24 +50,117 @@ pub(crate) struct Isp {
     pub(crate) reason: Option<String>,
 }
 
-/// Which heap was taken, and why those before it were not.
+/// Which heaps were taken, and why those before them were not.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Plan {
-    pub(crate) chosen: Option<String>,
+    /// For each stream, its heap.
+    chosen: Heaps,
     pub(crate) rejected: Vec<Rejected>,
+    /// For each stream that no heap serves: the smallest set of statements in the way.
+    conflicts: Vec<Conflict>,
+    /// The streams in full.
+    streams: Vec<StreamPlan>,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Rejected {
-    pub(crate) heap: String,
+    /// The stream; null for a heap that cannot be used at all.
+    stream: Option<&'static str>,
+    heap: String,
     /// Who rejected it.
-    pub(crate) by: String,
-    pub(crate) reason: String,
+    by: String,
+    reason: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Conflict {
+    stream: &'static str,
+    reason: String,
+}
+
+impl Rejected {
+    /// A heap that cannot be opened.
+    pub(crate) fn everywhere(heap: String, reason: String) -> Self {
+        Self { stream: None, heap, by: "vcam".to_owned(), reason }
+    }
 }
 
 impl Report {
     pub(crate) fn new() -> Self {
         Self { schema: SCHEMA, ..Self::default() }
+    }
+
+    /// Notes where each stream's buffers live.
+    pub(crate) fn planned(&mut self, plans: &[StreamPlan]) {
+        for plan in plans {
+            let stream = plan.stream;
+            let heap = Some(plan.heap.clone());
+            match stream {
+                "raw" => self.heaps.raw = heap,
+                _ => self.heaps.output = heap,
+            }
+            self.plan.rejected.extend(plan.rejected.iter().map(|one| Rejected {
+                stream: Some(stream),
+                heap: one.heap.clone(),
+                by: one.by.clone(),
+                reason: one.reason.clone(),
+            }));
+            let conflict = plan.conflict.clone().map(|reason| Conflict { stream, reason });
+            self.plan.conflicts.extend(conflict);
+        }
+        self.plan.chosen = self.heaps.clone();
+        self.plan.streams = plans.to_vec();
+    }
+
+    /// The report of a run that did not take place.
+    pub(crate) fn as_plan(&self) -> impl fmt::Display {
+        Planned(self)
+    }
+
+    fn fmt_plan(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for plan in &self.plan.streams {
+            let StreamPlan { stream, heap, format, modifier, strides, buffers, .. } = plan;
+            let strides: Vec<_> = strides.iter().map(u64::to_string).collect();
+            writeln!(
+                f,
+                "  {stream:<8} {buffers} buffers of {format} {modifier} in {heap}, stride {}",
+                strides.join(" and ")
+            )?;
+        }
+        let mut told = Vec::new();
+        for Rejected { heap, reason, .. } in &self.plan.rejected {
+            if !told.contains(&(heap, reason)) {
+                writeln!(f, "           not {heap}: {reason}")?;
+                told.push((heap, reason));
+            }
+        }
+        writeln!(f, "  isp      {}", self.isp.name)?;
+        if let Some(reason) = &self.isp.reason {
+            writeln!(f, "           {reason}")?;
+        }
+        for output in &self.outputs {
+            writeln!(f, "  output   {output}")?;
+        }
+        for (index, link) in self.links.iter().enumerate() {
+            let end = if index == 0 { "" } else { "\n" };
+            write!(f, "{end}  link     {}", Line(link))?;
+            // Where nothing had to be imported, nobody asks why.
+            if let Some(reason) = link.reason.as_ref().filter(|_| link.method == Method::Copy) {
+                write!(f, "\n           because {reason}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a run would do.
+struct Planned<'a>(&'a Report);
+
+impl fmt::Display for Planned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [width, height] = self.0.size;
+        writeln!(f, "a run would make frames of {width}x{height}:")?;
+        self.0.fmt_plan(f)
     }
 }
 
@@ -81,28 +174,9 @@ impl fmt::Display for Report {
              dropped, {errors} errors",
             self.fps
         )?;
-        if let Some(heap) = &self.plan.chosen {
-            writeln!(f, "  heap     {heap}")?;
-        }
-        for Rejected { heap, reason, .. } in &self.plan.rejected {
-            writeln!(f, "           not {heap}: {reason}")?;
-        }
-        writeln!(f, "  isp      {}", self.isp.name)?;
-        if let Some(reason) = &self.isp.reason {
-            writeln!(f, "           {reason}")?;
-        }
-        for output in &self.outputs {
-            writeln!(f, "  output   {output}")?;
-        }
-        for link in &self.links {
-            writeln!(f, "  link     {}", Line(link))?;
-            // Where nothing had to be imported, nobody asks why.
-            if let Some(reason) = link.reason.as_ref().filter(|_| link.method == Method::Copy) {
-                writeln!(f, "           because {reason}")?;
-            }
-        }
+        self.fmt_plan(f)?;
         let Latency { p50, p99, max } = self.latency_us;
-        write!(f, "  latency  p50 {} ms, p99 {} ms, max {} ms", Ms(p50), Ms(p99), Ms(max))?;
+        write!(f, "\n  latency  p50 {} ms, p99 {} ms, max {} ms", Ms(p50), Ms(p99), Ms(max))?;
         let per_frame = [
             ("heap allocations", self.steady.heap_allocs_per_frame),
             ("imports", self.steady.imports_per_frame),

@@ -2,19 +2,20 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stdout};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use vcam_allocator::{Alignment, Fourcc, Heap, Layout, OpenError, heaps, sync_counts};
+use vcam_allocator::{Fourcc, Heap, OpenError, heaps, sync_counts};
 use vcam_isp_gpu::Cfa;
-use vcam_pipeline::{Camera, Config, IspChoice, StartError, StopHandle, sensor};
+use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain, sensor};
 use vcam_sinks::{FileSink, KmsOptions, KmsSink, NullSink, Sink, TerminalSink};
 
 use crate::cli::{Isp, Output, RunArgs, Size};
 use crate::count::heap_allocs;
-use crate::exit::{self, Error};
+use crate::exit::Error;
 use crate::report::{self, Rejected, Report};
 
 /// The picture's size where neither the user nor a display says otherwise.
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Error> {
     let mut report = Report::new();
     let result = run_into(args, &mut report);
     if let Err(error) = &result {
-        report.error = Some(exit::chain(error));
+        report.error = Some(chain(error));
     }
     if args.json {
         print_json(&report)?;
@@ -39,13 +40,56 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Error> {
 }
 
 fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
+    let captured = Captured::default();
+    let prepared = prepare(args, &captured, report)?;
+    let camera = prepared.start()?;
+    let signals = stop_on_signals(camera.stop_handle())?;
+    let (outcome, result) = camera.wait();
+    signals.close();
+
+    report.frames = outcome.frames;
+    report.links = outcome.links;
+    report.steady = outcome.steady;
+    report.latency_us = outcome.latency;
+    report.fps = outcome.fps;
+    let (begin, end) = sync_counts();
+    report.sync = report::Sync { begin, end };
+    result?;
+    if let (Some(path), Some(captured)) = (&args.display_capture, captured.take()) {
+        captured.write_png(path)?;
+    }
+    Ok(())
+}
+
+/// Says what a run would do and why, and shows nothing.
+pub(crate) fn plan(args: &RunArgs) -> Result<(), Error> {
+    let mut report = Report::new();
+    let result = prepare(args, &Captured::default(), &mut report);
+    if let Err(error) = &result {
+        report.error = Some(chain(error));
+    }
+    if args.json {
+        print_json(&report)?;
+    } else if result.is_ok() {
+        print(&report.as_plan())?;
+    }
+    result.map(|_| ())
+}
+
+/// All that comes before the first frame; what is known by then goes into the report.
+fn prepare(args: &RunArgs, captured: &Captured, report: &mut Report) -> Result<Prepared, Error> {
     let size = picture_size(args)?;
     report.size = [size.0, size.1];
     let format = Fourcc::XRGB8888;
-    let heap = choose_heap(&args.heap, format, size, &mut report.plan)?;
-    let captured = Captured::default();
-    let sinks = open_sinks(args, format, size, &captured, &mut report.outputs)?;
-
+    // A name that cannot be is said before anything is opened for its sake.
+    let named = args.heap.iter().all(|name| name != "auto");
+    let asked = if named { Some(open_heaps(args.heap.clone())?) } else { None };
+    let (sinks, card) = open_sinks(args, format, size, captured, &mut report.outputs)?;
+    let (heaps, unusable) = match asked {
+        Some(asked) => asked,
+        None => open_heaps(auto(card.as_deref()))?,
+    };
+    report.plan.rejected = unusable;
     let config = Config {
         size: (size.0, size.1),
         cfa: Cfa::Rggb,
@@ -63,27 +107,12 @@ fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
         strict: args.strict,
         heap_allocs: Some(heap_allocs),
     };
-    let camera = Camera::start(config, &*heap, sinks)?;
-    report.heaps.raw = Some(heap.name().to_owned());
-    report.heaps.output = Some(heap.name().to_owned());
-    report.isp.name = camera.isp_description().to_owned();
-    report.isp.reason = camera.isp_reason().map(str::to_owned);
-    let signals = stop_on_signals(camera.stop_handle())?;
-    let (outcome, result) = camera.wait();
-    signals.close();
-
-    report.frames = outcome.frames;
-    report.links = outcome.links;
-    report.steady = outcome.steady;
-    report.latency_us = outcome.latency;
-    report.fps = outcome.fps;
-    let (begin, end) = sync_counts();
-    report.sync = report::Sync { begin, end };
-    result?;
-    if let (Some(path), Some(captured)) = (&args.display_capture, captured.take()) {
-        captured.write_png(path)?;
-    }
-    Ok(())
+    let prepared = Prepared::new(config, heaps, sinks)?;
+    report.isp.name = prepared.isp_description().to_owned();
+    report.isp.reason = prepared.isp_reason().map(str::to_owned);
+    report.links = prepared.links().to_vec();
+    report.planned(prepared.plans());
+    Ok(prepared)
 }
 
 /// What the display showed last, on its way out of the sink's thread.
@@ -120,55 +149,50 @@ fn some(connector: &str) -> Option<&str> {
     Some(connector).filter(|name| !name.is_empty())
 }
 
-/// The first heap of the wish that gives a buffer of the picture's size.
+/// What `auto` stands for: ordinary memory first, then the display's own, which a display that
+/// takes nothing else still takes, and at last memory that only the CPU can use.
+fn auto(card: Option<&Path>) -> Vec<String> {
+    let ordinary =
+        |name: &String| name == heaps::udmabuf::NAME || name.starts_with(heaps::dma_heap::PREFIX);
+    let mut names: Vec<_> = heaps::names().into_iter().filter(ordinary).collect();
+    names.extend(card.map(|card| format!("{}{}", heaps::dumb::PREFIX, card.display())));
+    names.push(heaps::memfd::NAME.to_owned());
+    names
+}
+
+/// The heaps of the wish that can be opened, in its order, and why the others cannot.
 ///
 /// A single heap is a promise: if it cannot be kept, that is an error.
-fn choose_heap(
-    wish: &[String],
-    format: Fourcc,
-    size: Size,
-    plan: &mut report::Plan,
-) -> Result<Box<dyn Heap>, Error> {
-    let auto = wish.iter().any(|name| name == "auto");
-    let candidates = if auto {
-        heaps::discover().into_iter().map(|found| (found.name, found.heap)).collect()
-    } else {
-        wish.iter().map(|name| (name.clone(), heaps::open(name))).collect::<Vec<_>>()
-    };
-    let layout =
-        Layout::linear(format, size.0, size.1, Alignment::default()).map_err(StartError::Layout)?;
-    let mut first_error = None;
-    for (name, opened) in candidates {
-        let proven = opened.map_err(Error::Heap).and_then(|heap| {
-            heap.allocate(&layout, "plan").map_err(StartError::Alloc)?;
-            Ok(heap)
-        });
-        match proven {
-            Ok(heap) => {
-                plan.chosen = Some(heap.name().to_owned());
-                return Ok(heap);
-            }
+fn open_heaps(wish: Vec<String>) -> Result<(Vec<Box<dyn Heap>>, Vec<Rejected>), Error> {
+    let (mut opened, mut unusable, mut first_error) = (Vec::new(), Vec::new(), None);
+    for name in wish {
+        match heaps::open(&name) {
+            Ok(heap) => opened.push(heap),
             // A name that nobody knows is a slip of the pen, whatever else was asked for.
-            Err(error @ Error::Heap(OpenError::Unknown { .. })) => return Err(error),
+            Err(error @ OpenError::Unknown { .. }) => return Err(error.into()),
             Err(error) => {
-                let reason = exit::chain(&error);
-                plan.rejected.push(Rejected { heap: name, by: "vcam".into(), reason });
+                unusable.push(Rejected::everywhere(name, chain(&error)));
                 first_error.get_or_insert(error);
             }
         }
     }
-    Err(first_error.unwrap_or_else(|| Error::Usage("--heap names no heap".into())))
+    match first_error {
+        Some(error) if opened.is_empty() => Err(error.into()),
+        _ => Ok((opened, unusable)),
+    }
 }
 
-/// Opens the display and the other outputs, and describes each for the report.
+/// Opens the display and the other outputs, and describes each for the report; tells the display's
+/// card.
 fn open_sinks(
     args: &RunArgs,
     format: Fourcc,
     size: Size,
     captured: &Captured,
     descriptions: &mut Vec<String>,
-) -> Result<Vec<Box<dyn Sink>>, Error> {
+) -> Result<(Vec<Box<dyn Sink>>, Option<PathBuf>), Error> {
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    let mut card = None;
     if let Some(connector) = &args.display {
         let options = KmsOptions {
             card: args.card.clone(),
@@ -184,6 +208,7 @@ fn open_sinks(
             let captured = captured.clone();
             sink.on_finish_capture(Box::new(move |picture| captured.put(picture)));
         }
+        card = Some(sink.card_path().to_owned());
         let (width, height, refresh) = sink.mode();
         let (name, connector) = (sink.name(), sink.connector());
         descriptions.push(format!("{name} {connector} {width}x{height}@{refresh}"));
@@ -209,7 +234,7 @@ fn open_sinks(
         descriptions.push(sink.name());
         sinks.push(sink);
     }
-    Ok(sinks)
+    Ok((sinks, card))
 }
 
 /// Lets SIGINT and SIGTERM end the run in good order, with its report.

@@ -57,6 +57,21 @@ fn cma_frames_are_scanned_out_as_they_should_be() {
 }
 
 #[test]
+fn auto_renders_into_the_memory_of_a_display_that_takes_no_other() {
+    let ran = vcam("--display --card virtio_gpu --size 320x240 --frames 10 --json --strict");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.report();
+    assert_eq!(report["heaps"]["raw"], "udmabuf", "{report:#}");
+    let output = report["heaps"]["output"].as_str().unwrap_or_default();
+    assert!(output.starts_with("dumb:"), "{report:#}");
+    assert_eq!(link(&report, 1)["bytes_copied"], 0, "{report:#}");
+    assert_eq!(link(&report, 1)["method"], "import", "{report:#}");
+    assert_eq!(report["frames"]["displayed"], 10, "{report:#}");
+    let rejected = report["plan"]["rejected"].to_string();
+    assert!(rejected.contains("PRIME_FD_TO_HANDLE: ENODEV"), "{report:#}");
+}
+
+#[test]
 fn virtio_gpu_refuses_and_shows_every_frame_all_the_same() {
     let mut qmp = Qmp::open();
     let mut step = Step::new("udmabuf", "virtio_gpu", SIZE);

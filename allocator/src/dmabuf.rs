@@ -4,13 +4,15 @@ use std::ffi::CString;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use rustix::event::PollFlags;
 use rustix::io;
 
-use crate::Fence;
 use crate::access::{AccessError, CpuAccess, CpuGuard};
+use crate::fence::{self, Fence, FenceError};
 use crate::format::{Fourcc, Modifier};
-use crate::layout::{Layout, PlaneLayout};
+use crate::layout::{Layout, LayoutError, PlaneLayout};
 use crate::memory::{Memory, MemoryId, MemoryKind};
 use crate::uapi::dma_buf::{self, Direction};
 
@@ -31,7 +33,9 @@ struct Inner {
     name: String,
     heap: Arc<str>,
     layout: Layout,
-    memories: Vec<Memory>,
+    /// Shared with the buffers that this one was joined of, so that all of them agree on who
+    /// accesses it.
+    memories: Vec<Arc<Memory>>,
     /// For each plane, the index of its memory.
     plane_memory: Vec<usize>,
 }
@@ -73,6 +77,20 @@ pub enum WrapError {
     },
 }
 
+/// Why buffers do not make the planes of one picture.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// A buffer with a plane's pixels has several planes itself.
+    #[error("buffer '{0}' has several planes, and only one can be a plane of another")]
+    Planes(String),
+    /// The planes do not make a picture of this format.
+    #[error("the buffers do not make a picture")]
+    Layout(#[from] LayoutError),
+    /// A plane's memory does not hold it.
+    #[error("the buffers are not as large as the picture")]
+    Wrap(#[from] WrapError),
+}
+
 impl Dmabuf {
     /// Takes over descriptors: one that holds all planes, or one for each plane.
     ///
@@ -84,17 +102,86 @@ impl Dmabuf {
         layout: Layout,
         fds: Vec<OwnedFd>,
     ) -> Result<Self, WrapError> {
-        let (planes, memories) = (layout.planes().len(), fds.len());
-        if planes > MAX_PLANES || (memories != 1 && memories != planes) {
-            return Err(WrapError::MemoryCount { planes, memories });
+        let planes = 0..layout.planes().len();
+        let plane_memory = match fds.len() {
+            1 => planes.map(|_| 0).collect(),
+            _ => planes.collect(),
+        };
+        Self::spread(heap, name, layout, fds, plane_memory)
+    }
+
+    /// Takes over descriptors, given the index of the one that holds each plane.
+    ///
+    /// Descriptors of the same memory become one: a sender may have one for each plane. A
+    /// descriptor without a plane is an error, since nobody would know what it is for.
+    pub(crate) fn spread(
+        heap: Arc<str>,
+        name: &str,
+        layout: Layout,
+        fds: Vec<OwnedFd>,
+        mut plane_memory: Vec<usize>,
+    ) -> Result<Self, WrapError> {
+        let (planes, given) = (layout.planes().len(), fds.len());
+        let count = WrapError::MemoryCount { planes, memories: given };
+        let every_one_used = (0..given).all(|index| plane_memory.contains(&index));
+        let in_range = plane_memory.iter().all(|index| *index < given);
+        if planes > MAX_PLANES || plane_memory.len() != planes || !every_one_used || !in_range {
+            return Err(count);
         }
-        let memories = fds
-            .into_iter()
-            .map(Memory::new)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(WrapError::Stat)?;
-        let plane_memory: Vec<_> =
-            (0..planes).map(|plane| if memories.len() == 1 { 0 } else { plane }).collect();
+        let mut memories: Vec<Arc<Memory>> = Vec::with_capacity(given);
+        for (index, fd) in fds.into_iter().enumerate() {
+            let memory = Memory::new(fd).map_err(WrapError::Stat)?;
+            let known = memories.iter().position(|other| other.id() == memory.id());
+            let place = known.unwrap_or(memories.len());
+            if known.is_none() {
+                memories.push(Arc::new(memory));
+            }
+            // Places only shrink, so no index is changed twice.
+            plane_memory.iter_mut().filter(|at| **at == index).for_each(|at| *at = place);
+        }
+        Self::assemble(heap, name, layout, memories, plane_memory)
+    }
+
+    /// Makes one picture of several buffers, each of which holds one of its planes.
+    ///
+    /// That is how the planes of a picture come to lie in different heaps: see
+    /// [`allocate_split`](crate::allocate_split). The buffers may live on; the memory is shared,
+    /// and so is the knowledge of who accesses it.
+    pub fn join(
+        name: &str,
+        format: Fourcc,
+        (width, height): (u32, u32),
+        buffers: &[Self],
+    ) -> Result<Self, JoinError> {
+        let mut planes = Vec::with_capacity(buffers.len());
+        let mut memories: Vec<Arc<Memory>> = Vec::with_capacity(buffers.len());
+        let mut plane_memory = Vec::with_capacity(buffers.len());
+        let mut heaps: Vec<&str> = Vec::with_capacity(buffers.len());
+        for buffer in buffers {
+            let ([plane], [memory]) = (buffer.layout().planes(), buffer.memories()) else {
+                return Err(JoinError::Planes(buffer.name().to_owned()));
+            };
+            planes.push(*plane);
+            let known = memories.iter().position(|other| other.id() == memory.id());
+            plane_memory.push(known.unwrap_or(memories.len()));
+            if known.is_none() {
+                memories.push(memory.clone());
+            }
+            if !heaps.contains(&&**buffer.heap()) {
+                heaps.push(buffer.heap());
+            }
+        }
+        let layout = Layout::given(format, Modifier::LINEAR, width, height, planes)?;
+        Ok(Self::assemble(heaps.join("+").into(), name, layout, memories, plane_memory)?)
+    }
+
+    fn assemble(
+        heap: Arc<str>,
+        name: &str,
+        layout: Layout,
+        memories: Vec<Arc<Memory>>,
+        plane_memory: Vec<usize>,
+    ) -> Result<Self, WrapError> {
         for (plane, (at, memory)) in layout.planes().iter().zip(&plane_memory).enumerate() {
             let size = memories[*memory].size();
             let needed = plane_end(&layout, plane, at);
@@ -122,7 +209,11 @@ impl Dmabuf {
     }
 
     fn dma_bufs(&self) -> impl Iterator<Item = &Memory> {
-        self.0.memories.iter().filter(|memory| memory.kind() == MemoryKind::DmaBuf)
+        self.0
+            .memories
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|memory| memory.kind() == MemoryKind::DmaBuf)
     }
 
     /// Who this buffer is.
@@ -192,8 +283,13 @@ impl Dmabuf {
         CpuGuard::start(self, access)
     }
 
-    pub(crate) fn memories(&self) -> &[Memory] {
+    pub(crate) fn memories(&self) -> &[Arc<Memory>] {
         &self.0.memories
+    }
+
+    /// Bytes of all of its memory, which may be more than its layout needs.
+    pub fn bytes(&self) -> u64 {
+        self.0.memories.iter().map(|memory| memory.size()).fold(0, u64::saturating_add)
     }
 
     pub(crate) fn plane_memory(&self, plane: usize) -> Option<usize> {
@@ -208,6 +304,15 @@ impl Dmabuf {
         let Some(memory) = self.dma_bufs().next() else { return Ok(None) };
         let fd = dma_buf::export_sync_file(memory.as_fd(), Direction::from(access))?;
         Ok(Some(Fence::from(fd)))
+    }
+
+    /// Waits until the fences in the kernel's books are signalled, those of readers included; no
+    /// dma-buf has none.
+    ///
+    /// Polling the dma-buf for writing does that since Linux 3.17, without a descriptor for a sync
+    /// file that nobody needs afterwards.
+    pub fn wait_implicit(&self, limit: Duration) -> Result<(), FenceError> {
+        self.dma_bufs().try_for_each(|memory| fence::wait(memory.as_fd(), PollFlags::OUT, limit))
     }
 
     /// Adds a fence to the kernel's books, so that every later user waits for it implicitly.

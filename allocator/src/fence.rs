@@ -28,7 +28,7 @@ impl Fence {
     /// A fence of a sync file whose work is not done yet; `None` if it is, because then nobody
     /// has to carry it on.
     pub fn pending(sync_file: OwnedFd) -> Option<Self> {
-        match wait(sync_file.as_fd(), Duration::ZERO) {
+        match wait(sync_file.as_fd(), PollFlags::IN, Duration::ZERO) {
             Ok(()) => None,
             Err(_) => Some(Self::from(sync_file)),
         }
@@ -41,11 +41,16 @@ impl Fence {
 
     /// Waits until the work is done, for no longer than the limit.
     pub fn wait(&self, limit: Duration) -> Result<(), FenceError> {
-        wait(self.as_fd(), limit)
+        wait(self.as_fd(), PollFlags::IN, limit)
     }
 }
 
-fn wait(fd: BorrowedFd<'_>, limit: Duration) -> Result<(), FenceError> {
+/// Waits until a descriptor is ready for this.
+pub(crate) fn wait(
+    fd: BorrowedFd<'_>,
+    ready: PollFlags,
+    limit: Duration,
+) -> Result<(), FenceError> {
     let deadline = std::time::Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(std::time::Instant::now());
@@ -53,7 +58,7 @@ fn wait(fd: BorrowedFd<'_>, limit: Duration) -> Result<(), FenceError> {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(left.subsec_nanos()),
         };
-        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
+        match poll(&mut [PollFd::new(&fd, ready)], Some(&timeout)) {
             Ok(0) => return Err(FenceError::Timeout(limit)),
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}

@@ -67,6 +67,18 @@ pub struct PlaneFormat {
     pub vsub: u32,
 }
 
+impl PlaneFormat {
+    /// The format of this plane as a picture of its own, as a GPU renders to it.
+    pub const fn alone(&self) -> Option<Fourcc> {
+        match self.bytes {
+            1 => Some(Fourcc::R8),
+            2 => Some(Fourcc::GR88),
+            4 => Some(Fourcc::XRGB8888),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Fourcc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for byte in String::from_utf8_lossy(&self.0.to_le_bytes()).trim_end().chars() {

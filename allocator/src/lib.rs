@@ -20,9 +20,11 @@
 //! ```
 
 mod access;
+mod accounting;
 pub mod constraints;
 mod dmabuf;
 mod fence;
+pub mod foreign;
 mod format;
 mod heap;
 pub mod heaps;
@@ -33,16 +35,22 @@ mod memory;
 mod permission;
 pub mod plan;
 mod pool;
+pub mod probe;
+pub mod socket;
 mod uapi;
 
+#[cfg(any(test, feature = "fault"))]
+pub use uapi::fault;
+
 pub use access::{AccessError, CpuAccess, CpuGuard, sync_counts};
-pub use dmabuf::{BufferId, Dmabuf, MAX_PLANES, WeakDmabuf, WrapError};
+pub use accounting::{Accounting, Held};
+pub use dmabuf::{BufferId, Dmabuf, JoinError, MAX_PLANES, WeakDmabuf, WrapError};
 pub use fence::{Fence, FenceError};
 pub use format::{Fourcc, Modifier, ParseFourccError, PlaneFormat};
-pub use heap::{AllocError, Capabilities, Heap, OpenError};
+pub use heap::{AllocError, Capabilities, Heap, OpenError, RangeError, allocate_split};
 pub use import::{ImportCache, Importer, Refusal, errno_name};
 pub use layout::{Alignment, Layout, LayoutError, PlaneLayout};
 pub use link::{LinkEnd, Method};
 pub use memory::{MemoryId, MemoryKind};
 pub use permission::Permission;
-pub use pool::{Pool, PooledBuffer, TakeError};
+pub use pool::{Budget, Pool, PooledBuffer, TakeError};

@@ -6,11 +6,10 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-use rustix::fs::{SeekFrom, fstat, seek};
 use rustix::io;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::munmap;
 
-use crate::uapi::dma_buf;
+use crate::uapi::{dma_buf, memfd};
 
 /// Who a piece of memory is: the inode of its dma-buf, or of its memfd.
 ///
@@ -53,9 +52,9 @@ impl Memory {
     /// Takes over a descriptor; asks the kernel what it is and how large.
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         let kind =
-            if dma_buf::is_dma_buf(fd.as_fd()) { MemoryKind::DmaBuf } else { MemoryKind::Memfd };
-        let size = seek(&fd, SeekFrom::End(0))?;
-        let stat = fstat(&fd)?;
+            if dma_buf::is_dma_buf(fd.as_fd())? { MemoryKind::DmaBuf } else { MemoryKind::Memfd };
+        let size = memfd::size(fd.as_fd())?;
+        let stat = memfd::stat(fd.as_fd())?;
         Ok(Self {
             fd,
             id: MemoryId { device: stat.st_dev, inode: stat.st_ino },
@@ -137,19 +136,7 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     fn new(fd: BorrowedFd<'_>, size: u64) -> io::Result<Self> {
         let len = usize::try_from(size).map_err(|_| io::Errno::OVERFLOW)?;
-        // SAFETY: a fresh shared mapping at an address of the kernel's choice aliases nothing.
-        let start = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                fd,
-                0,
-            )?
-        };
-        let start = NonNull::new(start.cast()).ok_or(io::Errno::FAULT)?;
-        Ok(Self { start, len })
+        Ok(Self { start: memfd::map(fd, len)?, len })
     }
 
     /// First byte and length.

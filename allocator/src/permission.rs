@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::uapi::fault;
+
 /// A device node that this user may not open, and what would mend that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
@@ -58,8 +60,19 @@ impl fmt::Display for Permission {
 ///
 /// Write access is not needed for the ioctls and fails where a node is handed out read-only.
 pub(crate) fn open_readonly(node: &Path) -> Result<fs::File, Errno> {
+    open(node, false)
+}
+
+/// Opens a node for reading and writing, which is what the exporters among devices ask for.
+pub(crate) fn open_read_write(node: &Path) -> Result<fs::File, Errno> {
+    open(node, true)
+}
+
+fn open(node: &Path, write: bool) -> Result<fs::File, Errno> {
+    fault::call("open")?;
     OpenOptions::new()
         .read(true)
+        .write(write)
         .custom_flags(rustix::fs::OFlags::CLOEXEC.bits() as i32)
         .open(node)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))

@@ -41,7 +41,11 @@ pub struct HeapOffer {
 
 impl From<&dyn Heap> for HeapOffer {
     fn from(heap: &dyn Heap) -> Self {
-        Self::new(heap.name(), heap.capabilities())
+        Self {
+            max_size: heap.max_size(),
+            formats: heap.formats(),
+            ..Self::new(heap.name(), heap.capabilities())
+        }
     }
 }
 

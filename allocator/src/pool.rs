@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::accounting;
 use crate::dmabuf::Dmabuf;
 use crate::fence::{Fence, FenceError};
 use crate::heap::{AllocError, Heap};
@@ -21,6 +22,13 @@ const FENCE_LIMIT: Duration = Duration::from_secs(5);
 /// A buffer is handed out again only when every holder has dropped it *and* every fence that a
 /// holder left on it is signalled. Taking and returning one makes no system call, allocates
 /// nothing, and may be done from any thread.
+///
+/// Fences come in two kinds. *Explicit* ones are descriptors, which a holder leaves with
+/// [`PooledBuffer::release_after`]; who has none leaves none, and the pool has nothing to ask.
+/// *Implicit* ones stand in the kernel's own books, where drivers put them unseen: a display or
+/// another process that the buffer was lent to may have left one. Only who lent the buffer knows,
+/// and says so with [`PooledBuffer::release_implicit`]; then, and only then, the pool waits on the
+/// dma-buf itself, for one system call. In a chain of explicit fences nobody ever pays for that.
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
@@ -38,6 +46,8 @@ struct Shared {
 struct Slot {
     buffer: Dmabuf,
     holders: AtomicUsize,
+    /// Whether the kernel's own books may hold a fence for the buffer.
+    implicit: AtomicBool,
     fences: Mutex<Vec<Fence>>,
 }
 
@@ -62,6 +72,24 @@ pub enum TakeError {
     },
 }
 
+/// How much a pool may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes of all buffers together.
+    pub bytes: u64,
+    /// Descriptors of all buffers together.
+    pub descriptors: u64,
+}
+
+impl Budget {
+    /// As much as the machine and the process have.
+    pub const ANY: Self = Self { bytes: u64::MAX, descriptors: u64::MAX };
+}
+
+/// Descriptors that are left to the rest of the process: a pool that takes the last ones makes the
+/// next `open` fail somewhere else, where nobody expects it.
+const SPARE_DESCRIPTORS: u64 = 16;
+
 impl Pool {
     /// Allocates `count` buffers, named `name-0` and so on.
     ///
@@ -72,9 +100,34 @@ impl Pool {
         name: &str,
         count: usize,
     ) -> Result<Self, AllocError> {
-        let buffers = (0..count)
-            .map(|index| heap.allocate(layout, &format!("{name}-{index}")))
-            .collect::<Result<Vec<_>, _>>()?;
+        Self::with_budget(heap, layout, name, count, Budget::ANY)
+    }
+
+    /// The same within a budget.
+    ///
+    /// What can be known beforehand is checked before the first allocation, the process's own
+    /// limit of descriptors included; where the driver decides on sizes, the first buffer tells,
+    /// and the rest is not allocated if that is too much.
+    pub fn with_budget(
+        heap: &dyn Heap,
+        layout: &Layout,
+        name: &str,
+        count: usize,
+        budget: Budget,
+    ) -> Result<Self, AllocError> {
+        let afford = |bytes: u64, descriptors: u64, held: u64| {
+            afford(heap.name(), count, bytes, descriptors, held, budget)
+        };
+        afford(layout.size(), 1, 0)?;
+        let mut buffers: Vec<Dmabuf> = Vec::with_capacity(count.min(MAX_RESERVED));
+        for index in 0..count {
+            let buffer = heap.allocate(layout, &format!("{name}-{index}"))?;
+            if index == 0 {
+                let descriptors = buffer.inodes().count() as u64;
+                afford(buffer.bytes(), descriptors, descriptors)?;
+            }
+            buffers.push(buffer);
+        }
         Ok(Self::of(buffers))
     }
 
@@ -86,6 +139,7 @@ impl Pool {
             .map(|buffer| Slot {
                 buffer: buffer.clone(),
                 holders: AtomicUsize::new(0),
+                implicit: AtomicBool::new(false),
                 fences: Mutex::new(Vec::with_capacity(4)),
             })
             .collect();
@@ -124,8 +178,52 @@ impl Pool {
         }
         fences.clear();
         drop(fences);
+        // A load in the common case. The flag was set by a holder before it let go of the buffer,
+        // and is lowered only when the wait succeeded.
+        if slot.implicit.load(Ordering::Relaxed) {
+            slot.buffer.wait_implicit(FENCE_LIMIT).map_err(|source| TakeError::Fence {
+                name: slot.buffer.name().to_owned(),
+                source,
+            })?;
+            slot.implicit.store(false, Ordering::Relaxed);
+        }
         Ok(taken)
     }
+}
+
+/// No more room than this is reserved before the first buffer exists.
+const MAX_RESERVED: usize = 64;
+
+/// Whether `count` buffers of so many bytes and descriptors each can be had; `held` descriptors are
+/// open for them already.
+fn afford(
+    heap: &str,
+    count: usize,
+    bytes: u64,
+    descriptors: u64,
+    held: u64,
+    budget: Budget,
+) -> Result<(), AllocError> {
+    let times = count as u64;
+    let needed = bytes.saturating_mul(times);
+    if needed > budget.bytes {
+        let (heap, budget) = (heap.to_owned(), budget.bytes);
+        return Err(AllocError::OverBudget { heap, count, needed, budget });
+    }
+    let needed = descriptors.saturating_mul(times);
+    let over = |left, of_process| AllocError::Descriptors {
+        heap: heap.to_owned(),
+        count,
+        needed,
+        left,
+        of_process,
+    };
+    if needed > budget.descriptors {
+        return Err(over(budget.descriptors, false));
+    }
+    let (open, limit) = accounting::descriptors();
+    let left = limit.saturating_sub(open).saturating_add(held).saturating_sub(SPARE_DESCRIPTORS);
+    if needed > left { Err(over(left, true)) } else { Ok(()) }
 }
 
 /// A buffer taken from a [`Pool`]; a clone is one more holder.
@@ -141,6 +239,14 @@ impl PooledBuffer {
     /// Leaves a fence on the buffer: it is not handed out again before the fence is signalled.
     pub fn release_after(&self, fence: Fence) {
         self.slot().fences.lock().unwrap_or_else(PoisonError::into_inner).push(fence);
+    }
+
+    /// Says that a driver or another process may have left fences on the buffer that only the
+    /// kernel knows: it is not handed out again before those are signalled.
+    ///
+    /// For whoever gave the buffer to a device that synchronises implicitly, without an out-fence.
+    pub fn release_implicit(&self) {
+        self.slot().implicit.store(true, Ordering::Relaxed);
     }
 
     fn slot(&self) -> &Slot {
@@ -225,6 +331,32 @@ mod tests {
             rustix::io::write(&fake, &1u64.to_ne_bytes()).unwrap();
             taker.join().unwrap().unwrap();
         });
+    }
+
+    #[test]
+    fn a_pool_stays_within_its_budget() {
+        let layout = Layout::linear(Fourcc::R8, 16, 16, Alignment::default()).unwrap();
+        let pool = |count, budget| Pool::with_budget(&Memfd::new(), &layout, "test", count, budget);
+        let bytes = Budget { bytes: 2 * layout.size(), ..Budget::ANY };
+        assert!(pool(2, bytes).is_ok());
+        assert!(matches!(pool(3, bytes), Err(AllocError::OverBudget { count: 3, .. })));
+        let descriptors = Budget { descriptors: 2, ..Budget::ANY };
+        assert!(pool(2, descriptors).is_ok());
+        assert!(matches!(
+            pool(3, descriptors),
+            Err(AllocError::Descriptors { needed: 3, left: 2, of_process: false, .. })
+        ));
+        // More than any process may open: an error up front, and nothing was allocated.
+        for count in [1 << 40, usize::MAX] {
+            assert!(pool(count, Budget::ANY).is_err());
+        }
+    }
+
+    #[test]
+    fn memory_without_fences_is_not_waited_for() {
+        let pool = pool(1);
+        pool.take(SOON).unwrap().release_implicit();
+        assert!(pool.take(SOON).is_ok());
     }
 
     #[test]

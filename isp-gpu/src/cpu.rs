@@ -1,6 +1,7 @@
 //! The ISP without a GPU, and the reference of the one with.
 
-use vcam_allocator::{CpuAccess, Dmabuf, Fence, Fourcc, LinkEnd};
+use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
+use vcam_allocator::{CpuAccess, Dmabuf, Fence, Fourcc, Importer, LinkEnd};
 
 use crate::Isp;
 use crate::frame::{ByteOrder, Frame, IspError, OUTPUT_BYTES, cpu_stride};
@@ -9,6 +10,10 @@ use crate::params::{Cfa, IspParams, Tone};
 /// Makes pictures with the CPU, in the mapped buffers: nothing is imported and nothing copied.
 #[derive(Debug, Default)]
 pub struct CpuIsp;
+
+fn says(cpu: CpuUse) -> Constraints {
+    [Statement::new("isp:cpu", "it is a program", Rule::Cpu(cpu))].into_iter().collect()
+}
 
 const IN_PLACE: &str = "the CPU uses the mapped buffer in place";
 
@@ -19,6 +24,22 @@ impl Isp for CpuIsp {
 
     fn describe(&self) -> String {
         "the CPU, on one thread".into()
+    }
+
+    fn raw_constraints(&self) -> Constraints {
+        says(CpuUse { read: true, cached: true, ..CpuUse::default() })
+    }
+
+    fn output_constraints(&self, _: &[Fourcc]) -> Constraints {
+        says(CpuUse { write: true, ..CpuUse::default() })
+    }
+
+    fn raw_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+        None
+    }
+
+    fn output_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+        None
     }
 
     fn prepare(&mut self, _: &[Dmabuf], _: &[Dmabuf]) {}

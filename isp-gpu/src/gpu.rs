@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use vcam_allocator::{CpuAccess, Dmabuf, Fence, LinkEnd, Refusal};
+use vcam_allocator::constraints::Constraints;
+use vcam_allocator::{CpuAccess, Dmabuf, Fence, Fourcc, Importer, LinkEnd, Refusal};
 
 use crate::Isp;
 use crate::egl::{Context, EglError};
@@ -162,6 +163,22 @@ impl Isp for GpuIsp {
         format!("{}, {version}, {}", self.context.renderer(), self.context.describe())
     }
 
+    fn raw_constraints(&self) -> Constraints {
+        self.textures.constraints(&[Fourcc::R8])
+    }
+
+    fn output_constraints(&self, formats: &[Fourcc]) -> Constraints {
+        self.targets.constraints(formats)
+    }
+
+    fn raw_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+        Some(Box::new(self.texture_importer()))
+    }
+
+    fn output_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+        Some(Box::new(self.target_importer()))
+    }
+
     fn prepare(&mut self, raw: &[Dmabuf], output: &[Dmabuf]) {
         if let Err(error) = self.context.make_current() {
             tracing::warn!(%error, "buffers are not imported before they are used");
@@ -312,7 +329,7 @@ impl Bayer {
 const _: () = assert!(OUTPUT_BYTES == 4, "RGBA and UNSIGNED_BYTE are read back");
 
 /// The renderer's name without what is in brackets after it.
-fn short_name(renderer: &str) -> &str {
+pub(crate) fn short_name(renderer: &str) -> &str {
     renderer.split(" (").next().unwrap_or(renderer).trim()
 }
 

@@ -103,7 +103,14 @@ impl Images {
     /// Whether the driver lists this pair for external textures alone, which can neither be
     /// rendered to nor sampled as a plain texture. `false` where it lists nothing.
     pub(crate) fn is_external_only(&self, format: Fourcc, modifier: Modifier) -> bool {
-        let Some(query) = self.query_modifiers else { return false };
+        let listed = self.modifiers(format).unwrap_or_default();
+        listed.contains(&(modifier, true))
+    }
+
+    /// The modifiers that the driver lists for a format, each with whether it is for external
+    /// textures alone. `None` where the driver answers no such question.
+    pub(crate) fn modifiers(&self, format: Fourcc) -> Option<Vec<(Modifier, bool)>> {
+        let query = self.query_modifiers?;
         // More than any driver lists.
         let (mut modifiers, mut external) = ([0; 128], [egl::FALSE; 128]);
         let mut count = 0;
@@ -118,12 +125,11 @@ impl Images {
                 &mut count,
             )
         };
-        let count = usize::try_from(count).unwrap_or(0).min(modifiers.len());
-        done == egl::TRUE
-            && modifiers[..count]
-                .iter()
-                .zip(external)
-                .any(|(listed, external)| *listed == modifier.0 && external == egl::TRUE)
+        let count = if done == egl::TRUE { usize::try_from(count).unwrap_or(0) } else { 0 };
+        let pairs = modifiers.into_iter().zip(external).take(count);
+        Some(
+            pairs.map(|(modifier, external)| (Modifier(modifier), external == egl::TRUE)).collect(),
+        )
     }
 }
 

@@ -4,9 +4,11 @@
 //! no dma-buf, without a word, and crash when they render. So what can be checked here is checked
 //! here, before EGL is asked.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use vcam_allocator::{Dmabuf, ImportCache, Importer, MemoryKind, Refusal};
+use vcam_allocator::constraints::{Constraints, Rule, Statement};
+use vcam_allocator::{Dmabuf, Fourcc, ImportCache, Importer, MemoryKind, Modifier, Refusal};
 
 use crate::egl::Context;
 use crate::frame::ByteOrder;
@@ -83,7 +85,36 @@ impl<T> Imports<T> {
     }
 }
 
-fn refused(device: &str, fault: GlFault) -> Refusal {
+impl<T> Imports<T> {
+    /// What the GPU needs of a buffer in one of these formats, as far as EGL tells; the rest is
+    /// learned by importing one.
+    pub(crate) fn constraints(&self, formats: &[Fourcc]) -> Constraints {
+        let says = |source: &str, rule| Statement::new(&self.device, source, rule);
+        let Some(images) = self.context.images() else {
+            let (extension, _) = Images::missing(self.context.extensions());
+            return [says(&format!("no {extension}"), Rule::Heaps(BTreeSet::new()))]
+                .into_iter()
+                .collect();
+        };
+        let mut statements = vec![says("EGL_EXT_image_dma_buf_import", Rule::DmaBuf)];
+        let plain = |format: &Fourcc| {
+            let listed =
+                images.modifiers(*format).unwrap_or_else(|| vec![(Modifier::LINEAR, false)]);
+            let usable = listed.into_iter().filter(|(_, external_only)| !external_only);
+            (*format, usable.map(|(modifier, _)| modifier).collect())
+        };
+        let formats = formats.iter().map(plain).collect();
+        statements.push(says("eglQueryDmaBufModifiersEXT", Rule::Formats(formats)));
+        if self.usage == Usage::Target && software(self.context.renderer()).is_some() {
+            for rule in [Rule::StrideMultiple, Rule::OffsetMultiple] {
+                statements.push(says("crashes otherwise", rule(SOFTWARE_ALIGNMENT)));
+            }
+        }
+        statements.into_iter().collect()
+    }
+}
+
+pub(crate) fn refused(device: &str, fault: GlFault) -> Refusal {
     let words = fault.to_string();
     let detail = words.strip_prefix(fault.step).and_then(|rest| rest.strip_prefix(": "));
     Refusal::because(device, fault.step, detail.unwrap_or(&words))

@@ -29,9 +29,11 @@ mod gpu;
 mod image;
 mod import;
 mod params;
+pub mod probe;
 mod sync;
 
-use vcam_allocator::{Dmabuf, Fence, LinkEnd};
+use vcam_allocator::constraints::Constraints;
+use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, LinkEnd};
 
 pub use cpu::{CpuIsp, reference};
 pub use egl::{EglError, EglFault};
@@ -51,6 +53,18 @@ pub trait Isp {
 
     /// All there is to say about what does the work: renderer, driver and versions.
     fn describe(&self) -> String;
+
+    /// What it needs of raw buffers.
+    fn raw_constraints(&self) -> Constraints;
+
+    /// What it needs of the buffers that it renders into, in one of these formats.
+    fn output_constraints(&self, formats: &[Fourcc]) -> Constraints;
+
+    /// Whom to ask whether a raw buffer is taken; nobody where the CPU does the work.
+    fn raw_importer(&mut self) -> Option<Box<dyn Importer + '_>>;
+
+    /// Whom to ask whether a buffer can be rendered into; nobody where the CPU does the work.
+    fn output_importer(&mut self) -> Option<Box<dyn Importer + '_>>;
 
     /// Imports the buffers, or finds out that they are refused, so that streaming need not.
     ///

@@ -7,26 +7,16 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use vcam_allocator::{Alignment, AllocError, Dmabuf, Fourcc, Heap, Layout, LayoutError, Pool};
-use vcam_isp_gpu::{Cfa, CpuIsp, EglError, GpuIsp, Isp, IspParams};
-use vcam_sinks::{Frame, Sink};
+use vcam_allocator::{Dmabuf, Fourcc, Heap};
+use vcam_isp_gpu::{Cfa, EglError};
+use vcam_sinks::Sink;
 
 use crate::links::Link;
-use crate::sensor::{BLACK_LEVEL, Sensor, SizeError};
-use crate::stages::{
-    IspRun, IspStage, RawFrame, SensorStage, SinkRun, SinkStage, StageError, Stop, forbid_copy,
-};
+use crate::planning::{PlanError, StreamPlan};
+use crate::prepare::{Go, IspInfo, IspStart, Ready, sensor_end, start_isp};
+use crate::sensor::{Sensor, SizeError};
+use crate::stages::{IspRun, SensorStage, SinkRun, SinkStage, StageError, Stop};
 use crate::stats::{Frames, LatencyMeter, Outcome, Steady};
-
-/// Raw buffers: one being filled, one waiting, one being rendered, and one to spare.
-const RAW_BUFFERS: usize = 4;
-
-/// Pictures that a sink keeps while it waits for the next: a display has one on the screen and one
-/// on its way there.
-const KEPT_BY_A_SINK: usize = 2;
-
-/// Pictures beside those: one being rendered, and one waiting.
-const PICTURES: usize = 2;
 
 /// Frames that may wait between two stages.
 const QUEUE: usize = 1;
@@ -70,12 +60,9 @@ pub enum StartError {
     /// The sensor does not have this size.
     #[error(transparent)]
     Size(#[from] SizeError),
-    /// No buffer can hold such a picture.
+    /// There are no buffers.
     #[error(transparent)]
-    Layout(#[from] LayoutError),
-    /// The heap does not give the buffers.
-    #[error("could not allocate the camera's buffers")]
-    Alloc(#[from] AllocError),
+    Plan(#[from] PlanError),
     /// The GPU's ISP was asked for, and there is none.
     #[error("the GPU ISP does not start")]
     Isp(#[from] EglError),
@@ -103,6 +90,21 @@ impl StopHandle {
     }
 }
 
+/// A camera whose buffers are allocated and have been handed to every device.
+///
+/// Dropping it gives everything back; nothing was shown yet.
+#[derive(Debug)]
+pub struct Prepared {
+    sensor: Sensor,
+    config: Config,
+    isp_thread: Run<IspRun>,
+    ready: Ready,
+    /// Where the ISP waits for the word to go.
+    go: Sender<Go>,
+    stop: StopHandle,
+    woken: Receiver<()>,
+}
+
 /// A camera that runs.
 ///
 /// Dropping it stops the run and waits for its threads, so that the display is as it was found.
@@ -116,7 +118,7 @@ pub struct Camera {
     output: Dmabuf,
 }
 
-type Run<T> = JoinHandle<(T, Result<(), StageError>)>;
+pub(crate) type Run<T> = JoinHandle<(T, Result<(), StageError>)>;
 
 #[derive(Debug)]
 struct Threads {
@@ -125,58 +127,64 @@ struct Threads {
     sinks: Vec<Run<SinkRun>>,
 }
 
-/// Which ISP it became.
-#[derive(Debug, Clone)]
-struct IspInfo {
-    name: String,
-    description: String,
-    reason: Option<String>,
-}
-
-impl Camera {
-    /// Allocates the buffers, hands each to every device, and starts the threads.
+impl Prepared {
+    /// Plans where each stream's buffers live, allocates them, and hands each to every device.
     ///
-    /// The buffers come from `heap`; the pictures go to each of `sinks`.
-    pub fn start(
+    /// `heaps` are tried in their order; the pictures go to each of `sinks`. What is planned here
+    /// is proven: see [`Prepared::plans`] and [`Prepared::links`].
+    pub fn new(
         config: Config,
-        heap: &dyn Heap,
-        mut sinks: Vec<Box<dyn Sink>>,
+        heaps: Vec<Box<dyn Heap>>,
+        sinks: Vec<Box<dyn Sink>>,
     ) -> Result<Self, StartError> {
-        let (width, height) = config.size;
-        let sensor = Sensor::new(width, height, config.cfa)?;
-        let pool = |format, name, count| -> Result<Pool, StartError> {
-            let layout = Layout::linear(format, width, height, Alignment::default())?;
-            Ok(Pool::new(heap, &layout, name, count)?)
-        };
-        let pictures = PICTURES + KEPT_BY_A_SINK * sinks.len();
-        let raw_pool = pool(Fourcc::R8, "sensor-raw", RAW_BUFFERS)?;
-        let output_pool = Arc::new(pool(config.format, "isp-output", pictures)?);
-        let raw = raw_pool.buffers()[0].clone();
-        let output = output_pool.buffers()[0].clone();
-        for sink in &mut sinks {
-            sink.prepare(output_pool.buffers());
-            if config.strict {
-                forbid_copy("the link from the ISP to the sink", &sink.link_end())?;
-            }
-        }
-
+        let sensor = Sensor::new(config.size.0, config.size.1, config.cfa)?;
         let (wake, woken) = bounded(1);
         let stop = StopHandle { flag: Arc::new(AtomicBool::new(false)), wake };
-        let stopped = || Stop::new(stop.flag.clone(), woken.clone());
+        let (go, gone) = bounded(1);
+        let start = IspStart {
+            choice: config.isp.clone(),
+            size: config.size,
+            cfa: config.cfa,
+            format: config.format,
+            strict: config.strict,
+            stop: Stop::new(stop.flag.clone(), woken.clone()),
+            heaps,
+            sinks,
+            go: gone,
+        };
+        let (isp_thread, ready) = start_isp(start)?;
+        Ok(Self { sensor, config, isp_thread, ready, go, stop, woken })
+    }
+
+    /// Where each stream's buffers live, and why.
+    pub fn plans(&self) -> &[StreamPlan] {
+        &self.ready.plans
+    }
+
+    /// How frames will cross each link, unless a device changes its mind.
+    pub fn links(&self) -> &[Link] {
+        &self.ready.links
+    }
+
+    /// The ISP in full: renderer, driver and versions.
+    pub fn isp_description(&self) -> &str {
+        &self.ready.isp.description
+    }
+
+    /// Why it is this ISP, where another one was tried first.
+    pub fn isp_reason(&self) -> Option<&str> {
+        self.ready.isp.reason.as_deref()
+    }
+
+    /// Starts the threads.
+    pub fn start(self) -> Result<Camera, StartError> {
+        let Self { sensor, config, isp_thread, ready, go, stop, woken } = self;
+        let Ready { isp, sinks, raw_pool, output, .. } = ready;
+        let raw = raw_pool.buffers()[0].clone();
         let (to_isp, raw_frames) = bounded(QUEUE);
         let (to_sinks, from_isp): (Vec<_>, Vec<_>) = sinks.iter().map(|_| bounded(QUEUE)).unzip();
-
-        // The ISP first: it is what may still fail, and then the sinks are dropped here and now.
-        let (isp_thread, isp) = start_isp(IspStart {
-            choice: config.isp,
-            cfa: config.cfa,
-            strict: config.strict,
-            raw_buffers: raw_pool.buffers().to_vec(),
-            pool: output_pool,
-            stop: stopped(),
-            raw: raw_frames,
-            sinks: to_sinks,
-        })?;
+        // It waits for this and nothing else.
+        let _ = go.send(Go { raw: raw_frames, sinks: to_sinks });
         let names = sinks.iter().map(|sink| sink.name()).collect();
         let mut sink_threads = Vec::with_capacity(sinks.len());
         for (sink, frames) in sinks.into_iter().zip(from_isp) {
@@ -189,27 +197,19 @@ impl Camera {
             period: config.period,
             frames: config.frames,
             pool: raw_pool,
-            stop: stopped(),
+            stop: Stop::new(stop.flag.clone(), woken),
             next: to_isp,
         };
         let sensor = spawn("sensor", move || stage.run())?;
         let threads = Some(Threads { sensor, isp: isp_thread, sinks: sink_threads });
-        Ok(Self { threads, stop, isp, sinks: names, raw, output })
+        Ok(Camera { threads, stop, isp, sinks: names, raw, output })
     }
+}
 
+impl Camera {
     /// What ends the run early.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
-    }
-
-    /// The ISP in full: renderer, driver and versions.
-    pub fn isp_description(&self) -> &str {
-        &self.isp.description
-    }
-
-    /// Why it is this ISP, where another one was tried first.
-    pub fn isp_reason(&self) -> Option<&str> {
-        self.isp.reason.as_deref()
     }
 
     /// Waits for the end of the run; says what it did, and what stopped it if it did not end well.
@@ -229,8 +229,7 @@ impl Camera {
         };
         result = result.and(isp_result);
         let raw_end = (self.isp.name.as_str(), &isp.raw_end);
-        let sensor_end = vcam_allocator::LinkEnd::native("the CPU writes it in place");
-        let mut links = vec![Link::join(("sensor", &sensor_end), raw_end, &self.raw)];
+        let mut links = vec![Link::join(("sensor", &sensor_end()), raw_end, &self.raw)];
         let mut latency = LatencyMeter::new();
         let mut frames = Frames { completed: isp.completed, ..Frames::default() };
         let mut imports = isp.imports.per_frame();
@@ -277,7 +276,7 @@ impl Drop for Camera {
     }
 }
 
-fn spawn<T: Send + 'static>(
+pub(crate) fn spawn<T: Send + 'static>(
     name: &'static str,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, StartError> {
@@ -287,97 +286,6 @@ fn spawn<T: Send + 'static>(
         .map_err(|source| StartError::Thread(name, source))
 }
 
-fn joined<T>(stage: &str, thread: JoinHandle<T>) -> Result<T, StageError> {
+pub(crate) fn joined<T>(stage: &str, thread: JoinHandle<T>) -> Result<T, StageError> {
     thread.join().map_err(|payload| StageError::panic(stage, &*payload))
-}
-
-/// What the ISP's thread starts with.
-struct IspStart {
-    choice: IspChoice,
-    cfa: Cfa,
-    strict: bool,
-    raw_buffers: Vec<Dmabuf>,
-    pool: Arc<Pool>,
-    stop: Stop,
-    raw: Receiver<RawFrame>,
-    sinks: Vec<Sender<Frame>>,
-}
-
-/// Starts the ISP's thread and waits until the ISP has seen every buffer.
-///
-/// The ISP is made on its thread, because its EGL context belongs to the thread that made it.
-fn start_isp(start: IspStart) -> Result<(Run<IspRun>, IspInfo), StartError> {
-    let (started, start_result) = bounded(1);
-    let thread = spawn("isp", move || match start.prepare() {
-        Ok((stage, info)) => {
-            let _ = started.send(Ok(info));
-            stage.run()
-        }
-        Err(error) => {
-            let _ = started.send(Err(error));
-            (IspRun::default(), Ok(()))
-        }
-    })?;
-    match start_result.recv() {
-        Ok(result) => Ok((thread, result?)),
-        // Closed without an answer: the thread panicked.
-        Err(_) => match joined("isp", thread) {
-            Ok((_, result)) => Err(result.err().map_or_else(
-                || StartError::Thread("isp", std::io::ErrorKind::BrokenPipe.into()),
-                StartError::Stage,
-            )),
-            Err(panic) => Err(panic.into()),
-        },
-    }
-}
-
-impl IspStart {
-    fn prepare(self) -> Result<(IspStage, IspInfo), StartError> {
-        let (mut isp, info) = make_isp(&self.choice)?;
-        isp.prepare(&self.raw_buffers, self.pool.buffers());
-        if self.strict {
-            forbid_copy("the link from the sensor to the ISP", &isp.raw_end())?;
-            forbid_copy("the link from the ISP to the sink", &isp.output_end())?;
-        }
-        let params = IspParams {
-            black_level: f32::from(BLACK_LEVEL) / f32::from(u8::MAX),
-            ..IspParams::default()
-        };
-        let Self { cfa, strict, pool, stop, raw, sinks, .. } = self;
-        Ok((IspStage { isp, cfa, params, strict, pool, stop, raw, sinks }, info))
-    }
-}
-
-fn make_isp(choice: &IspChoice) -> Result<(Box<dyn Isp>, IspInfo), EglError> {
-    let info =
-        |isp: &dyn Isp, reason| IspInfo { name: isp.name(), description: isp.describe(), reason };
-    let cpu = |reason: Option<String>| {
-        let isp = CpuIsp;
-        let info = info(&isp, reason);
-        (Box::new(isp) as Box<dyn Isp>, info)
-    };
-    let gpu = |node: Option<&std::path::Path>| {
-        let isp = GpuIsp::new(node)?;
-        let info = info(&isp, None);
-        Ok((Box::new(isp) as Box<dyn Isp>, info))
-    };
-    match choice {
-        IspChoice::Cpu => Ok(cpu(None)),
-        IspChoice::Gpu(node) => gpu(node.as_deref()),
-        IspChoice::Auto => Ok(gpu(None).unwrap_or_else(|error: EglError| {
-            cpu(Some(format!("there is no GPU ISP: {}", chain(&error))))
-        })),
-    }
-}
-
-/// An error and all that led to it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

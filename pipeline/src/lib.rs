@@ -7,16 +7,22 @@
 //! ```
 //!
 //! Buffers go round in two pools; a stage that is slow makes those before it wait, and no frame is
-//! dropped. [`Camera::start`] returns once every device has been handed every buffer, so what it
-//! says of the links is true before the first frame; [`Camera::wait`] returns what the run did.
+//! dropped. [`Prepared::new`] plans where they live and returns once every device has been handed
+//! every one, so what it says of the links is true before the first frame; [`Prepared::start`] lets
+//! the frames flow, and [`Camera::wait`] returns what the run did.
 
 mod camera;
+mod error;
 mod links;
+mod planning;
+mod prepare;
 pub mod sensor;
 mod stages;
 mod stats;
 
-pub use camera::{Camera, Config, IspChoice, StartError, StopHandle};
+pub use camera::{Camera, Config, IspChoice, Prepared, StartError, StopHandle};
+pub use error::chain;
 pub use links::Link;
+pub use planning::{PlanError, StreamPlan};
 pub use stages::StageError;
 pub use stats::{Frames, Latency, Outcome, Steady};

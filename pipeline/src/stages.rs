@@ -10,6 +10,7 @@ use vcam_allocator::{AccessError, CpuAccess, LinkEnd, Method, Pool, PooledBuffer
 use vcam_isp_gpu::{Cfa, Isp, IspError, IspParams};
 use vcam_sinks::{Frame, Sink, SinkCounts, SinkError};
 
+use crate::links::Link;
 use crate::sensor::Sensor;
 use crate::sensor::pace::Pace;
 use crate::stats::{LatencyMeter, SteadyMeter};
@@ -195,7 +196,7 @@ pub(crate) struct IspStage {
     pub(crate) cfa: Cfa,
     pub(crate) params: IspParams,
     pub(crate) strict: bool,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) pool: Pool,
     pub(crate) stop: Stop,
     pub(crate) raw: Receiver<RawFrame>,
     pub(crate) sinks: Vec<Sender<Frame>>,
@@ -342,10 +343,21 @@ impl SinkStage {
 }
 
 /// Under `--strict`, a copy is an error.
-pub(crate) fn forbid_copy(link: &str, end: &LinkEnd) -> Result<(), StageError> {
+fn forbid_copy(link: &str, end: &LinkEnd) -> Result<(), StageError> {
     if end.method != Method::Copy {
         return Ok(());
     }
     let reason = end.reason.as_deref().unwrap_or("no reason is known").to_owned();
     Err(StageError::Strict { link: link.to_owned(), reason })
+}
+
+/// As [`forbid_copy`], for all links of a plan.
+pub(crate) fn forbid_copies(links: &[Link]) -> Result<(), StageError> {
+    match links.iter().find(|link| link.method == Method::Copy) {
+        None => Ok(()),
+        Some(Link { from, to, reason, .. }) => Err(StageError::Strict {
+            link: format!("the link from {from} to {to}"),
+            reason: reason.clone().unwrap_or_default(),
+        }),
+    }
 }

@@ -3,11 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use vcam_allocator::constraints::Constraints;
 use vcam_allocator::{Dmabuf, LinkEnd};
 
 use crate::pixels;
 use crate::png::{Beside, folder, write_png};
-use crate::sink::{Frame, Sink, SinkCounts, SinkError};
+use crate::sink::{Frame, Sink, SinkCounts, SinkError, read_by_the_cpu};
 
 /// Writes PNGs.
 ///
@@ -91,6 +92,10 @@ fn write(path: &Path, frame: &Frame, rgb: &mut Vec<u8>) -> Result<(), SinkError>
 impl Sink for FileSink {
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn constraints(&self) -> Constraints {
+        read_by_the_cpu(&self.name(), 1)
     }
 
     fn prepare(&mut self, _: &[Dmabuf]) {}

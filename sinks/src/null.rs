@@ -1,5 +1,6 @@
 //! A sink that takes everything and shows nothing, for measuring what is before it.
 
+use vcam_allocator::constraints::Constraints;
 use vcam_allocator::{Dmabuf, LinkEnd};
 
 use crate::sink::{Frame, Sink, SinkCounts, SinkError};
@@ -20,6 +21,10 @@ impl NullSink {
 impl Sink for NullSink {
     fn name(&self) -> String {
         "null".to_owned()
+    }
+
+    fn constraints(&self) -> Constraints {
+        Constraints::default()
     }
 
     fn prepare(&mut self, _: &[Dmabuf]) {}

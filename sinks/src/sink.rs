@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use vcam_allocator::{Dmabuf, Fence, LinkEnd, PooledBuffer};
+use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
+use vcam_allocator::{Dmabuf, Fence, Importer, LinkEnd, PooledBuffer};
 
 use crate::file::FileError;
 use crate::kms::KmsError;
@@ -35,9 +36,17 @@ impl Frame {
 /// A place that pictures go to.
 ///
 /// One thread uses a sink at a time, and any thread may.
-pub trait Sink: Send {
+pub trait Sink: Send + std::fmt::Debug {
     /// The sink as reports name it: `kms:vkms`, `file:out.png`, `terminal`, `null`.
     fn name(&self) -> String;
+
+    /// What it needs of the buffers that it is handed.
+    fn constraints(&self) -> Constraints;
+
+    /// Whom to ask whether a buffer is taken; nobody where the CPU reads it.
+    fn importer(&mut self) -> Option<&mut dyn Importer> {
+        None
+    }
 
     /// Does for each buffer what has to be done once, such as importing it, or learns that the
     /// device refuses. Without this call it happens at the buffer's first frame, and costs time
@@ -62,6 +71,17 @@ pub trait Sink: Send {
 
     /// What became of the frames that were accepted.
     fn counts(&self) -> SinkCounts;
+}
+
+/// What a sink needs whose CPU reads pictures in place and keeps some of them.
+pub(crate) fn read_by_the_cpu(owner: &str, kept: u32) -> Constraints {
+    let cpu = CpuUse { read: true, cached: true, ..CpuUse::default() };
+    [
+        Statement::new(owner, "it is a program", Rule::Cpu(cpu)),
+        Statement::new(owner, "frames that it keeps", Rule::Camping(kept)),
+    ]
+    .into_iter()
+    .collect()
 }
 
 /// What became of the frames that a sink accepted.

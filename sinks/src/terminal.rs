@@ -9,10 +9,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use image::{DynamicImage, RgbImage};
+use vcam_allocator::constraints::Constraints;
 use vcam_allocator::{Dmabuf, LinkEnd};
 
 use crate::pixels::{self, ReadError};
-use crate::sink::{Frame, Sink, SinkCounts, SinkError};
+use crate::sink::{Frame, Sink, SinkCounts, SinkError, read_by_the_cpu};
 
 /// Not more often than this: a terminal is slow, and it may be at the other end of a network.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -71,6 +72,10 @@ impl TerminalSink {
 impl Sink for TerminalSink {
     fn name(&self) -> String {
         "terminal".to_owned()
+    }
+
+    fn constraints(&self) -> Constraints {
+        read_by_the_cpu(&self.name(), 2)
     }
 
     fn prepare(&mut self, _: &[Dmabuf]) {}

@@ -85,8 +85,9 @@ pub fn after_warming_up(run: impl FnOnce()) -> Books {
     let deadline = Instant::now() + SETTLING;
     loop {
         let books = Books::read();
+        // Fewer is fine: the program before us may just have ended.
         let settled =
-            (books.dma_bufs, books.framebuffers) == (before.dma_bufs, before.framebuffers);
+            books.dma_bufs <= before.dma_bufs && books.framebuffers <= before.framebuffers;
         if settled {
             return books;
         }
@@ -122,6 +123,15 @@ pub fn display_state(driver: &str) -> String {
         })
         .unwrap_or_else(|| panic!("no card of {driver}"));
     fs::read_to_string(card.join("state")).expect("an atomic driver has a state")
+}
+
+/// Waits until a display does something else than this.
+pub fn wait_for_display_change(driver: &str, state: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while display_state(driver) == state {
+        assert!(Instant::now() < deadline, "nothing happens on the display");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// A name for a file in the folder that the machine shares with its host.

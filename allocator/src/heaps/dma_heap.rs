@@ -7,12 +7,10 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::io::Errno;
-
 use crate::dmabuf::Dmabuf;
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::layout::Layout;
-use crate::permission::{Permission, open_readonly};
+use crate::permission::open_readonly;
 use crate::uapi;
 
 /// What the names of these heaps start with.
@@ -74,12 +72,8 @@ impl DmaHeap {
         };
         let name = format!("{PREFIX}{resolved}");
         let node = Path::new(FOLDER).join(&resolved);
-        let device = open_readonly(&node).map_err(|errno| match errno {
-            Errno::ACCESS | Errno::PERM => {
-                OpenError::Permission { name: name.clone(), permission: Permission::of(&node) }
-            }
-            source => OpenError::Open { name: name.clone(), node: node.clone(), source },
-        })?;
+        let device = open_readonly(&node)
+            .map_err(|errno| OpenError::of(&name, &node, errno, "it has just gone"))?;
         Ok(Self { name: name.into(), device, contiguous: is_cma(&resolved) })
     }
 }

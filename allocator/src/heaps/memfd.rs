@@ -1,14 +1,14 @@
 //! Anonymous memory: what every machine has, and no device imports.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
 
 use crate::dmabuf::Dmabuf;
 use crate::heap::{AllocError, Capabilities, Heap};
 use crate::layout::Layout;
+use crate::uapi::memfd::{self, Pages, SealFlags};
 
 /// The heap's name.
 pub const NAME: &str = "memfd";
@@ -42,23 +42,27 @@ impl Heap for Memfd {
     }
 
     fn allocate(&self, layout: &Layout, name: &str) -> Result<Dmabuf, AllocError> {
-        let fd = sealed(NAME, name, layout.size())?;
+        let fd = sealed(NAME, name, layout.size(), Pages::Ordinary)?;
         Dmabuf::new(self.name.clone(), name, layout.clone(), vec![fd])
             .map_err(|source| AllocError::Wrap { heap: NAME.into(), source })
     }
 }
 
 /// A memfd that can no longer change its size, so that a mapping of it never faults.
-pub(crate) fn sealed(heap: &'static str, name: &str, size: u64) -> Result<OwnedFd, AllocError> {
+pub(crate) fn sealed(
+    heap: &'static str,
+    name: &str,
+    size: u64,
+    pages: Pages,
+) -> Result<OwnedFd, AllocError> {
     let failed = |step| move |source| AllocError::System { heap: heap.into(), step, size, source };
     // A size that no file can have is EFBIG or EINVAL, depending on the kernel; name it ourselves.
     if i64::try_from(size).is_err() {
         return Err(failed("size the memfd")(Errno::FBIG));
     }
-    let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-        .map_err(failed("create a memfd"))?;
-    ftruncate(&fd, size).map_err(failed("size the memfd"))?;
-    fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+    let fd = memfd::create(name, pages).map_err(failed("create a memfd"))?;
+    memfd::set_size(fd.as_fd(), size).map_err(failed("size the memfd"))?;
+    memfd::add_seals(fd.as_fd(), SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
         .map_err(failed("seal the memfd"))?;
     Ok(fd)
 }
@@ -109,6 +113,6 @@ mod tests {
 
     #[test]
     fn a_size_that_no_file_has_is_an_error() {
-        assert!(sealed("memfd", "test", u64::MAX).is_err());
+        assert!(sealed("memfd", "test", u64::MAX, Pages::Ordinary).is_err());
     }
 }

@@ -1,12 +1,19 @@
 //! The heaps there are, by the names that `--heap` takes.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::heap::{Heap, OpenError};
 
 pub mod dma_heap;
+pub mod dumb;
+#[cfg(feature = "gbm")]
+pub mod gbm;
 pub mod memfd;
+pub mod u_dma_buf;
 pub mod udmabuf;
+#[cfg(feature = "v4l")]
+pub mod v4l2;
 
 /// A heap that was looked for, and whether it can be used.
 #[derive(Debug)]
@@ -20,13 +27,25 @@ pub struct Discovered {
 /// Every heap of this machine, usable or not, in the order in which `auto` prefers them.
 ///
 /// udmabuf comes first because its memory is ordinary: it is accounted to the process, and CMA, of
-/// which there is little, is left to those who need contiguous memory. memfd comes last, since no
-/// device imports it.
+/// which there is little, is left to those who need contiguous memory. Then come the heaps that a
+/// device's driver is behind, for those who take nothing else. memfd comes last, since no device
+/// imports it, and after it what looks like a heap and is none.
 pub fn discover() -> Vec<Discovered> {
+    names().into_iter().map(|name| Discovered { heap: open(&name), name }).collect()
+}
+
+/// The names of every heap that there may be, in the same order, without opening any of them.
+pub fn names() -> Vec<String> {
     let mut names = vec![udmabuf::NAME.to_owned()];
     names.extend(dma_heap::names().iter().map(|name| format!("{}{name}", dma_heap::PREFIX)));
+    names.extend(dumb::names());
+    #[cfg(feature = "gbm")]
+    names.extend(gbm::names());
+    #[cfg(feature = "v4l")]
+    names.extend(v4l2::names());
     names.push(memfd::NAME.to_owned());
-    names.into_iter().map(|name| Discovered { heap: open(&name), name }).collect()
+    names.extend(u_dma_buf::names());
+    names
 }
 
 /// Opens a heap by name.
@@ -34,20 +53,41 @@ pub fn discover() -> Vec<Discovered> {
 /// `system` and `cma` stand for the dma-heap of that role, whatever this kernel calls it.
 pub fn open(name: &str) -> Result<Box<dyn Heap>, OpenError> {
     match name {
-        udmabuf::NAME => Ok(Box::new(udmabuf::Udmabuf::open()?)),
-        memfd::NAME => Ok(Box::new(memfd::Memfd::new())),
-        "system" | "cma" => Ok(Box::new(dma_heap::DmaHeap::open(name)?)),
-        _ => match name.strip_prefix(dma_heap::PREFIX) {
-            Some(heap) => Ok(Box::new(dma_heap::DmaHeap::open(heap)?)),
-            None => Err(unknown(name)),
-        },
+        udmabuf::NAME => return Ok(Box::new(udmabuf::Udmabuf::open()?)),
+        udmabuf::HUGE => return Ok(Box::new(udmabuf::Udmabuf::open_huge()?)),
+        memfd::NAME => return Ok(Box::new(memfd::Memfd::new())),
+        "system" | "cma" => return Ok(Box::new(dma_heap::DmaHeap::open(name)?)),
+        _ if u_dma_buf::is_meant(name) => return Err(u_dma_buf::explain(name)),
+        _ => {}
     }
+    if let Some(heap) = name.strip_prefix(dma_heap::PREFIX) {
+        return Ok(Box::new(dma_heap::DmaHeap::open(heap)?));
+    }
+    if let Some(card) = name.strip_prefix(dumb::PREFIX) {
+        return Ok(Box::new(dumb::Dumb::open(card)?));
+    }
+    #[cfg(feature = "gbm")]
+    if let Some(node) = name.strip_prefix(gbm::PREFIX) {
+        return Ok(Box::new(gbm::Gbm::open(node)?));
+    }
+    #[cfg(feature = "v4l")]
+    if let Some(node) = name.strip_prefix(v4l2::PREFIX) {
+        return Ok(Box::new(v4l2::V4l2::open(node)?));
+    }
+    #[cfg(not(all(feature = "gbm", feature = "v4l")))]
+    if name.starts_with("gbm:") || name.starts_with("v4l2:") {
+        let reason = "this vcam was built without its feature (gbm, v4l)".to_owned();
+        return Err(OpenError::NotAHeap { name: name.to_owned(), reason });
+    }
+    Err(unknown(name))
 }
 
-/// No such heap; lists those that can be opened.
+/// No such heap; lists those that there are.
+///
+/// It does not open them to see: some would start a driver for that.
 fn unknown(name: &str) -> OpenError {
-    let available =
-        discover().into_iter().filter(|found| found.heap.is_ok()).map(|found| found.name).collect();
+    let mut available = names();
+    available.retain(|name| name != udmabuf::NAME || Path::new(udmabuf::NODE).exists());
     OpenError::Unknown { name: name.to_owned(), available }
 }
 

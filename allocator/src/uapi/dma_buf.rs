@@ -10,6 +10,8 @@ use rustix::fs::fstatfs;
 use rustix::io::{self, Errno};
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 
+use super::fault;
+
 /// `DMA_BUF_MAGIC`: what `fstatfs` says of a dma-buf (`include/uapi/linux/magic.h`).
 const DMA_BUF_MAGIC: i64 = 0x444d_4142;
 
@@ -30,8 +32,9 @@ impl Direction {
 const END: u64 = 4;
 
 /// Whether the descriptor is a dma-buf, whoever exported it.
-pub(crate) fn is_dma_buf(fd: BorrowedFd<'_>) -> bool {
-    fstatfs(fd).is_ok_and(|stat| stat.f_type == DMA_BUF_MAGIC)
+pub(crate) fn is_dma_buf(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    fault::call("fstatfs")?;
+    Ok(fstatfs(fd)?.f_type == DMA_BUF_MAGIC)
 }
 
 /// Starts CPU access: waits for the devices that use the buffer and makes caches coherent.
@@ -46,10 +49,11 @@ pub(crate) fn sync_end(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<(
 
 fn sync(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
     loop {
-        // SAFETY: the opcode's argument is a `struct dma_buf_sync`, a single `__u64` of flags that
-        // the kernel only reads.
-        let done =
-            unsafe { ioctl(fd, Setter::<{ DMA_BUF_IOCTL_SYNC as Opcode }, u64>::new(flags)) };
+        let done = fault::call("DMA_BUF_IOCTL_SYNC").and_then(|()| {
+            // SAFETY: the opcode's argument is a `struct dma_buf_sync`, a single `__u64` of flags
+            // that the kernel only reads.
+            unsafe { ioctl(fd, Setter::<{ DMA_BUF_IOCTL_SYNC as Opcode }, u64>::new(flags)) }
+        });
         match done {
             // Waiting for a device may be interrupted; the kernel's documentation asks for a retry.
             Err(Errno::INTR | Errno::AGAIN) => {}
@@ -62,6 +66,7 @@ fn sync(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
 ///
 /// The name must be shorter than [`NAME_LEN`]; a longer one is `EINVAL`.
 pub(crate) fn set_name(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    fault::call("DMA_BUF_SET_NAME")?;
     // SAFETY: the opcode's argument is a NUL-terminated string of at most `NAME_LEN` bytes, which
     // the kernel copies (`strndup_user`); a `CStr` is one. `_B` is the variant whose size is that
     // of a 64-bit pointer.
@@ -110,6 +115,7 @@ struct SyncFile {
 ///
 /// `ENOTTY` before Linux 6.0.
 pub(crate) fn export_sync_file(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<OwnedFd> {
+    fault::call("DMA_BUF_IOCTL_EXPORT_SYNC_FILE")?;
     let mut args = SyncFile { flags: direction.0 as u32, fd: -1 };
     // SAFETY: the opcode's argument is a `struct dma_buf_export_sync_file`, two 32-bit words that
     // the kernel reads and writes.
@@ -128,6 +134,7 @@ pub(crate) fn import_sync_file(
     sync_file: BorrowedFd<'_>,
     direction: Direction,
 ) -> io::Result<()> {
+    fault::call("DMA_BUF_IOCTL_IMPORT_SYNC_FILE")?;
     let args = SyncFile { flags: direction.0 as u32, fd: sync_file.as_raw_fd() };
     // SAFETY: the opcode's argument is a `struct dma_buf_import_sync_file`, two 32-bit words that
     // the kernel only reads.

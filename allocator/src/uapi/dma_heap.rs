@@ -9,6 +9,8 @@ use rustix::fs::OFlags;
 use rustix::io;
 use rustix::ioctl::{Opcode, Updater, ioctl};
 
+use super::fault;
+
 /// `struct dma_heap_allocation_data`.
 #[repr(C)]
 struct AllocationData {
@@ -22,6 +24,7 @@ const _: () = assert!(size_of::<AllocationData>() as u32 == (DMA_HEAP_IOCTL_ALLO
 
 /// Allocates `len` bytes, which the kernel rounds up to whole pages and clears.
 pub(crate) fn alloc(heap: BorrowedFd<'_>, len: u64) -> io::Result<OwnedFd> {
+    fault::call("DMA_HEAP_IOCTL_ALLOC")?;
     // Dma-heap wants the access mode of the new descriptor spelled out: with `O_RDWR` it can be
     // mapped for writing.
     let fd_flags = (OFlags::RDWR | OFlags::CLOEXEC).bits();

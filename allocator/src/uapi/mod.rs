@@ -6,4 +6,12 @@
 
 pub(crate) mod dma_buf;
 pub(crate) mod dma_heap;
+pub(crate) mod drm;
+#[cfg(not(any(test, feature = "fault")))]
+pub(crate) mod fault;
+#[cfg(any(test, feature = "fault"))]
+pub mod fault;
+pub(crate) mod memfd;
 pub(crate) mod udmabuf;
+#[cfg(feature = "v4l")]
+pub(crate) mod v4l2;

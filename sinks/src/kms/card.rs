@@ -25,6 +25,7 @@ const FOLDER: &str = "/dev/dri";
 #[derive(Debug)]
 pub(crate) struct Card {
     file: File,
+    path: PathBuf,
     driver: String,
     name: String,
 }
@@ -50,11 +51,16 @@ impl Card {
                 io::ErrorKind::PermissionDenied => KmsError::Permission(Permission::of(path)),
                 _ => KmsError::Open { path: path.to_owned(), source },
             })?;
-        let mut card = Self { file, driver: String::new(), name: path.display().to_string() };
+        let (name, path) = (path.display().to_string(), path.to_owned());
+        let mut card = Self { file, path, driver: String::new(), name };
         let driver = card.get_driver().map_err(card.failed("ask for the driver"))?;
         card.driver = driver.name().to_string_lossy().into_owned();
         card.name = format!("kms:{}", card.driver);
         Ok(card)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The card as reports name it, such as `kms:vkms`.

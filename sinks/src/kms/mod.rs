@@ -22,6 +22,7 @@
 //! `drm-atomic.c` for the fences.
 
 mod card;
+mod constraints;
 mod dumb;
 mod error;
 mod events;
@@ -29,6 +30,7 @@ mod import;
 mod modes;
 mod output;
 mod present;
+pub mod probe;
 mod properties;
 mod request;
 mod restore;
@@ -38,6 +40,7 @@ use std::sync::Arc;
 
 use drm::control::AtomicCommitFlags;
 use rustix::io::Errno;
+use vcam_allocator::constraints::Constraints;
 use vcam_allocator::{Dmabuf, Fourcc, ImportCache, Importer, LinkEnd, PooledBuffer, Refusal};
 
 pub use card::{CardInfo, ConnectorInfo, cards};
@@ -50,7 +53,7 @@ use card::Card;
 use dumb::Dumb;
 use import::Framebuffer;
 use output::Output;
-use properties::Blob;
+use properties::{Blob, Object};
 use request::{Request, Slot};
 use restore::Snapshot;
 use writeback::Writeback;
@@ -170,6 +173,11 @@ impl KmsSink {
         (width, height, refresh)
     }
 
+    /// The card's device node.
+    pub fn card_path(&self) -> &std::path::Path {
+        self.card.path()
+    }
+
     /// The connector, such as `Virtual-1`.
     pub fn connector(&self) -> &str {
         &self.output.connector_name
@@ -244,9 +252,19 @@ impl Sink for KmsSink {
         self.card.name().to_owned()
     }
 
+    fn constraints(&self) -> Constraints {
+        constraints::of(self.card.name(), &self.output, self.size)
+    }
+
+    fn importer(&mut self) -> Option<&mut dyn Importer> {
+        Some(self)
+    }
+
     fn prepare(&mut self, buffers: &[Dmabuf]) {
         for buffer in buffers {
-            self.import(buffer);
+            if let Err(refusal) = self.try_import(buffer) {
+                self.link.copied(0, &refusal, 0);
+            }
         }
     }
 
@@ -378,11 +396,22 @@ fn set_up(
         request.set(other.id, other.property("FB_ID")?, 0);
         request.set(other.id, other.property("CRTC_ID")?, 0);
     }
+    let shown = place(&mut request, plane, crtc.id, placement)?;
+    Ok((request, shown))
+}
+
+/// Puts a plane on the screen, upright and opaque; the slot is that of its framebuffer.
+fn place(
+    request: &mut Request,
+    plane: &Object,
+    crtc: u32,
+    placement: &Placement,
+) -> Result<Slot, KmsError> {
     let shown = request.set(plane.id, plane.property("FB_ID")?, 0);
     let Placement { x, y, width, height } = *placement;
     // Positions in the source are fixed-point numbers with 16 bits after the point.
     for (name, value) in [
-        ("CRTC_ID", u64::from(crtc.id)),
+        ("CRTC_ID", u64::from(crtc)),
         ("SRC_X", 0),
         ("SRC_Y", 0),
         ("SRC_W", u64::from(width) << 16),
@@ -400,7 +429,7 @@ fn set_up(
             request.set(plane.id, property, value);
         }
     }
-    Ok((request, shown))
+    Ok(shown)
 }
 
 /// The commit that shows the next frame, with the slots of its framebuffer and its fence.

@@ -19,6 +19,10 @@ pub(crate) struct Output {
     pub(crate) connector_name: String,
     pub(crate) crtc: Object,
     pub(crate) plane: Object,
+    /// The plane's formats, and the contents of its `IN_FORMATS` with their modifiers; empty where
+    /// it has none.
+    pub(crate) plane_formats: Vec<u32>,
+    pub(crate) in_formats: Vec<u8>,
     /// Planes that somebody left on the CRTC, which would cover the picture.
     pub(crate) others: Vec<Object>,
     /// The modes that may do, the best first.
@@ -64,11 +68,21 @@ impl Output {
                 others.push(Object::read(card, "plane", handle)?);
             }
         }
+        let plane_info = card.get_plane(plane).map_err(card.failed("look at a plane"))?;
+        let plane = Object::read(card, "plane", plane)?;
+        let in_formats = match plane.value("IN_FORMATS") {
+            0 => Vec::new(),
+            blob => {
+                card.get_property_blob(blob).map_err(card.failed("read the plane's modifiers"))?
+            }
+        };
         Ok(Self {
+            plane_formats: plane_info.formats().to_vec(),
+            in_formats,
             connector: object,
             connector_name: name,
             crtc: Object::read(card, "CRTC", crtc)?,
-            plane: Object::read(card, "plane", plane)?,
+            plane,
             others,
             modes,
             listed: infos,

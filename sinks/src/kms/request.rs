@@ -43,6 +43,11 @@ impl Request {
         self.values[slot.0] = value;
     }
 
+    /// The value that a property has now.
+    pub(crate) fn value(&self, slot: Slot) -> u64 {
+        self.values[slot.0]
+    }
+
     /// Commits, or asks whether a commit would succeed (`TEST_ONLY`).
     pub(crate) fn commit(&mut self, card: &Card, flags: AtomicCommitFlags) -> Result<(), Errno> {
         retry(|| {

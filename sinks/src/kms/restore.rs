@@ -70,6 +70,18 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Remembers one more plane, such as a cursor's.
+    pub(crate) fn add_plane(&mut self, plane: &Object) -> Result<(), KmsError> {
+        for name in PLANE {
+            if let Some(property) = plane.optional(name) {
+                self.request.set(plane.id, property, plane.value(name));
+            }
+        }
+        self.off.set(plane.id, plane.property("FB_ID")?, 0);
+        self.off.set(plane.id, plane.property("CRTC_ID")?, 0);
+        Ok(())
+    }
+
     /// Puts everything back.
     ///
     /// If that is impossible, because the framebuffer that was shown is gone with its owner, the

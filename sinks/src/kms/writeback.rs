@@ -60,6 +60,7 @@ pub(crate) struct Writeback {
     order: Order,
     size: (u32, u32),
     request: Request,
+    routed: Slot,
     shown: Slot,
     /// Where the kernel puts the descriptor of the fence; it keeps the address during a commit.
     fence: Box<AtomicI32>,
@@ -88,11 +89,11 @@ impl Writeback {
         let fence = Box::new(AtomicI32::new(-1));
         let mut request = Request::default();
         let mut set = |name, value| Ok(request.set(connector.id, connector.property(name)?, value));
-        set("CRTC_ID", output.crtc.id.into())?;
+        let routed = set("CRTC_ID", output.crtc.id.into())?;
         set("WRITEBACK_FB_ID", buffer.framebuffer().id.into())?;
         set("WRITEBACK_OUT_FENCE_PTR", fence.as_ptr().expose_provenance() as u64)?;
         let shown = request.set(output.plane.id, output.plane.property("FB_ID")?, 0);
-        Ok(Self { connector, buffer, order, size, request, shown, fence })
+        Ok(Self { connector, buffer, order, size, request, routed, shown, fence })
     }
 
     /// Has the card write what it shows while `framebuffer` is on its plane.
@@ -102,6 +103,24 @@ impl Writeback {
         self.request
             .commit(card, AtomicCommitFlags::ALLOW_MODESET)
             .map_err(|errno| card.commit_failed("capture the screen", errno))?;
+        self.collect()
+    }
+
+    /// Has the commit of another request write what it shows; [`Writeback::collect`] gets it.
+    pub(crate) fn arm(&mut self, request: &mut Request) -> Result<(), KmsError> {
+        self.fence.store(-1, Ordering::SeqCst);
+        let connector = &self.connector;
+        let crtc = self.request.value(self.routed);
+        let fence = self.fence.as_ptr().expose_provenance() as u64;
+        request.set(connector.id, connector.property("CRTC_ID")?, crtc);
+        let buffer = self.buffer.framebuffer().id.into();
+        request.set(connector.id, connector.property("WRITEBACK_FB_ID")?, buffer);
+        request.set(connector.id, connector.property("WRITEBACK_OUT_FENCE_PTR")?, fence);
+        Ok(())
+    }
+
+    /// What the last commit showed, once it is written.
+    pub(crate) fn collect(&mut self) -> Result<Captured, KmsError> {
         let fd = self.fence.swap(-1, Ordering::SeqCst);
         if fd >= 0 {
             // SAFETY: the commit succeeded and put a new descriptor there, which belongs to nobody

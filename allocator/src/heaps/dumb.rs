@@ -1,0 +1,268 @@
+//! Dumb buffers: the memory that a display card has for pictures, exported as dma-bufs.
+//!
+//! Where a display takes no buffers but its own, they can still be shared: the card allocates, and
+//! everybody else imports. The driver chooses the stride and whatever memory its display engine can
+//! read. There is one catch that no interface reports: the CPU may read such memory slowly (it is
+//! often write-combined), so `CPU_CACHED` is not promised.
+//!
+//! Source: `Documentation/gpu/drm-kms.rst`, "Dumb Buffer Objects".
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::constraints::FormatSet;
+use crate::dmabuf::Dmabuf;
+use crate::format::{Fourcc, Modifier};
+use crate::heap::{AllocError, Capabilities, Heap, OpenError};
+use crate::layout::{Alignment, Layout, PlaneLayout};
+use crate::memory::Memory;
+use crate::permission::open_read_write;
+use crate::uapi;
+
+/// What the names of these heaps start with.
+pub const PREFIX: &str = "dumb:";
+
+pub(crate) const FOLDER: &str = "/dev/dri";
+
+/// The formats whose planes lie below each other with one stride, which is all that can be asked
+/// of a driver that is told no format.
+const FORMATS: [Fourcc; 9] = [
+    Fourcc::R8,
+    Fourcc::GR88,
+    Fourcc::R16,
+    Fourcc::XRGB8888,
+    Fourcc::ARGB8888,
+    Fourcc::XBGR8888,
+    Fourcc::ABGR8888,
+    Fourcc::RGB565,
+    Fourcc::NV12,
+];
+
+/// The nodes under `/dev/dri` whose names start so, in the order of their numbers.
+pub(crate) fn nodes(prefix: &str) -> Vec<PathBuf> {
+    let mut nodes: Vec<(u32, PathBuf)> = fs::read_dir(FOLDER)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some((name.strip_prefix(prefix)?.parse().ok()?, entry.path()))
+        })
+        .collect();
+    nodes.sort();
+    nodes.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The heaps of all cards: by the driver's name, or by the node's where another card has the same
+/// driver, or where the driver cannot be asked.
+pub fn names() -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for node in nodes("card") {
+        let driver = open_read_write(&node).and_then(|card| {
+            uapi::drm::drop_master(card.as_fd());
+            uapi::drm::driver(card.as_fd())
+        });
+        let by_driver = driver.ok().map(|driver| format!("{PREFIX}{driver}"));
+        let name = by_driver.filter(|name| !names.contains(name));
+        names.push(name.unwrap_or_else(|| format!("{PREFIX}{}", file_name(&node))));
+    }
+    names
+}
+
+fn file_name(node: &Path) -> String {
+    node.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The memory of one display card.
+#[derive(Debug)]
+pub struct Dumb {
+    name: Arc<str>,
+    card: File,
+    mappable: bool,
+}
+
+impl Dumb {
+    /// Opens a card by its driver, such as `vkms`, by its node's name, such as `card0`, or by its
+    /// path.
+    pub fn open(asked: &str) -> Result<Self, OpenError> {
+        let name = format!("{PREFIX}{asked}");
+        let mut first_error = None;
+        for node in candidates(asked, "card") {
+            let card = match open_read_write(&node) {
+                Ok(card) => card,
+                Err(errno) => {
+                    let error = OpenError::of(&name, &node, errno, "there is no such card");
+                    first_error.get_or_insert(error);
+                    continue;
+                }
+            };
+            uapi::drm::drop_master(card.as_fd());
+            let failed =
+                |source| OpenError::Open { name: name.clone(), node: node.clone(), source };
+            let driver = uapi::drm::driver(card.as_fd()).map_err(failed)?;
+            if !is_meant(asked, &node, &driver) {
+                continue;
+            }
+            if !uapi::drm::has_dumb(card.as_fd()).map_err(failed)? {
+                let (name, what) = (name.clone(), "make dumb buffers");
+                return Err(OpenError::Unsuitable { name, node, what });
+            }
+            let mut heap = Self { name: name.as_str().into(), card, mappable: false };
+            heap.mappable = heap.try_mapping();
+            return Ok(heap);
+        }
+        Err(first_error.unwrap_or_else(|| {
+            let there = names();
+            let advice = match there.is_empty() {
+                true => "the kernel has no display card".to_owned(),
+                false => format!("there are: {}", there.join(", ")),
+            };
+            OpenError::Missing { name, node: Path::new(FOLDER).to_owned(), advice }
+        }))
+    }
+
+    /// Whether the CPU can map its buffers as dma-bufs: no capability tells, so a small one is
+    /// made.
+    fn try_mapping(&self) -> bool {
+        let made = uapi::drm::Dumb::create(self.card.as_fd(), 64, 64, 32)
+            .and_then(|dumb| dumb.export())
+            .and_then(Memory::new);
+        made.is_ok_and(|memory| memory.map().is_ok())
+    }
+}
+
+/// The nodes that a name may mean: the one that it spells, or else all of them, to be asked for
+/// their drivers.
+pub(crate) fn candidates(asked: &str, prefix: &str) -> Vec<PathBuf> {
+    let numbered =
+        |name: &str| name.strip_prefix(prefix).is_some_and(|number| number.parse::<u32>().is_ok());
+    match asked {
+        path if path.starts_with('/') => vec![path.into()],
+        name if numbered(name) => vec![Path::new(FOLDER).join(name)],
+        _ => nodes(prefix),
+    }
+}
+
+/// Whether this node is meant: it is spelled, or its driver is.
+pub(crate) fn is_meant(asked: &str, node: &Path, driver: &str) -> bool {
+    asked == driver || Path::new(asked) == node || asked == file_name(node)
+}
+
+/// A picture as the single plane of samples that a dumb buffer is: its planes lie below each other
+/// and share a stride.
+#[derive(Debug, PartialEq, Eq)]
+struct Shape {
+    width: u32,
+    rows: u32,
+    bits: u32,
+    /// Rows before each plane.
+    starts: Vec<u32>,
+}
+
+impl Shape {
+    fn of(format: Fourcc, width: u32, height: u32) -> Option<Self> {
+        let planes = format.planes()?;
+        let bytes = planes.first()?.bytes;
+        let mut shape = Self { width, rows: 0, bits: bytes * 8, starts: Vec::new() };
+        // Whole tiles of rows, as in every other heap.
+        let multiple = u32::try_from(Alignment::default().rows).ok()?;
+        for plane in planes {
+            shape.starts.push(shape.rows);
+            let row = width.div_ceil(plane.hsub).checked_mul(plane.bytes)?;
+            shape.width = shape.width.max(row.div_ceil(bytes));
+            let rows = height.div_ceil(plane.vsub).checked_next_multiple_of(multiple)?;
+            shape.rows = shape.rows.checked_add(rows)?;
+        }
+        Some(shape)
+    }
+
+    fn planes(&self, pitch: u32) -> Vec<PlaneLayout> {
+        let stride = u64::from(pitch);
+        self.starts
+            .iter()
+            .map(|start| PlaneLayout { offset: u64::from(*start) * stride, stride })
+            .collect()
+    }
+}
+
+impl Heap for Dumb {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut all = Capabilities::DMA_BUF;
+        all.set(Capabilities::CPU_MAP, self.mappable);
+        all
+    }
+
+    fn formats(&self) -> Option<FormatSet> {
+        Some(FORMATS.into_iter().map(|format| (format, [Modifier::LINEAR].into())).collect())
+    }
+
+    fn chooses_layout(&self) -> bool {
+        true
+    }
+
+    fn allocate(&self, layout: &Layout, name: &str) -> Result<Dmabuf, AllocError> {
+        let heap = || self.name.to_string();
+        let (format, width, height) = (layout.format(), layout.width(), layout.height());
+        let failed = |step| {
+            move |source| AllocError::System { heap: heap(), step, size: layout.size(), source }
+        };
+        let shape = Shape::of(format, width, height)
+            .filter(|_| FORMATS.contains(&format) && layout.modifier() == Modifier::LINEAR)
+            .ok_or_else(|| AllocError::Format { heap: heap(), format })?;
+        let card = self.card.as_fd();
+        let dumb = uapi::drm::Dumb::create(card, shape.width, shape.rows, shape.bits)
+            .map_err(failed("call DRM_IOCTL_MODE_CREATE_DUMB"))?;
+        let fd = dumb.export().map_err(failed("call DRM_IOCTL_PRIME_HANDLE_TO_FD"))?;
+        let planes = shape.planes(dumb.pitch);
+        let given = Layout::given(format, Modifier::LINEAR, width, height, planes)
+            .map_err(|source| AllocError::Layout { heap: heap(), source })?
+            .with_size(dumb.size);
+        Dmabuf::new(self.name.clone(), name, given, vec![fd])
+            .map_err(|source| AllocError::Wrap { heap: heap(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chroma_lies_below_luma() {
+        let shape = Shape::of(Fourcc::NV12, 641, 479).unwrap();
+        assert_eq!((shape.width, shape.rows, shape.bits), (642, 480 + 240, 8));
+        let planes = shape.planes(704);
+        assert_eq!(planes[1], PlaneLayout { offset: 480 * 704, stride: 704 });
+        let shape = Shape::of(Fourcc::XRGB8888, 640, 480).unwrap();
+        assert_eq!((shape.width, shape.rows, shape.bits), (640, 480, 32));
+    }
+
+    #[test]
+    fn a_picture_that_no_card_has_is_an_error() {
+        assert_eq!(Shape::of(Fourcc::NV12, u32::MAX, u32::MAX), None);
+        assert_eq!(Shape::of(Fourcc::new(*b"????"), 16, 16), None);
+    }
+
+    #[test]
+    fn a_card_is_meant_by_its_driver_its_name_or_its_path() {
+        let node = Path::new("/dev/dri/card1");
+        for asked in ["vkms", "card1", "/dev/dri/card1"] {
+            assert!(is_meant(asked, node, "vkms"), "{asked}");
+        }
+        assert!(!is_meant("card", node, "vkms"));
+        assert_eq!(candidates("card7", "card"), [PathBuf::from("/dev/dri/card7")]);
+    }
+
+    #[test]
+    fn a_missing_card_is_named_with_its_node() {
+        let error = Dumb::open("card4294967295").unwrap_err();
+        assert!(matches!(error, OpenError::Missing { .. }), "{error}");
+        let error = Dumb::open("nonsense").unwrap_err();
+        assert!(matches!(error, OpenError::Missing { .. } | OpenError::Permission { .. }));
+    }
+}

@@ -1,0 +1,262 @@
+//! GBM buffers: memory that a GPU's driver allocates, as tiled or plain as it likes.
+//!
+//! Some GPUs sample foreign memory but render only to their own. Then the GPU allocates and the
+//! others import. What the buffer is for is said with use flags, or, better, with the list of
+//! modifiers that all its users understand; the driver picks one, and each plane of the result has
+//! a descriptor.
+//!
+//! Source: Mesa's `src/gbm/main/gbm.h`.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use gbm::{BufferObject, BufferObjectFlags, Device};
+
+use crate::constraints::FormatSet;
+use crate::dmabuf::{Dmabuf, MAX_PLANES};
+use crate::format::{Fourcc, Modifier};
+use crate::heap::{AllocError, Capabilities, Heap, OpenError};
+use crate::heaps::dumb;
+use crate::layout::{Layout, PlaneLayout};
+use crate::permission::open_read_write;
+use crate::uapi;
+use crate::uapi::fault;
+
+/// What the names of these heaps start with.
+pub const PREFIX: &str = "gbm:";
+
+/// What a buffer will be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// A display scans it out.
+    pub scanout: bool,
+    /// The GPU renders into it.
+    pub rendering: bool,
+    /// Its rows lie one after the other, so that anybody can read it.
+    pub linear: bool,
+}
+
+impl Default for Usage {
+    /// For the GPU to render to and for everybody to read.
+    fn default() -> Self {
+        Self { scanout: false, rendering: true, linear: true }
+    }
+}
+
+impl From<Usage> for BufferObjectFlags {
+    fn from(usage: Usage) -> Self {
+        let mut flags = Self::empty();
+        flags.set(Self::SCANOUT, usage.scanout);
+        flags.set(Self::RENDERING, usage.rendering);
+        flags.set(Self::LINEAR, usage.linear);
+        flags
+    }
+}
+
+/// The heaps of all GPUs with a render node: by the driver's name, or by the node's where another
+/// one has the same driver, or where the driver cannot be asked.
+pub fn names() -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for node in dumb::nodes("renderD") {
+        let driver =
+            open_read_write(&node).and_then(|device| uapi::drm::driver(device.as_fd())).ok();
+        let name = driver.map(|driver| format!("{PREFIX}{driver}"));
+        let by_node =
+            || format!("{PREFIX}{}", node.file_name().unwrap_or_default().to_string_lossy());
+        let name = name.filter(|name| !names.contains(name)).unwrap_or_else(by_node);
+        names.push(name);
+    }
+    names
+}
+
+/// The memory of one GPU.
+pub struct Gbm {
+    name: Arc<str>,
+    device: Device<File>,
+    usage: Usage,
+    modifiers: Vec<Modifier>,
+    mappable: bool,
+}
+
+impl Gbm {
+    /// Opens a GPU by its driver, such as `amdgpu`, by its node's name, such as `renderD128`, or
+    /// by its path; `card0` is possible too, for what has no render node.
+    pub fn open(asked: &str) -> Result<Self, OpenError> {
+        let name = format!("{PREFIX}{asked}");
+        let prefix = if asked.starts_with("card") { "card" } else { "renderD" };
+        let mut first_error = None;
+        for node in dumb::candidates(asked, prefix) {
+            let file = match open_read_write(&node) {
+                Ok(file) => file,
+                Err(errno) => {
+                    let error = OpenError::of(&name, &node, errno, "there is no such GPU");
+                    first_error.get_or_insert(error);
+                    continue;
+                }
+            };
+            let failed =
+                |source| OpenError::Open { name: name.clone(), node: node.clone(), source };
+            if prefix == "card" || !node.to_string_lossy().contains("renderD") {
+                uapi::drm::drop_master(file.as_fd());
+            }
+            let driver = uapi::drm::driver(file.as_fd()).map_err(failed)?;
+            if !dumb::is_meant(asked, &node, &driver) {
+                continue;
+            }
+            let device = fault::call("gbm_create_device")
+                .and_then(|()| Device::new(file).map_err(errno))
+                .map_err(failed)?;
+            let (usage, modifiers) = (Usage::default(), Vec::new());
+            let mut heap =
+                Self { name: name.as_str().into(), device, usage, modifiers, mappable: false };
+            heap.mappable = heap.try_mapping();
+            return Ok(heap);
+        }
+        Err(first_error.unwrap_or_else(|| {
+            let there = names();
+            let advice = match there.is_empty() {
+                true => "there is no render node".to_owned(),
+                false => format!("there are: {}", there.join(", ")),
+            };
+            OpenError::Missing { name, node: Path::new(dumb::FOLDER).to_owned(), advice }
+        }))
+    }
+
+    /// The same heap for buffers that will be used so.
+    #[must_use]
+    pub fn with_usage(self, usage: Usage) -> Self {
+        Self { usage, ..self }
+    }
+
+    /// The same heap for buffers with one of these modifiers: the driver picks the best.
+    #[must_use]
+    pub fn with_modifiers(self, modifiers: Vec<Modifier>) -> Self {
+        Self { modifiers, ..self }
+    }
+
+    /// Whether the CPU can map its buffers as dma-bufs: no capability tells, so a small one is
+    /// made.
+    fn try_mapping(&self) -> bool {
+        let layout = PlaneLayout { offset: 0, stride: 256 };
+        let layout = Layout::given(Fourcc::XRGB8888, Modifier::LINEAR, 64, 64, vec![layout]);
+        let Ok(layout) = layout else { return false };
+        self.allocate(&layout, "vcam-try")
+            .is_ok_and(|buffer| buffer.memories().iter().all(|memory| memory.map().is_ok()))
+    }
+
+    fn create(&self, layout: &Layout, format: gbm::Format) -> std::io::Result<BufferObject<()>> {
+        let (width, height, usage) = (layout.width(), layout.height(), self.usage.into());
+        if self.modifiers.is_empty() {
+            return self.device.create_buffer_object(width, height, format, usage);
+        }
+        let modifiers = self.modifiers.iter().map(|modifier| gbm::Modifier::from(modifier.0));
+        // With modifiers, LINEAR is one of them and not a use.
+        let usage = usage - BufferObjectFlags::LINEAR;
+        self.device.create_buffer_object_with_modifiers2(width, height, format, modifiers, usage)
+    }
+}
+
+fn errno(error: std::io::Error) -> rustix::io::Errno {
+    rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+}
+
+impl std::fmt::Debug for Gbm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gbm")
+            .field("name", &self.name)
+            .field("backend", &self.device.backend_name())
+            .field("usage", &self.usage)
+            .field("modifiers", &self.modifiers)
+            .finish()
+    }
+}
+
+impl Heap for Gbm {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut all = Capabilities::DMA_BUF;
+        all.set(Capabilities::CPU_MAP, self.mappable);
+        all
+    }
+
+    fn formats(&self) -> Option<FormatSet> {
+        let usage = self.usage.into();
+        let known = [
+            Fourcc::R8,
+            Fourcc::GR88,
+            Fourcc::R16,
+            Fourcc::XRGB8888,
+            Fourcc::ARGB8888,
+            Fourcc::XBGR8888,
+            Fourcc::ABGR8888,
+            Fourcc::RGB565,
+            Fourcc::NV12,
+        ];
+        let modifiers: std::collections::BTreeSet<_> = match self.modifiers.is_empty() {
+            true => [Modifier::LINEAR].into(),
+            false => self.modifiers.iter().copied().collect(),
+        };
+        let takes = |format: &Fourcc| {
+            gbm::Format::try_from(format.0)
+                .is_ok_and(|format| self.device.is_format_supported(format, usage))
+        };
+        Some(known.into_iter().filter(takes).map(|format| (format, modifiers.clone())).collect())
+    }
+
+    fn chooses_layout(&self) -> bool {
+        true
+    }
+
+    fn allocate(&self, layout: &Layout, name: &str) -> Result<Dmabuf, AllocError> {
+        let heap = || self.name.to_string();
+        let failed = |step| {
+            move |source| AllocError::System { heap: heap(), step, size: layout.size(), source }
+        };
+        let unknown = || AllocError::Format { heap: heap(), format: layout.format() };
+        let format = gbm::Format::try_from(layout.format().0).map_err(|_| unknown())?;
+        let object = fault::call("gbm_bo_create")
+            .and_then(|()| self.create(layout, format).map_err(errno))
+            .map_err(failed("create a GBM buffer"))?;
+        let reported = Modifier(object.modifier().into());
+        // Drivers without modifiers report INVALID, also for what they were told to make linear.
+        let linear = self.usage.linear && self.modifiers.is_empty();
+        let modifier = match reported {
+            Modifier::INVALID if linear => Modifier::LINEAR,
+            other => other,
+        };
+        let count = (object.plane_count() as usize).min(MAX_PLANES);
+        let (mut planes, mut fds) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for plane in (0..count).map(|plane| plane as i32) {
+            planes.push(PlaneLayout {
+                offset: object.offset(plane).into(),
+                stride: object.stride_for_plane(plane).into(),
+            });
+            let exported = fault::call("gbm_bo_get_fd_for_plane").and_then(|()| {
+                // libgbm tells no more than that it failed.
+                object.fd_for_plane(plane).map_err(|_| rustix::io::Errno::IO)
+            });
+            fds.push(exported.map_err(failed("export a GBM buffer"))?);
+        }
+        let (format, width, height) = (layout.format(), layout.width(), layout.height());
+        let given = Layout::given(format, modifier, width, height, planes)
+            .map_err(|source| AllocError::Layout { heap: heap(), source })?;
+        Dmabuf::spread(self.name.clone(), name, given, fds, (0..count).collect())
+            .map_err(|source| AllocError::Wrap { heap: heap(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_gpu_is_named() {
+        let error = Gbm::open("renderD4294967295").unwrap_err();
+        assert!(matches!(error, OpenError::Missing { .. }), "{error}");
+    }
+}

@@ -1,0 +1,80 @@
+//! The ioctls of a DRM card that make buffers and hand them on: dumb buffers, GEM and PRIME.
+//!
+//! Source: `include/uapi/drm/drm.h`, `drm_mode.h` and `Documentation/gpu/drm-mm.rst`.
+
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::fs::OFlags;
+use rustix::io::{self, Errno};
+
+use super::fault;
+
+/// `DRM_CAP_DUMB_BUFFER`.
+const CAP_DUMB_BUFFER: u64 = 1;
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+/// The driver's name, such as `vkms`.
+pub(crate) fn driver(card: BorrowedFd<'_>) -> io::Result<String> {
+    fault::call("DRM_IOCTL_VERSION")?;
+    let mut name = Vec::new();
+    drm_ffi::get_version(card, Some(&mut name), None, None).map_err(errno)?;
+    let bytes: Vec<u8> = name.into_iter().map(|byte| byte as u8).take_while(|b| *b != 0).collect();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Lets others control the displays of the card.
+///
+/// Whoever opens a card while nobody controls it does so from then on, without having asked; an
+/// allocator has no business with that. For all others this is `EINVAL`, and no error here.
+pub(crate) fn drop_master(card: BorrowedFd<'_>) {
+    let _ = drm_ffi::auth::release_master(card);
+}
+
+/// Whether the card makes dumb buffers.
+pub(crate) fn has_dumb(card: BorrowedFd<'_>) -> io::Result<bool> {
+    fault::call("DRM_IOCTL_GET_CAP")?;
+    Ok(drm_ffi::get_capability(card, CAP_DUMB_BUFFER).map_err(errno)?.value != 0)
+}
+
+/// A dumb buffer by its GEM handle, which is closed with this.
+pub(crate) struct Dumb<'a> {
+    card: BorrowedFd<'a>,
+    handle: u32,
+    /// Bytes from one row to the next, of the driver's choice.
+    pub(crate) pitch: u32,
+    /// Bytes of the buffer.
+    pub(crate) size: u64,
+}
+
+impl<'a> Dumb<'a> {
+    pub(crate) fn create(
+        card: BorrowedFd<'a>,
+        width: u32,
+        rows: u32,
+        bits: u32,
+    ) -> io::Result<Self> {
+        fault::call("DRM_IOCTL_MODE_CREATE_DUMB")?;
+        let made = drm_ffi::mode::dumbbuffer::create(card, width, rows, bits, 0).map_err(errno)?;
+        Ok(Self { card, handle: made.handle, pitch: made.pitch, size: made.size })
+    }
+
+    /// A dma-buf of it, which keeps the memory when the handle is closed.
+    pub(crate) fn export(&self) -> io::Result<OwnedFd> {
+        fault::call("DRM_IOCTL_PRIME_HANDLE_TO_FD")?;
+        let flags = (OFlags::CLOEXEC | OFlags::RDWR).bits();
+        let made = drm_ffi::gem::handle_to_fd(self.card, self.handle, flags).map_err(errno)?;
+        // SAFETY: the call succeeded, so `fd` is a new descriptor that belongs to nobody else.
+        Ok(unsafe { OwnedFd::from_raw_fd(made.fd) })
+    }
+}
+
+impl Drop for Dumb<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = drm_ffi::mode::dumbbuffer::destroy(self.card, self.handle) {
+            tracing::error!(%error, "a dumb buffer's handle could not be closed");
+        }
+    }
+}

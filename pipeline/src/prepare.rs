@@ -1,0 +1,197 @@
+//! Before the first frame: the ISP is made, buffers are planned, and every device sees every one.
+//!
+//! This happens on the ISP's thread, because its EGL context belongs to the thread that made it.
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use vcam_allocator::constraints::{CpuUse, Rule, Statement};
+use vcam_allocator::{Dmabuf, Fourcc, Heap, LinkEnd, Pool};
+use vcam_isp_gpu::{Cfa, CpuIsp, EglError, GpuIsp, Isp, IspParams};
+use vcam_sinks::{Frame, Sink};
+
+use crate::camera::{IspChoice, Run, StartError, joined, spawn};
+use crate::error::chain;
+use crate::links::Link;
+use crate::planning::{self, StreamPlan, hand_to};
+use crate::sensor::BLACK_LEVEL;
+use crate::stages::{IspRun, IspStage, RawFrame, StageError, Stop, forbid_copies};
+
+/// Raw buffers on their way: one being filled, one waiting, and one being rendered.
+const RAW_IN_FLIGHT: u64 = 3;
+
+/// Pictures on their way, beside those that sinks keep: one waiting.
+const OUTPUT_IN_FLIGHT: u64 = 1;
+
+/// What the ISP's thread hands back once it is ready.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) isp: IspInfo,
+    pub(crate) sinks: Vec<Box<dyn Sink>>,
+    pub(crate) raw_pool: Pool,
+    pub(crate) output: Dmabuf,
+    pub(crate) plans: Vec<StreamPlan>,
+    pub(crate) links: Vec<Link>,
+}
+
+/// What the ISP needs to begin.
+pub(crate) struct Go {
+    pub(crate) raw: Receiver<RawFrame>,
+    pub(crate) sinks: Vec<Sender<Frame>>,
+}
+
+/// Which ISP it became.
+#[derive(Debug, Clone)]
+pub(crate) struct IspInfo {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) reason: Option<String>,
+}
+
+/// The sensor's end of its link.
+pub(crate) fn sensor_end() -> LinkEnd {
+    LinkEnd::native("the CPU writes it in place")
+}
+
+/// What the ISP's thread starts with.
+pub(crate) struct IspStart {
+    pub(crate) choice: IspChoice,
+    pub(crate) size: (u32, u32),
+    pub(crate) cfa: Cfa,
+    pub(crate) format: Fourcc,
+    pub(crate) strict: bool,
+    pub(crate) stop: Stop,
+    pub(crate) heaps: Vec<Box<dyn Heap>>,
+    pub(crate) sinks: Vec<Box<dyn Sink>>,
+    pub(crate) go: Receiver<Go>,
+}
+
+/// Starts the ISP's thread and waits until every device has seen every buffer.
+///
+/// The ISP is made on its thread, because its EGL context belongs to the thread that made it.
+pub(crate) fn start_isp(start: IspStart) -> Result<(Run<IspRun>, Ready), StartError> {
+    let (started, start_result) = bounded(1);
+    let thread = spawn("isp", move || match start.prepare() {
+        Ok((waiting, ready)) => {
+            let _ = started.send(Ok(ready));
+            drop(started);
+            waiting.run()
+        }
+        Err(error) => {
+            let _ = started.send(Err(error));
+            (IspRun::default(), Ok(()))
+        }
+    })?;
+    match start_result.recv() {
+        Ok(result) => Ok((thread, result?)),
+        // Closed without an answer: the thread panicked.
+        Err(_) => match joined("isp", thread) {
+            Ok((_, result)) => Err(result.err().map_or_else(
+                || StartError::Thread("isp", std::io::ErrorKind::BrokenPipe.into()),
+                StartError::Stage,
+            )),
+            Err(panic) => Err(panic.into()),
+        },
+    }
+}
+
+/// An ISP that is ready, and waits for the word.
+struct WaitingIsp {
+    isp: Box<dyn Isp>,
+    cfa: Cfa,
+    params: IspParams,
+    strict: bool,
+    pool: Pool,
+    stop: Stop,
+    go: Receiver<Go>,
+}
+
+impl WaitingIsp {
+    fn run(self) -> (IspRun, Result<(), StageError>) {
+        let Self { isp, cfa, params, strict, pool, stop, go } = self;
+        // Without a word, the camera was dropped before it ran.
+        let Ok(Go { raw, sinks }) = go.recv() else { return (IspRun::default(), Ok(())) };
+        IspStage { isp, cfa, params, strict, pool, stop, raw, sinks }.run()
+    }
+}
+
+impl IspStart {
+    fn prepare(mut self) -> Result<(WaitingIsp, Ready), StartError> {
+        let (mut isp, info) = make_isp(&self.choice)?;
+        let writes = CpuUse { write: true, ..CpuUse::default() };
+        let sensor = Statement::new("sensor", "it is a program", Rule::Cpu(writes));
+        let raw = planning::Request {
+            name: "raw",
+            buffers: "sensor-raw",
+            size: self.size,
+            formats: &[Fourcc::R8],
+            parties: vec![[sensor].into_iter().collect(), isp.raw_constraints()],
+            in_flight: RAW_IN_FLIGHT,
+        };
+        let (raw_pool, raw_plan) = planning::plan(&raw, &self.heaps, &mut |buffers| {
+            isp.raw_importer().map_or(Ok(()), |mut gpu| hand_to(&mut *gpu, buffers))
+        })?;
+        let formats = [self.format];
+        let sinks = &mut self.sinks;
+        let mut parties = vec![isp.output_constraints(&formats)];
+        parties.extend(sinks.iter().map(|sink| sink.constraints()));
+        let output = planning::Request {
+            name: "output",
+            buffers: "isp-output",
+            size: self.size,
+            formats: &formats,
+            parties,
+            in_flight: OUTPUT_IN_FLIGHT,
+        };
+        let (pool, output_plan) = planning::plan(&output, &self.heaps, &mut |buffers| {
+            isp.output_importer().map_or(Ok(()), |mut gpu| hand_to(&mut *gpu, buffers))?;
+            sinks
+                .iter_mut()
+                .filter_map(|sink| sink.importer())
+                .try_for_each(|device| hand_to(device, buffers))
+        })?;
+
+        // What was refused becomes a copy here, and not at the first frame.
+        isp.prepare(raw_pool.buffers(), pool.buffers());
+        sinks.iter_mut().for_each(|sink| sink.prepare(pool.buffers()));
+        let (raw, output) = (raw_pool.buffers()[0].clone(), pool.buffers()[0].clone());
+        let (raw_end, output_end) = (isp.raw_end(), isp.output_end());
+        let isp_end = (info.name.as_str(), &raw_end);
+        let mut links = vec![Link::join(("sensor", &sensor_end()), isp_end, &raw)];
+        for sink in sinks.iter() {
+            let to = (&*sink.name(), &sink.link_end());
+            links.push(Link::join((&info.name, &output_end), to, &output));
+        }
+        if self.strict {
+            forbid_copies(&links)?;
+        }
+        let params = IspParams {
+            black_level: f32::from(BLACK_LEVEL) / f32::from(u8::MAX),
+            ..IspParams::default()
+        };
+        let Self { cfa, strict, stop, go, sinks, .. } = self;
+        let plans = vec![raw_plan, output_plan];
+        let ready = Ready { isp: info, sinks, raw_pool, output, plans, links };
+        Ok((WaitingIsp { isp, cfa, params, strict, pool, stop, go }, ready))
+    }
+}
+
+fn make_isp(choice: &IspChoice) -> Result<(Box<dyn Isp>, IspInfo), EglError> {
+    let info =
+        |isp: &dyn Isp, reason| IspInfo { name: isp.name(), description: isp.describe(), reason };
+    let cpu = |reason: Option<String>| {
+        let isp = CpuIsp;
+        let info = info(&isp, reason);
+        (Box::new(isp) as Box<dyn Isp>, info)
+    };
+    let gpu = |node: Option<&std::path::Path>| {
+        let isp = GpuIsp::new(node)?;
+        let info = info(&isp, None);
+        Ok((Box::new(isp) as Box<dyn Isp>, info))
+    };
+    match choice {
+        IspChoice::Cpu => Ok(cpu(None)),
+        IspChoice::Gpu(node) => gpu(node.as_deref()),
+        IspChoice::Auto => Ok(gpu(None).unwrap_or_else(|error: EglError| {
+            cpu(Some(format!("there is no GPU ISP: {}", chain(&error))))
+        })),
+    }
+}
