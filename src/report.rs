@@ -139,7 +139,7 @@ impl Report {
             writeln!(f, "           {reason}")?;
         }
         for output in &self.outputs {
-            writeln!(f, "  output   {output}")?;
+            writeln!(f, "  sink     {output}")?;
         }
         for (index, link) in self.links.iter().enumerate() {
             let end = if index == 0 { "" } else { "\n" };

@@ -84,12 +84,13 @@ fn prepare(args: &RunArgs, captured: &Captured, report: &mut Report) -> Result<P
     // A name that cannot be is said before anything is opened for its sake.
     let named = args.heap.iter().all(|name| name != "auto");
     let asked = if named { Some(open_heaps(args.heap.clone())?) } else { None };
-    let (sinks, card) = open_sinks(args, format, size, captured, &mut report.outputs)?;
-    let (heaps, unusable) = match asked {
+    let Outputs { sinks, card, descriptions } = open_sinks(args, format, size, captured)?;
+    report.outputs = descriptions;
+    let heaps = match asked {
         Some(asked) => asked,
         None => open_heaps(auto(card.as_deref()))?,
     };
-    report.plan.rejected = unusable;
+    report.plan.rejected = heaps.unusable;
     let config = Config {
         size: (size.0, size.1),
         cfa: Cfa::Rggb,
@@ -107,7 +108,7 @@ fn prepare(args: &RunArgs, captured: &Captured, report: &mut Report) -> Result<P
         strict: args.strict,
         heap_allocs: Some(heap_allocs),
     };
-    let prepared = Prepared::new(config, heaps, sinks)?;
+    let prepared = Prepared::new(config, heaps.opened, sinks)?;
     report.isp.name = prepared.isp_description().to_owned();
     report.isp.reason = prepared.isp_reason().map(str::to_owned);
     report.links = prepared.links().to_vec();
@@ -160,10 +161,16 @@ fn auto(card: Option<&Path>) -> Vec<String> {
     names
 }
 
+/// The heaps of a wish.
+struct Heaps {
+    opened: Vec<Box<dyn Heap>>,
+    unusable: Vec<Rejected>,
+}
+
 /// The heaps of the wish that can be opened, in its order, and why the others cannot.
 ///
 /// A single heap is a promise: if it cannot be kept, that is an error.
-fn open_heaps(wish: Vec<String>) -> Result<(Vec<Box<dyn Heap>>, Vec<Rejected>), Error> {
+fn open_heaps(wish: Vec<String>) -> Result<Heaps, Error> {
     let (mut opened, mut unusable, mut first_error) = (Vec::new(), Vec::new(), None);
     for name in wish {
         match heaps::open(&name) {
@@ -178,21 +185,28 @@ fn open_heaps(wish: Vec<String>) -> Result<(Vec<Box<dyn Heap>>, Vec<Rejected>), 
     }
     match first_error {
         Some(error) if opened.is_empty() => Err(error.into()),
-        _ => Ok((opened, unusable)),
+        _ => Ok(Heaps { opened, unusable }),
     }
 }
 
-/// Opens the display and the other outputs, and describes each for the report; tells the display's
-/// card.
+/// Where pictures go.
+#[derive(Default)]
+struct Outputs {
+    sinks: Vec<Box<dyn Sink>>,
+    /// The display's card.
+    card: Option<PathBuf>,
+    /// Each sink in words, for the report.
+    descriptions: Vec<String>,
+}
+
+/// Opens the display and the other outputs.
 fn open_sinks(
     args: &RunArgs,
     format: Fourcc,
     size: Size,
     captured: &Captured,
-    descriptions: &mut Vec<String>,
-) -> Result<(Vec<Box<dyn Sink>>, Option<PathBuf>), Error> {
-    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-    let mut card = None;
+) -> Result<Outputs, Error> {
+    let Outputs { mut sinks, mut card, mut descriptions } = Outputs::default();
     if let Some(connector) = &args.display {
         let options = KmsOptions {
             card: args.card.clone(),
@@ -234,7 +248,7 @@ fn open_sinks(
         descriptions.push(sink.name());
         sinks.push(sink);
     }
-    Ok((sinks, card))
+    Ok(Outputs { sinks, card, descriptions })
 }
 
 /// Lets SIGINT and SIGTERM end the run in good order, with its report.

@@ -97,12 +97,50 @@ impl StopHandle {
 pub struct Prepared {
     sensor: Sensor,
     config: Config,
-    isp_thread: Run<IspRun>,
+    isp: IspThread,
     ready: Ready,
-    /// Where the ISP waits for the word to go.
-    go: Sender<Go>,
     stop: StopHandle,
     woken: Receiver<()>,
+}
+
+/// The thread of an ISP that is ready.
+///
+/// Dropping it waits for its end, which comes at once if it never got the word: EGL must be torn
+/// down before the process ends.
+#[derive(Debug)]
+struct IspThread {
+    thread: Option<Run<IspRun>>,
+    /// Where it waits for the word to go.
+    go: Option<Sender<Go>>,
+}
+
+impl IspThread {
+    fn go(&mut self, go: Go) {
+        if let Some(word) = self.go.take() {
+            // It waits for this and nothing else.
+            let _ = word.send(go);
+        }
+    }
+
+    fn join(mut self) -> Result<(IspRun, Result<(), StageError>), StageError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(IspRun, Result<(), StageError>), StageError> {
+        self.go = None;
+        match self.thread.take() {
+            Some(thread) => joined("isp", thread),
+            None => Ok((IspRun::default(), Ok(()))),
+        }
+    }
+}
+
+impl Drop for IspThread {
+    fn drop(&mut self) {
+        if let Err(error) | Ok((_, Err(error))) = self.end() {
+            tracing::error!("{error}");
+        }
+    }
 }
 
 /// A camera that runs.
@@ -123,7 +161,7 @@ pub(crate) type Run<T> = JoinHandle<(T, Result<(), StageError>)>;
 #[derive(Debug)]
 struct Threads {
     sensor: JoinHandle<Result<(), StageError>>,
-    isp: Run<IspRun>,
+    isp: IspThread,
     sinks: Vec<Run<SinkRun>>,
 }
 
@@ -152,8 +190,9 @@ impl Prepared {
             sinks,
             go: gone,
         };
-        let (isp_thread, ready) = start_isp(start)?;
-        Ok(Self { sensor, config, isp_thread, ready, go, stop, woken })
+        let (thread, ready) = start_isp(start)?;
+        let isp = IspThread { thread: Some(thread), go: Some(go) };
+        Ok(Self { sensor, config, isp, ready, stop, woken })
     }
 
     /// Where each stream's buffers live, and why.
@@ -178,13 +217,12 @@ impl Prepared {
 
     /// Starts the threads.
     pub fn start(self) -> Result<Camera, StartError> {
-        let Self { sensor, config, isp_thread, ready, go, stop, woken } = self;
+        let Self { sensor, config, isp: mut isp_thread, ready, stop, woken } = self;
         let Ready { isp, sinks, raw_pool, output, .. } = ready;
         let raw = raw_pool.buffers()[0].clone();
         let (to_isp, raw_frames) = bounded(QUEUE);
         let (to_sinks, from_isp): (Vec<_>, Vec<_>) = sinks.iter().map(|_| bounded(QUEUE)).unzip();
-        // It waits for this and nothing else.
-        let _ = go.send(Go { raw: raw_frames, sinks: to_sinks });
+        isp_thread.go(Go { raw: raw_frames, sinks: to_sinks });
         let names = sinks.iter().map(|sink| sink.name()).collect();
         let mut sink_threads = Vec::with_capacity(sinks.len());
         for (sink, frames) in sinks.into_iter().zip(from_isp) {
@@ -223,7 +261,7 @@ impl Camera {
     fn join(&self, threads: Threads) -> (Outcome, Result<(), StageError>) {
         // The first stage that failed, in the order of the stages, is the one to tell of.
         let mut result = joined("sensor", threads.sensor).and_then(|result| result);
-        let (isp, isp_result) = match joined("isp", threads.isp) {
+        let (isp, isp_result) = match threads.isp.join() {
             Ok(run) => run,
             Err(panic) => (IspRun::default(), Err(panic)),
         };

@@ -8,4 +8,5 @@
 pub mod books;
 pub mod command;
 pub mod qmp;
+pub mod raw;
 pub mod step;

@@ -1,0 +1,177 @@
+//! The kernel's interfaces without the allocator in between, to hear what the kernel itself says.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::fs::OFlags;
+use rustix::io::{self, Errno};
+use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode, Setter, Updater, opcode};
+use vcam_allocator::Dmabuf;
+use vcam_allocator::foreign::Claim;
+
+/// An ioctl that reads words and returns a descriptor.
+struct Create(Opcode, Vec<u64>);
+
+// SAFETY: the opcode's argument are these words, which the kernel only reads, and its result is a
+// new descriptor.
+unsafe impl Ioctl for Create {
+    type Output = OwnedFd;
+
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        self.0
+    }
+
+    fn as_ptr(&mut self) -> *mut std::ffi::c_void {
+        self.1.as_mut_ptr().cast()
+    }
+
+    unsafe fn output_from_ptr(out: IoctlOutput, _: *mut std::ffi::c_void) -> io::Result<OwnedFd> {
+        // SAFETY: the call succeeded, so this is a descriptor that belongs to nobody else.
+        Ok(unsafe { OwnedFd::from_raw_fd(out) })
+    }
+}
+
+fn word(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
+/// `UDMABUF_CREATE`.
+pub fn udmabuf_create(
+    node: BorrowedFd<'_>,
+    memfd: BorrowedFd<'_>,
+    offset: u64,
+    size: u64,
+) -> io::Result<OwnedFd> {
+    let words = vec![word(memfd.as_raw_fd() as u32, 1), offset, size];
+    // SAFETY: the words are a `struct udmabuf_create`.
+    unsafe { ioctl::ioctl(node, Create(opcode::write::<[u64; 3]>(b'u', 0x42), words)) }
+}
+
+/// `UDMABUF_CREATE_LIST`.
+pub fn udmabuf_create_list(
+    node: BorrowedFd<'_>,
+    ranges: &[(BorrowedFd<'_>, u64, u64)],
+) -> io::Result<OwnedFd> {
+    let mut words = vec![word(1, ranges.len() as u32)];
+    for (memfd, offset, size) in ranges {
+        words.extend([word(memfd.as_raw_fd() as u32, 0), *offset, *size]);
+    }
+    // SAFETY: the words are a `struct udmabuf_create_list` and its items.
+    unsafe { ioctl::ioctl(node, Create(opcode::write::<[u64; 1]>(b'u', 0x43), words)) }
+}
+
+/// What a dma-heap's new descriptor is asked to be.
+pub const FD_FLAGS: u32 = OFlags::RDWR.union(OFlags::CLOEXEC).bits();
+
+/// `DMA_HEAP_IOCTL_ALLOC`.
+pub fn heap_alloc(
+    node: BorrowedFd<'_>,
+    len: u64,
+    fd_flags: u32,
+    heap_flags: u64,
+) -> io::Result<OwnedFd> {
+    const ALLOC: Opcode = opcode::read_write::<[u64; 3]>(b'H', 0);
+    let mut words = [len, word(0, fd_flags), heap_flags];
+    // SAFETY: the words are a `struct dma_heap_allocation_data`.
+    unsafe { ioctl::ioctl(node, Updater::<ALLOC, _>::new(&mut words))? };
+    // SAFETY: the call succeeded, so this is a descriptor that belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(words[1] as u32 as i32) })
+}
+
+/// `DMA_BUF_IOCTL_SYNC`.
+pub fn sync(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
+    const SYNC: Opcode = opcode::write::<u64>(b'b', 0);
+    // SAFETY: the argument is a `struct dma_buf_sync`, one word of flags.
+    unsafe { ioctl::ioctl(fd, Setter::<SYNC, u64>::new(flags)) }
+}
+
+/// A card of this driver, opened anew.
+pub fn card(driver: &str) -> File {
+    for entry in std::fs::read_dir("/dev/dri").unwrap().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with("card") {
+            continue;
+        }
+        let card = File::options().read(true).write(true).open(entry.path()).unwrap();
+        let mut name = Vec::new();
+        drm_ffi::get_version(card.as_fd(), Some(&mut name), None, None).unwrap();
+        let name: Vec<u8> = name.iter().map(|byte| *byte as u8).filter(|byte| *byte != 0).collect();
+        if name == driver.as_bytes() {
+            return card;
+        }
+    }
+    panic!("the lab has a card of {driver}");
+}
+
+/// Makes a framebuffer of a buffer, as it is, and removes it.
+pub fn add_framebuffer(card: BorrowedFd<'_>, buffer: &Dmabuf) -> Result<(), Errno> {
+    add_framebuffer_as(card, buffer, &Claim::of(buffer))
+}
+
+/// Makes a framebuffer of a buffer, claiming this of it, and removes it.
+pub fn add_framebuffer_as(
+    card: BorrowedFd<'_>,
+    buffer: &Dmabuf,
+    claim: &Claim,
+) -> Result<(), Errno> {
+    let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap();
+    let (mut handles, mut strides, mut offsets) = ([0; 4], [0; 4], [0; 4]);
+    for (index, ((fd, _), plane)) in buffer.planes().zip(&claim.planes).enumerate() {
+        handles[index] = drm_ffi::gem::fd_to_handle(card, fd).map_err(errno)?.handle;
+        strides[index] = plane.stride as u32;
+        offsets[index] = plane.offset as u32;
+    }
+    let made = drm_ffi::mode::add_fb2(
+        card,
+        claim.width,
+        claim.height,
+        claim.format.0,
+        &handles,
+        &strides,
+        &offsets,
+        &[0; 4],
+        0,
+    );
+    let mut distinct: Vec<u32> = handles.into_iter().filter(|handle| *handle != 0).collect();
+    distinct.dedup();
+    for handle in distinct {
+        drm_ffi::gem::close(card, handle).map_err(errno)?;
+    }
+    drm_ffi::mode::rm_fb(card, made.map_err(errno)?.fb_id).map_err(errno)
+}
+
+/// A timeline of fences that a test signals (debugfs `sync/sw_sync`).
+pub struct Timeline(File);
+
+/// `struct sw_sync_create_fence_data`.
+#[repr(C)]
+struct CreateFence {
+    value: u32,
+    name: [u8; 32],
+    fence: i32,
+}
+
+impl Timeline {
+    pub fn new() -> Self {
+        let node = "/sys/kernel/debug/sync/sw_sync";
+        Self(File::options().read(true).write(true).open(node).expect("the lab has sw_sync"))
+    }
+
+    /// A sync file that is signalled when the timeline reaches this value.
+    pub fn fence(&self, value: u32) -> OwnedFd {
+        const CREATE: Opcode = opcode::read_write::<CreateFence>(b'W', 0);
+        let mut args = CreateFence { value, name: [0; 32], fence: -1 };
+        // SAFETY: the argument is the opcode's structure.
+        unsafe { ioctl::ioctl(&self.0, Updater::<CREATE, _>::new(&mut args)) }.unwrap();
+        // SAFETY: the call succeeded, so this is a descriptor that belongs to nobody else.
+        unsafe { OwnedFd::from_raw_fd(args.fence) }
+    }
+
+    /// Moves on by so many.
+    pub fn advance(&self, by: u32) {
+        const INC: Opcode = opcode::write::<u32>(b'W', 1);
+        // SAFETY: the argument is the opcode's: a word of 32 bits.
+        unsafe { ioctl::ioctl(&self.0, Setter::<INC, u32>::new(by)) }.unwrap();
+    }
+}
