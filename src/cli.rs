@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::probe::Source;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
@@ -37,6 +39,21 @@ pub(crate) enum Command {
         /// Print one JSON document
         #[arg(long)]
         json: bool,
+    },
+    /// Find out which heap works with which device: allocate, import, compare pixels
+    Probe {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+        /// How long a device may take over one answer before it is given up
+        #[arg(long, value_name = "SECONDS", default_value = "20")]
+        limit: Seconds,
+    },
+    /// Try one device out, as the standard input says: how `probe` survives a driver's crash
+    #[command(hide = true)]
+    ProbeImporters {
+        /// The device
+        source: Source,
     },
 }
 
@@ -146,6 +163,23 @@ impl FromStr for Fps {
                 Ok(Self(Duration::from_secs_f64(1.0 / fps)))
             }
             _ => Err("a frame rate is a number from 0.01 to 1000, or max".to_owned()),
+        }
+    }
+}
+
+/// A time limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<f64>() {
+            Ok(seconds) if (0.1..=3600.0).contains(&seconds) => {
+                Ok(Self(Duration::from_secs_f64(seconds)))
+            }
+            _ => Err("a time limit is a number of seconds from 0.1 to 3600".to_owned()),
         }
     }
 }

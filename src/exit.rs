@@ -1,5 +1,6 @@
 //! What ends the command early, and with which exit code.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,6 +29,8 @@ pub(crate) enum Error {
     Write { path: PathBuf, source: std::io::Error },
     #[error("the terminal cannot show pictures")]
     Terminal(#[source] SinkError),
+    #[error("could not run a process that tries a device out")]
+    Probe(#[source] std::io::Error),
     #[error("could not watch for signals")]
     Signals(#[source] std::io::Error),
 }
@@ -49,11 +52,21 @@ impl Error {
             }
             Self::Stage(StageError::Strict { .. })
             | Self::Start(StartError::Stage(StageError::Strict { .. })) => code::COPIES,
-            Self::Heap(_) | Self::Start(StartError::Isp(_)) => code::LACKING,
+            Self::Heap(_) | Self::Start(StartError::Isp(_) | StartError::IspSize { .. }) => {
+                code::LACKING
+            }
             Self::Start(StartError::Plan(PlanError::Alloc(AllocError::TooLarge { .. }))) => {
                 code::LACKING
             }
             Self::Display(error) => display_code(error),
+            Self::File(FileError::Folder { source, .. })
+                if matches!(
+                    source.kind(),
+                    ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                code::LACKING
+            }
             Self::File(FileError::Kind(_) | FileError::NotAFile(_) | FileError::Folder { .. }) => {
                 code::USAGE
             }

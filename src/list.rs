@@ -141,7 +141,7 @@ fn nodes(folder: &str, prefix: &str) -> Vec<PathBuf> {
 }
 
 /// The name of the driver behind a node, as sysfs tells it without opening the node.
-fn sysfs_driver(class: &str, node: &Path) -> Option<String> {
+pub(crate) fn sysfs_driver(class: &str, node: &Path) -> Option<String> {
     let device = Path::new("/sys/class").join(class).join(node.file_name()?).join("device/driver");
     Some(fs::read_link(device).ok()?.file_name()?.to_string_lossy().into_owned())
 }

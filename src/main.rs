@@ -4,6 +4,7 @@ mod cli;
 mod count;
 mod exit;
 mod list;
+mod probe;
 mod report;
 mod run;
 
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Plan(args)) => run::plan(&args),
         Some(Command::List { json }) => list::list(json),
+        Some(Command::Probe { json, limit }) => probe::probe(json, limit.0),
+        Some(Command::ProbeImporters { source }) => probe::serve(&source),
         None => run::run(&cli.run),
     };
     match result {

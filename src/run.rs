@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use vcam_allocator::{Fourcc, Heap, OpenError, heaps, sync_counts};
 use vcam_isp_gpu::Cfa;
@@ -21,6 +21,9 @@ use crate::report::{self, Rejected, Report};
 /// The picture's size where neither the user nor a display says otherwise.
 const SIZE: Size = Size(640, 480);
 
+/// Where the picture goes if nobody says where, and there is no terminal.
+const PICTURE: &str = "vcam.png";
+
 /// How many frames a run has that nobody watches on a display.
 const FRAMES: u64 = 90;
 
@@ -31,19 +34,21 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Error> {
     if let Err(error) = &result {
         report.error = Some(chain(error));
     }
-    if args.json {
-        print_json(&report)?;
-    } else if report.frames.completed > 0 {
-        print(&report)?;
-    }
-    result
+    let printed = match (args.json, report.frames.completed) {
+        (true, _) => print_json(&report),
+        (false, 0) => Ok(()),
+        (false, _) => print(&report),
+    };
+    result.and(printed)
 }
 
 fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
     let captured = Captured::default();
-    let prepared = prepare(args, &captured, report)?;
+    let stop = StopHandle::default();
+    // Before anything is touched that would have to be put back.
+    let signals = stop_on_signals(stop.clone())?;
+    let prepared = prepare(args, &captured, stop, report)?;
     let camera = prepared.start()?;
-    let signals = stop_on_signals(camera.stop_handle())?;
     let (outcome, result) = camera.wait();
     signals.close();
 
@@ -64,38 +69,43 @@ fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
 /// Says what a run would do and why, and shows nothing.
 pub(crate) fn plan(args: &RunArgs) -> Result<(), Error> {
     let mut report = Report::new();
-    let result = prepare(args, &Captured::default(), &mut report);
+    let prepared = prepare(args, &Captured::default(), StopHandle::default(), &mut report);
+    let planned = prepared.is_ok();
+    let result = prepared.and_then(|prepared| Ok(prepared.check_strict()?));
     if let Err(error) = &result {
         report.error = Some(chain(error));
     }
-    if args.json {
-        print_json(&report)?;
-    } else if result.is_ok() {
-        print(&report.as_plan())?;
-    }
-    result.map(|_| ())
+    let printed = match (args.json, planned) {
+        (true, _) => print_json(&report),
+        (false, true) => print(&report.as_plan()),
+        (false, false) => Ok(()),
+    };
+    result.and(printed)
 }
 
 /// All that comes before the first frame; what is known by then goes into the report.
-fn prepare(args: &RunArgs, captured: &Captured, report: &mut Report) -> Result<Prepared, Error> {
+fn prepare(
+    args: &RunArgs,
+    captured: &Captured,
+    stop: StopHandle,
+    report: &mut Report,
+) -> Result<Prepared, Error> {
     let size = picture_size(args)?;
     report.size = [size.0, size.1];
     let format = Fourcc::XRGB8888;
-    // A name that cannot be is said before anything is opened for its sake.
-    let named = args.heap.iter().all(|name| name != "auto");
-    let asked = if named { Some(open_heaps(args.heap.clone())?) } else { None };
+    // What was asked for by name comes first, so that a slip of the pen is told before a display
+    // is opened; what `auto` stands for depends on the display.
+    let asked: Vec<_> = args.heap.iter().map(|name| Wish::of(name)).collect::<Result<_, _>>()?;
     let Outputs { sinks, card, descriptions } = open_sinks(args, format, size, captured)?;
     report.outputs = descriptions;
-    let heaps = match asked {
-        Some(asked) => asked,
-        None => open_heaps(auto(card.as_deref()))?,
-    };
+    let heaps = open_heaps(asked, card.as_deref())?;
     report.plan.rejected = heaps.unusable;
     let config = Config {
         size: (size.0, size.1),
         cfa: Cfa::Rggb,
         format,
         period: args.fps.0,
+        stop,
         frames: args.frames.or((args.display.is_none()).then_some(FRAMES)),
         isp: match (args.isp, &args.gpu) {
             (Isp::Cpu, Some(_)) => {
@@ -167,16 +177,39 @@ struct Heaps {
     unusable: Vec<Rejected>,
 }
 
+/// A word of `--heap`.
+enum Wish {
+    Named(String, Result<Box<dyn Heap>, OpenError>),
+    Auto,
+}
+
+impl Wish {
+    /// A name that nobody knows is a slip of the pen, whatever else was asked for.
+    fn of(name: &str) -> Result<Self, OpenError> {
+        if name == "auto" {
+            return Ok(Self::Auto);
+        }
+        match heaps::open(name) {
+            Err(error @ OpenError::Unknown { .. }) => Err(error),
+            opened => Ok(Self::Named(name.to_owned(), opened)),
+        }
+    }
+}
+
 /// The heaps of the wish that can be opened, in its order, and why the others cannot.
 ///
 /// A single heap is a promise: if it cannot be kept, that is an error.
-fn open_heaps(wish: Vec<String>) -> Result<Heaps, Error> {
+fn open_heaps(wish: Vec<Wish>, card: Option<&Path>) -> Result<Heaps, Error> {
+    let candidates = wish.into_iter().flat_map(|word| match word {
+        Wish::Named(name, opened) => vec![(name, opened)],
+        Wish::Auto => {
+            auto(card).into_iter().map(|name| (name.clone(), heaps::open(&name))).collect()
+        }
+    });
     let (mut opened, mut unusable, mut first_error) = (Vec::new(), Vec::new(), None);
-    for name in wish {
-        match heaps::open(&name) {
+    for (name, heap) in candidates {
+        match heap {
             Ok(heap) => opened.push(heap),
-            // A name that nobody knows is a slip of the pen, whatever else was asked for.
-            Err(error @ OpenError::Unknown { .. }) => return Err(error.into()),
             Err(error) => {
                 unusable.push(Rejected::everywhere(name, chain(&error)));
                 first_error.get_or_insert(error);
@@ -232,7 +265,14 @@ fn open_sinks(
         (false, _) => None,
         (true, true) => Some(Output::Null),
         (true, false) if stdout().is_terminal() => Some(Output::Terminal),
-        (true, false) => Some(Output::File("vcam.png".into())),
+        (true, false) => match FileSink::create(Path::new(PICTURE)) {
+            Ok(_) => Some(Output::File(PICTURE.into())),
+            // Nobody asked for this file, so the run goes on without it.
+            Err(error) => {
+                descriptions.push(format!("no picture: {}", chain(&error)));
+                Some(Output::Null)
+            }
+        },
     };
     for output in args.output.iter().chain(&default) {
         let sink: Box<dyn Sink> = match output {
@@ -251,9 +291,9 @@ fn open_sinks(
     Ok(Outputs { sinks, card, descriptions })
 }
 
-/// Lets SIGINT and SIGTERM end the run in good order, with its report.
+/// Lets SIGINT, SIGTERM and SIGHUP end the run in good order, with its report.
 fn stop_on_signals(stop: StopHandle) -> Result<signal_hook::iterator::Handle, Error> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Error::Signals)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Error::Signals)?;
     let handle = signals.handle();
     std::thread::Builder::new()
         .name("signals".into())

@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
@@ -22,7 +22,6 @@ use vcam_allocator::{
     Accounting, Alignment, AllocError, CpuAccess, Dmabuf, Fence, Fourcc, Heap, Layout, MemoryKind,
     OpenError, Pool, RangeError, WrapError, allocate_split, fault, heaps,
 };
-use vcam_isp_gpu::{GpuIsp, Isp};
 
 const SOON: Duration = Duration::from_secs(5);
 const PAGE: u64 = 4096;
@@ -44,10 +43,11 @@ fn names() -> Vec<String> {
             names.push(found.name);
         }
     }
-    for prefix in ["udmabuf", "dma_heap:system", "dumb:vkms", "dumb:vgem", "gbm:", "v4l2:video"] {
+    for prefix in ["udmabuf", "dma_heap:system", "dumb:vkms", "v4l2:video"] {
         assert!(names.iter().any(|name| name.starts_with(prefix)), "no {prefix} in {names:?}");
     }
-    names.push("udmabuf:huge".to_owned());
+    // Not preferred, and so not found unless named.
+    names.extend(["udmabuf:huge", "gbm:vkms"].map(str::to_owned));
     names
 }
 
@@ -73,7 +73,6 @@ fn every_heap_gives_buffers_that_the_cpu_reads_back() {
                 Ok(buffer) => buffer,
                 // A node may not have the format, and says so in words.
                 Err(error) => {
-                    println!("{name} {format}: {error}");
                     let refused = matches!(
                         error,
                         AllocError::Adjusted { .. }
@@ -90,7 +89,6 @@ fn every_heap_gives_buffers_that_the_cpu_reads_back() {
             if !heap.chooses_layout() {
                 assert_eq!(given.planes(), layout(format).planes(), "{name}");
             }
-            println!("{name} {format}: {:?}, {} bytes", given.planes(), buffer.bytes());
             assert!(heap.capabilities().contains(vcam_allocator::Capabilities::CPU_MAP), "{name}");
             let mut guard = buffer.cpu_access(CpuAccess::Write).unwrap();
             for plane in 0..given.planes().len() {
@@ -148,7 +146,6 @@ fn a_failure_at_any_system_call_leaves_nothing_behind() {
                 None => break,
             }
         }
-        println!("{name}: {calls:?}");
         assert!(calls.len() >= 5, "{name}: {calls:?}");
         assert_eq!(use_one(), Ok(()), "{name} works after all that");
 
@@ -188,10 +185,13 @@ fn every_sync_start_has_its_end_on_every_path() {
     let buffer =
         allocate_split(&[&*heap, &*other], Fourcc::NV12, SIZE, Alignment::default(), "test")
             .unwrap();
-    let equal = || {
+    let open = || {
         let (starts, ends) = vcam_allocator::sync_counts();
-        assert_eq!(starts, ends);
+        starts - ends
     };
+    // Other tests of this program have made an END fail, which does not count as one.
+    let before = open();
+    let equal = || assert_eq!(open(), before);
     drop(buffer.cpu_access(CpuAccess::ReadWrite).unwrap());
     equal();
     buffer.cpu_access(CpuAccess::Read).unwrap().end().unwrap();
@@ -271,7 +271,7 @@ fn udmabuf_takes_what_the_kernel_takes_and_says_why_not() {
     assert_eq!(over.err(), Some(Errno::INVAL));
     // A write seal cannot be added under a dma-buf.
     let _buffer = raw::udmabuf_create(node.as_fd(), fd, 0, PAGE).unwrap();
-    println!("write seal afterwards: {:?}", fcntl_add_seals(&good, SealFlags::WRITE));
+    assert_eq!(fcntl_add_seals(&good, SealFlags::WRITE), Err(Errno::BUSY));
 }
 
 #[test]
@@ -411,16 +411,14 @@ fn a_heap_of_a_card_leaves_the_display_to_others() {
 }
 
 #[test]
-fn planes_in_different_heaps_make_one_picture_for_a_display_and_a_gpu() {
+fn planes_in_different_heaps_make_one_picture_for_a_display() {
     let (one, two) = (heaps::open("udmabuf").unwrap(), heaps::open("dma_heap:system").unwrap());
     let card = raw::card("vkms");
-    let mut isp = GpuIsp::new(None).unwrap();
     for heaps in [[&*one, &*two], [&*two, &*one], [&*one, &*one]] {
         let buffer =
             allocate_split(&heaps, Fourcc::NV12, SIZE, Alignment::default(), "test-split").unwrap();
         assert_eq!(buffer.inodes().count(), 2);
         let names: Vec<_> = heaps.iter().map(|heap| heap.name()).collect();
-        println!("{}", buffer.heap());
         assert!(names.iter().all(|name| buffer.heap().contains(name)));
         let mut guard = buffer.cpu_access(CpuAccess::Write).unwrap();
         guard.plane_mut(0).fill(100);
@@ -431,9 +429,6 @@ fn planes_in_different_heaps_make_one_picture_for_a_display_and_a_gpu() {
         assert!(guard.plane(1).iter().all(|byte| *byte == 200));
         drop(guard);
         raw::add_framebuffer(card.as_fd(), &buffer).unwrap();
-        if let Some(mut importer) = isp.raw_importer() {
-            println!("EGL: {:?}", importer.try_import(&buffer));
-        }
     }
     let error = allocate_split(&[&*one], Fourcc::NV12, SIZE, Alignment::default(), "test");
     assert!(matches!(error, Err(AllocError::Format { .. })));
@@ -465,8 +460,10 @@ fn a_framebuffer_that_makes_no_sense_is_refused() {
 
 #[test]
 fn buffers_of_every_heap_travel_through_a_socket() {
-    let before = books::after_warming_up(|| {});
-    for name in names() {
+    // The first pass loads Mesa, for good.
+    let names = names();
+    let before = Books::read();
+    for name in names {
         let heap = heaps::open(&name).unwrap();
         let buffer = heap.allocate(&layout(Fourcc::XRGB8888), "test-travel").unwrap();
         let (one, other) = BufferSocket::pair().unwrap();
@@ -479,7 +476,7 @@ fn buffers_of_every_heap_travel_through_a_socket() {
         let guard = came.cpu_access(CpuAccess::Read).unwrap();
         assert!(guard.plane(0).iter().all(|byte| *byte == 9), "{name}");
     }
-    println!("{before:?} {:?}", Books::read());
+    before.assert_unchanged();
 }
 
 #[test]
@@ -525,8 +522,7 @@ fn taking_and_returning_a_buffer_costs_next_to_nothing() {
         })
         .min()
         .unwrap();
-    println!("take and return: {best:?}");
-    assert!(best < Duration::from_nanos(1000), "{best:?}");
+    assert!(best < Duration::from_nanos(200), "{best:?}");
 }
 
 #[test]
@@ -570,5 +566,4 @@ fn what_is_no_heap_says_what_it_is() {
     assert!(matches!(error("nonsense"), OpenError::Unknown { .. }));
     let names = error("dumb:nonsense").to_string();
     assert!(names.contains("dumb:vkms"), "{names}");
-    assert!(open("/dev/null").as_raw_fd() > 2);
 }

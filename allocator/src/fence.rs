@@ -13,6 +13,9 @@ use rustix::io::Errno;
 #[derive(Debug, Clone)]
 pub struct Fence(Arc<OwnedFd>);
 
+/// A hundred years.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Why a fence was not waited for to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum FenceError {
@@ -51,7 +54,9 @@ pub(crate) fn wait(
     ready: PollFlags,
     limit: Duration,
 ) -> Result<(), FenceError> {
-    let deadline = std::time::Instant::now() + limit;
+    let now = std::time::Instant::now();
+    // Farther than clocks go is as good as for ever.
+    let deadline = now.checked_add(limit).unwrap_or_else(|| now + FOR_EVER);
     loop {
         let left = deadline.saturating_duration_since(std::time::Instant::now());
         let timeout = Timespec {

@@ -144,7 +144,7 @@ impl Layout {
             return Err(LayoutError::PlaneCount { format, expected, given });
         }
         let overflow = || LayoutError::Overflow { format, width, height };
-        let mut size = 0;
+        let (mut size, mut payload) = (0, 0u64);
         for (index, (plane, at)) in formats.iter().zip(&planes).enumerate() {
             let row = row_bytes(plane, width).ok_or_else(overflow)?;
             if at.stride < row && modifier == Modifier::LINEAR {
@@ -152,6 +152,11 @@ impl Layout {
                 return Err(LayoutError::StrideTooSmall { plane, row, stride });
             }
             let last_row = u64::from(height.div_ceil(plane.vsub) - 1);
+            // A tiled plane may claim any stride; that its pixels can be counted is checked apart.
+            payload = row
+                .checked_mul(last_row + 1)
+                .and_then(|bytes| bytes.checked_add(payload))
+                .ok_or_else(overflow)?;
             let end = at
                 .stride
                 .checked_mul(last_row)

@@ -123,9 +123,13 @@ impl fmt::Display for NoPlan {
         }
         let contradiction =
             Contradiction { about: String::new(), statements: self.statements.clone() };
-        write!(f, "{contradiction}")?;
+        let whole = contradiction.to_string();
+        f.write_str(&whole)?;
+        // Where a heap falls by the whole of it, that is said already.
         for Rejected { heap, reason, .. } in &self.rejected {
-            write!(f, "; {heap}: {reason}")?;
+            if *reason != whole {
+                write!(f, "; {heap}: {reason}")?;
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! number of the protocol's version, and the claim as JSON, [`MAX_MESSAGE`] bytes at most. The
 //! receiver believes nothing: a message or its descriptors that were cut off are an error, as is a
 //! number of descriptors other than the one that is claimed, and then everything that
-//! [`foreign`](crate::foreign) checks. Descriptors that came with a bad message are closed.
+//! [`foreign`] checks. Descriptors that came with a bad message are closed.
 //!
 //! Source: unix(7), cmsg(3).
 
@@ -367,9 +367,10 @@ mod tests {
     fn more_descriptors_than_fit_are_an_error_and_none_stays_open() {
         let buffer = buffer();
         let (one, other) = BufferSocket::pair().unwrap();
+        const MANY: usize = 4 * MAX_PLANES;
         let (reader, writer) = rustix::pipe::pipe().unwrap();
-        let many = [writer.as_fd(); MAX_PLANES + 2];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PLANES + 2))];
+        let many = [writer.as_fd(); MANY];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MANY))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         assert!(control.push(SendAncillaryMessage::ScmRights(&many)));
         let message = honest(&buffer, 1);

@@ -65,6 +65,11 @@ impl GpuIsp {
         Ok(isp)
     }
 
+    /// The longest side of a picture, in pixels.
+    pub fn max_size(&self) -> u32 {
+        self.max_size
+    }
+
     /// Asks whether the GPU can read a buffer.
     pub fn texture_importer(&mut self) -> TextureImporter<'_> {
         TextureImporter(&mut self.textures)

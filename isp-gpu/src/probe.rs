@@ -73,6 +73,10 @@ impl Prober for TextureProber {
         listed(&self.context, |format, external| !external && format != Fourcc::NV12)
     }
 
+    fn takes_any_size(&self) -> bool {
+        true
+    }
+
     fn prove(&mut self, buffers: &[Dmabuf], steps: &mut Steps<'_>) -> Vec<Finding> {
         let device = self.info().name;
         let gl = match current(&self.context, &device) {
@@ -127,6 +131,10 @@ impl Prober for TargetProber {
 
     fn formats(&self) -> Vec<Fourcc> {
         listed(&self.context, |format, _| format != Fourcc::NV12)
+    }
+
+    fn takes_any_size(&self) -> bool {
+        true
     }
 
     fn prove(&mut self, buffers: &[Dmabuf], steps: &mut Steps<'_>) -> Vec<Finding> {

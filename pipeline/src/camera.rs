@@ -1,12 +1,10 @@
 //! A camera that runs: its buffers, its threads, and their orderly end.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use vcam_allocator::{Dmabuf, Fourcc, Heap};
 use vcam_isp_gpu::{Cfa, EglError};
 use vcam_sinks::Sink;
@@ -15,7 +13,9 @@ use crate::links::Link;
 use crate::planning::{PlanError, StreamPlan};
 use crate::prepare::{Go, IspInfo, IspStart, Ready, sensor_end, start_isp};
 use crate::sensor::{Sensor, SizeError};
-use crate::stages::{IspRun, SensorStage, SinkRun, SinkStage, StageError, Stop};
+use crate::stages::{
+    IspRun, SensorStage, SinkRun, SinkStage, StageError, StopHandle, forbid_copies,
+};
 use crate::stats::{Frames, LatencyMeter, Outcome, Steady};
 
 /// Frames that may wait between two stages.
@@ -44,6 +44,8 @@ pub struct Config {
     pub format: Fourcc,
     /// Time from one frame to the next; zero for as fast as can be.
     pub period: Duration,
+    /// Ends the run early; may be used before it starts.
+    pub stop: StopHandle,
     /// How many frames to make; without a number, until [`StopHandle::stop`].
     pub frames: Option<u64>,
     /// Which ISP to use.
@@ -66,28 +68,24 @@ pub enum StartError {
     /// The GPU's ISP was asked for, and there is none.
     #[error("the GPU ISP does not start")]
     Isp(#[from] EglError),
+    /// The GPU's ISP was asked for, and makes no picture of this size.
+    #[error("{isp} makes pictures of at most {limit}x{limit}, not of {width}x{height}")]
+    IspSize {
+        /// The ISP.
+        isp: String,
+        /// The longest side that it makes.
+        limit: u32,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
     /// The kernel gives no thread.
     #[error("could not start the thread '{0}'")]
     Thread(&'static str, #[source] std::io::Error),
     /// A thread failed before the first frame.
     #[error(transparent)]
     Stage(#[from] StageError),
-}
-
-/// Ends a run from another thread; a clone ends the same run.
-#[derive(Debug, Clone)]
-pub struct StopHandle {
-    flag: Arc<AtomicBool>,
-    wake: Sender<()>,
-}
-
-impl StopHandle {
-    /// Lets the sensor make no more frames; those that are on their way still arrive.
-    pub fn stop(&self) {
-        self.flag.store(true, Ordering::Relaxed);
-        // Full means that the sensor is being woken already.
-        let _ = self.wake.try_send(());
-    }
 }
 
 /// A camera whose buffers are allocated and have been handed to every device.
@@ -99,8 +97,6 @@ pub struct Prepared {
     config: Config,
     isp: IspThread,
     ready: Ready,
-    stop: StopHandle,
-    woken: Receiver<()>,
 }
 
 /// The thread of an ISP that is ready.
@@ -176,8 +172,6 @@ impl Prepared {
         sinks: Vec<Box<dyn Sink>>,
     ) -> Result<Self, StartError> {
         let sensor = Sensor::new(config.size.0, config.size.1, config.cfa)?;
-        let (wake, woken) = bounded(1);
-        let stop = StopHandle { flag: Arc::new(AtomicBool::new(false)), wake };
         let (go, gone) = bounded(1);
         let start = IspStart {
             choice: config.isp.clone(),
@@ -185,14 +179,14 @@ impl Prepared {
             cfa: config.cfa,
             format: config.format,
             strict: config.strict,
-            stop: Stop::new(stop.flag.clone(), woken.clone()),
+            stop: config.stop.clone(),
             heaps,
             sinks,
             go: gone,
         };
         let (thread, ready) = start_isp(start)?;
         let isp = IspThread { thread: Some(thread), go: Some(go) };
-        Ok(Self { sensor, config, isp, ready, stop, woken })
+        Ok(Self { sensor, config, isp, ready })
     }
 
     /// Where each stream's buffers live, and why.
@@ -215,9 +209,16 @@ impl Prepared {
         self.ready.isp.reason.as_deref()
     }
 
+    /// Whether the links keep what [`Config::strict`] promises.
+    pub fn check_strict(&self) -> Result<(), StageError> {
+        if self.config.strict { forbid_copies(&self.ready.links) } else { Ok(()) }
+    }
+
     /// Starts the threads.
     pub fn start(self) -> Result<Camera, StartError> {
-        let Self { sensor, config, isp: mut isp_thread, ready, stop, woken } = self;
+        self.check_strict()?;
+        let Self { sensor, config, isp: mut isp_thread, ready } = self;
+        let stop = config.stop;
         let Ready { isp, sinks, raw_pool, output, .. } = ready;
         let raw = raw_pool.buffers()[0].clone();
         let (to_isp, raw_frames) = bounded(QUEUE);
@@ -227,7 +228,7 @@ impl Prepared {
         let mut sink_threads = Vec::with_capacity(sinks.len());
         for (sink, frames) in sinks.into_iter().zip(from_isp) {
             let (strict, heap_allocs) = (config.strict, config.heap_allocs);
-            let stage = SinkStage { sink, strict, frames, heap_allocs };
+            let stage = SinkStage { sink, strict, stop: stop.clone(), frames, heap_allocs };
             sink_threads.push(spawn("sink", move || stage.run())?);
         }
         let stage = SensorStage {
@@ -235,7 +236,7 @@ impl Prepared {
             period: config.period,
             frames: config.frames,
             pool: raw_pool,
-            stop: Stop::new(stop.flag.clone(), woken),
+            stop: stop.clone(),
             next: to_isp,
         };
         let sensor = spawn("sensor", move || stage.run())?;
@@ -261,10 +262,15 @@ impl Camera {
     fn join(&self, threads: Threads) -> (Outcome, Result<(), StageError>) {
         // The first stage that failed, in the order of the stages, is the one to tell of.
         let mut result = joined("sensor", threads.sensor).and_then(|result| result);
+        let lost = |result: &Result<(), StageError>| {
+            u64::from(result.as_ref().is_err_and(StageError::lost_a_frame))
+        };
+        let mut errors = lost(&result);
         let (isp, isp_result) = match threads.isp.join() {
             Ok(run) => run,
             Err(panic) => (IspRun::default(), Err(panic)),
         };
+        errors += lost(&isp_result);
         result = result.and(isp_result);
         let raw_end = (self.isp.name.as_str(), &isp.raw_end);
         let mut links = vec![Link::join(("sensor", &sensor_end()), raw_end, &self.raw)];
@@ -275,6 +281,7 @@ impl Camera {
         for (name, thread) in self.sinks.iter().zip(threads.sinks) {
             let run = match joined(name, thread) {
                 Ok((run, sink_result)) => {
+                    errors += lost(&sink_result);
                     result = result.and(sink_result);
                     run
                 }
@@ -291,7 +298,7 @@ impl Camera {
             imports = imports.zip(run.imports.per_frame()).map(|(a, b)| a + b);
             heap_allocs = run.heap_allocs.per_frame().or(heap_allocs);
         }
-        frames.errors = u64::from(result.is_err());
+        frames.errors = errors;
         let seconds = isp.elapsed.as_secs_f64();
         let fps = if seconds > 0.0 { (isp.completed - 1) as f64 / seconds } else { 0.0 };
         let steady = Steady {

@@ -20,9 +20,9 @@ pub mod sensor;
 mod stages;
 mod stats;
 
-pub use camera::{Camera, Config, IspChoice, Prepared, StartError, StopHandle};
+pub use camera::{Camera, Config, IspChoice, Prepared, StartError};
 pub use error::chain;
 pub use links::Link;
 pub use planning::{PlanError, StreamPlan};
-pub use stages::StageError;
+pub use stages::{StageError, StopHandle};
 pub use stats::{Frames, Latency, Outcome, Steady};

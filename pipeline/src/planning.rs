@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 use vcam_allocator::constraints::{Constraints, Rule, Statement};
-use vcam_allocator::plan::{HeapOffer, NoPlan, Planner, Rejected, Stream};
+use vcam_allocator::plan::{HeapOffer, Planner, Rejected, Stream};
 use vcam_allocator::{
     Alignment, AllocError, Capabilities, Dmabuf, Fourcc, Heap, Importer, Layout, LayoutError, Pool,
     Refusal,
@@ -72,7 +72,7 @@ pub(crate) fn plan(
     let planner = Planner::new(offers);
     let mut parties = request.parties.clone();
     let mut learned: Vec<Rejected> = Vec::new();
-    let mut first_failure = None;
+    let (mut first_failure, mut refused_pool) = (None, None);
     loop {
         let stream = Stream {
             name: request.name,
@@ -83,7 +83,16 @@ pub(crate) fn plan(
         };
         let plan = match planner.plan(&stream) {
             Ok(plan) => plan,
-            Err(no_plan) => return without_plan(request, heaps, no_plan, learned, first_failure),
+            Err(no_plan) => {
+                let rejected = rejected(no_plan.rejected.clone(), learned);
+                let conflict = Some(no_plan.to_string());
+                let pool = match refused_pool {
+                    Some(pool) => pool,
+                    None => any_pool(request, heaps, first_failure)?,
+                };
+                let plan = describe(request, &pool, rejected, conflict);
+                return Ok((pool, plan));
+            }
         };
         let Some(heap) = heaps.iter().find(|heap| heap.name() == plan.heap) else {
             return Err(PlanError::NoHeap);
@@ -100,6 +109,11 @@ pub(crate) fn plan(
                     let statement = refusal.statement(heap.name());
                     let (by, reason) = (refusal.device.clone(), refusal.to_string());
                     learned.push(Rejected { heap: heap.name().to_owned(), by, reason });
+                    // Should all be refused, this one is kept; to allocate it again would take
+                    // the memory twice while importers still hold on to it.
+                    if heap.capabilities().contains(Capabilities::CPU_MAP) {
+                        refused_pool.get_or_insert(pool);
+                    }
                     statement
                 }
             },
@@ -126,32 +140,21 @@ fn rejected(planned: Vec<Rejected>, learned: Vec<Rejected>) -> Vec<Rejected> {
         .collect()
 }
 
-/// No heap serves everybody: the first one that gives buffers is taken, and whoever refuses them
-/// gets copies.
-fn without_plan(
+/// No heap serves everybody, and none was refused after it gave buffers: the first one that gives
+/// them is taken, and whoever cannot use them gets copies.
+fn any_pool(
     request: &Request<'_>,
     heaps: &[Box<dyn Heap>],
-    no_plan: NoPlan,
-    learned: Vec<Rejected>,
     mut first_failure: Option<AllocError>,
-) -> Result<(Pool, StreamPlan), PlanError> {
+) -> Result<Pool, PlanError> {
     let (width, height) = request.size;
     let format = request.formats.first().copied().unwrap_or(Fourcc::XRGB8888);
     let layout = Layout::linear(format, width, height, Alignment::default())?;
     let kept = request.parties.iter().flat_map(kept).sum::<u64>();
     let count = usize::try_from(kept + 1 + request.in_flight).unwrap_or(usize::MAX);
-    let rejected = rejected(no_plan.rejected.clone(), learned);
-    for heap in heaps {
-        if !heap.capabilities().contains(Capabilities::CPU_MAP) {
-            continue;
-        }
+    for heap in heaps.iter().filter(|heap| heap.capabilities().contains(Capabilities::CPU_MAP)) {
         match Pool::new(&**heap, &layout, request.buffers, count) {
-            Ok(pool) => {
-                let rejected: Vec<_> =
-                    rejected.into_iter().filter(|one| one.heap != heap.name()).collect();
-                let plan = describe(request, &pool, rejected, Some(no_plan.to_string()));
-                return Ok((pool, plan));
-            }
+            Ok(pool) => return Ok(pool),
             Err(error) => {
                 first_failure.get_or_insert(error);
             }
@@ -175,6 +178,8 @@ fn describe(
     conflict: Option<String>,
 ) -> StreamPlan {
     let buffer = &pool.buffers()[0];
+    // The heap that serves in spite of a refusal is not among those that do not.
+    let rejected = rejected.into_iter().filter(|one| one.heap != **buffer.heap()).collect();
     StreamPlan {
         stream: request.name,
         heap: buffer.heap().to_string(),

@@ -5,7 +5,7 @@
 use crossbeam_channel::{Receiver, Sender, bounded};
 use vcam_allocator::constraints::{CpuUse, Rule, Statement};
 use vcam_allocator::{Dmabuf, Fourcc, Heap, LinkEnd, Pool};
-use vcam_isp_gpu::{Cfa, CpuIsp, EglError, GpuIsp, Isp, IspParams};
+use vcam_isp_gpu::{Cfa, CpuIsp, GpuIsp, Isp, IspParams};
 use vcam_sinks::{Frame, Sink};
 
 use crate::camera::{IspChoice, Run, StartError, joined, spawn};
@@ -13,7 +13,7 @@ use crate::error::chain;
 use crate::links::Link;
 use crate::planning::{self, StreamPlan, hand_to};
 use crate::sensor::BLACK_LEVEL;
-use crate::stages::{IspRun, IspStage, RawFrame, StageError, Stop, forbid_copies};
+use crate::stages::{IspRun, IspStage, RawFrame, StageError, StopHandle};
 
 /// Raw buffers on their way: one being filled, one waiting, and one being rendered.
 const RAW_IN_FLIGHT: u64 = 3;
@@ -58,7 +58,7 @@ pub(crate) struct IspStart {
     pub(crate) cfa: Cfa,
     pub(crate) format: Fourcc,
     pub(crate) strict: bool,
-    pub(crate) stop: Stop,
+    pub(crate) stop: StopHandle,
     pub(crate) heaps: Vec<Box<dyn Heap>>,
     pub(crate) sinks: Vec<Box<dyn Sink>>,
     pub(crate) go: Receiver<Go>,
@@ -81,7 +81,12 @@ pub(crate) fn start_isp(start: IspStart) -> Result<(Run<IspRun>, Ready), StartEr
         }
     })?;
     match start_result.recv() {
-        Ok(result) => Ok((thread, result?)),
+        Ok(Ok(ready)) => Ok((thread, ready)),
+        Ok(Err(error)) => {
+            // Its EGL must be torn down before the process ends.
+            let _ = joined("isp", thread);
+            Err(error)
+        }
         // Closed without an answer: the thread panicked.
         Err(_) => match joined("isp", thread) {
             Ok((_, result)) => Err(result.err().map_or_else(
@@ -100,7 +105,7 @@ struct WaitingIsp {
     params: IspParams,
     strict: bool,
     pool: Pool,
-    stop: Stop,
+    stop: StopHandle,
     go: Receiver<Go>,
 }
 
@@ -115,7 +120,7 @@ impl WaitingIsp {
 
 impl IspStart {
     fn prepare(mut self) -> Result<(WaitingIsp, Ready), StartError> {
-        let (mut isp, info) = make_isp(&self.choice)?;
+        let (mut isp, info) = make_isp(&self.choice, self.size)?;
         let writes = CpuUse { write: true, ..CpuUse::default() };
         let sensor = Statement::new("sensor", "it is a program", Rule::Cpu(writes));
         let raw = planning::Request {
@@ -160,9 +165,6 @@ impl IspStart {
             let to = (&*sink.name(), &sink.link_end());
             links.push(Link::join((&info.name, &output_end), to, &output));
         }
-        if self.strict {
-            forbid_copies(&links)?;
-        }
         let params = IspParams {
             black_level: f32::from(BLACK_LEVEL) / f32::from(u8::MAX),
             ..IspParams::default()
@@ -174,7 +176,10 @@ impl IspStart {
     }
 }
 
-fn make_isp(choice: &IspChoice) -> Result<(Box<dyn Isp>, IspInfo), EglError> {
+fn make_isp(
+    choice: &IspChoice,
+    (width, height): (u32, u32),
+) -> Result<(Box<dyn Isp>, IspInfo), StartError> {
     let info =
         |isp: &dyn Isp, reason| IspInfo { name: isp.name(), description: isp.describe(), reason };
     let cpu = |reason: Option<String>| {
@@ -184,14 +189,19 @@ fn make_isp(choice: &IspChoice) -> Result<(Box<dyn Isp>, IspInfo), EglError> {
     };
     let gpu = |node: Option<&std::path::Path>| {
         let isp = GpuIsp::new(node)?;
+        let limit = isp.max_size();
+        if width.max(height) > limit {
+            return Err(StartError::IspSize { isp: isp.name(), limit, width, height });
+        }
         let info = info(&isp, None);
         Ok((Box::new(isp) as Box<dyn Isp>, info))
     };
     match choice {
         IspChoice::Cpu => Ok(cpu(None)),
         IspChoice::Gpu(node) => gpu(node.as_deref()),
-        IspChoice::Auto => Ok(gpu(None).unwrap_or_else(|error: EglError| {
-            cpu(Some(format!("there is no GPU ISP: {}", chain(&error))))
-        })),
+        IspChoice::Auto => {
+            Ok(gpu(None)
+                .unwrap_or_else(|error| cpu(Some(format!("not the GPU: {}", chain(&error))))))
+        }
     }
 }

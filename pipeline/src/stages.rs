@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use vcam_allocator::{AccessError, CpuAccess, LinkEnd, Method, Pool, PooledBuffer, TakeError};
 use vcam_isp_gpu::{Cfa, Isp, IspError, IspParams};
 use vcam_sinks::{Frame, Sink, SinkCounts, SinkError};
@@ -18,8 +18,9 @@ use crate::stats::{LatencyMeter, SteadyMeter};
 /// How long a stage waits for a free buffer before it looks whether the run is over.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// How long no buffer may come back before somebody is taken to have kept them for good.
-const STALL_LIMIT: Duration = Duration::from_secs(30);
+/// How often that may be in vain before somebody is taken to have kept the buffers for good: two
+/// minutes. Counted, and not timed, so that a process that was suspended meanwhile goes on.
+const STALL_LIMIT: u32 = 1200;
 
 /// Why a run ended early; names the stage.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,11 @@ pub enum StageError {
 }
 
 impl StageError {
+    /// Whether a frame was lost with it.
+    pub(crate) fn lost_a_frame(&self) -> bool {
+        matches!(self, Self::Sensor { .. } | Self::Isp { .. } | Self::Sink { .. })
+    }
+
     pub(crate) fn panic(stage: &str, payload: &(dyn Any + Send)) -> Self {
         let message = payload
             .downcast_ref::<&str>()
@@ -104,16 +110,27 @@ pub(crate) struct RawFrame {
     buffer: PooledBuffer,
 }
 
-/// What tells the stages to stop.
-#[derive(Debug)]
-pub(crate) struct Stop {
+/// Ends a run from another thread; a clone ends the same run.
+#[derive(Debug, Clone)]
+pub struct StopHandle {
     flag: Arc<AtomicBool>,
-    wake: Receiver<()>,
+    wake: Sender<()>,
+    woken: Receiver<()>,
 }
 
-impl Stop {
-    pub(crate) fn new(flag: Arc<AtomicBool>, wake: Receiver<()>) -> Self {
-        Self { flag, wake }
+impl Default for StopHandle {
+    fn default() -> Self {
+        let (wake, woken) = bounded(1);
+        Self { flag: Arc::new(AtomicBool::new(false)), wake, woken }
+    }
+}
+
+impl StopHandle {
+    /// Lets the sensor make no more frames; those that are on their way still arrive.
+    pub fn stop(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+        // Full means that the sensor is being woken already.
+        let _ = self.wake.try_send(());
     }
 
     fn is_set(&self) -> bool {
@@ -122,26 +139,34 @@ impl Stop {
 
     /// Sleeps until then, or until the run is over.
     fn sleep_until(&self, due: Instant) {
-        // A closed channel returns at once; then nobody is left who could stop the run.
-        if let Err(RecvTimeoutError::Disconnected) = self.wake.recv_deadline(due) {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        }
+        // Never closed, since this holds its other end.
+        let _ = self.woken.recv_deadline(due);
     }
 }
 
-/// Takes a buffer, however long that takes, unless the run is over (`None`).
+/// Stops the run when a stage ends, in whatever way: nobody makes frames that nobody takes.
+struct StopAtEnd(StopHandle);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Takes a buffer, however slow the stages are that hold them, unless `over` says that none is
+/// needed any more (`None`).
 fn take(
     pool: &Pool,
-    stop: &Stop,
+    over: impl Fn() -> bool,
     stage: &'static str,
     sequence: u64,
 ) -> Result<Option<PooledBuffer>, StageError> {
-    let start = Instant::now();
+    let mut rounds = 0;
     loop {
         match pool.take(PATIENCE) {
             Ok(buffer) => return Ok(Some(buffer)),
-            Err(TakeError::Exhausted { .. }) if stop.is_set() => return Ok(None),
-            Err(TakeError::Exhausted { .. }) if start.elapsed() < STALL_LIMIT => {}
+            Err(TakeError::Exhausted { .. }) if over() => return Ok(None),
+            Err(TakeError::Exhausted { .. }) if rounds < STALL_LIMIT => rounds += 1,
             Err(source) => return Err(StageError::NoBuffer { stage, sequence, source }),
         }
     }
@@ -159,7 +184,7 @@ pub(crate) struct SensorStage {
     pub(crate) period: Duration,
     pub(crate) frames: Option<u64>,
     pub(crate) pool: Pool,
-    pub(crate) stop: Stop,
+    pub(crate) stop: StopHandle,
     pub(crate) next: Sender<RawFrame>,
 }
 
@@ -168,12 +193,13 @@ impl SensorStage {
     pub(crate) fn run(mut self) -> Result<(), StageError> {
         let mut pace = Pace::new(self.period, Instant::now());
         for sequence in 0..self.frames.unwrap_or(u64::MAX) {
-            let Some(buffer) = take(&self.pool, &self.stop, "sensor", sequence)? else { break };
-            if self.stop.is_set() {
-                break;
-            }
-            if !self.period.is_zero() {
+            let over = || self.stop.is_set();
+            let Some(buffer) = take(&self.pool, over, "sensor", sequence)? else { break };
+            if !self.period.is_zero() && !over() {
                 self.stop.sleep_until(pace.next(Instant::now()));
+            }
+            if over() {
+                break;
             }
             let timestamp = monotonic();
             let failed = |source| StageError::Sensor { sequence, source };
@@ -197,7 +223,7 @@ pub(crate) struct IspStage {
     pub(crate) params: IspParams,
     pub(crate) strict: bool,
     pub(crate) pool: Pool,
-    pub(crate) stop: Stop,
+    pub(crate) stop: StopHandle,
     pub(crate) raw: Receiver<RawFrame>,
     pub(crate) sinks: Vec<Sender<Frame>>,
 }
@@ -227,13 +253,13 @@ impl Default for IspRun {
 impl IspStage {
     /// Runs until no more frames come; says what it did also where it failed.
     pub(crate) fn run(mut self) -> (IspRun, Result<(), StageError>) {
+        let _stop = StopAtEnd(self.stop.clone());
         let (mut completed, mut imports) = (0, SteadyMeter::default());
         let mut span: Option<(Instant, Instant)> = None;
         let result = loop {
             let Ok(raw) = self.raw.recv() else { break Ok(()) };
             let frame = match self.render(raw) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => break Ok(()),
+                Ok(frame) => frame,
                 Err(error) => break Err(error),
             };
             completed += 1;
@@ -256,10 +282,12 @@ impl IspStage {
         (run, result)
     }
 
-    /// Renders one frame; `None` if the run was stopped while no buffer was free.
-    fn render(&mut self, raw: RawFrame) -> Result<Option<Frame>, StageError> {
+    /// Renders one frame, also after the run was stopped: what was made is shown.
+    fn render(&mut self, raw: RawFrame) -> Result<Frame, StageError> {
         let RawFrame { sequence, timestamp, buffer: raw } = raw;
-        let Some(output) = take(&self.pool, &self.stop, "isp", sequence)? else { return Ok(None) };
+        let Some(output) = take(&self.pool, || false, "isp", sequence)? else {
+            unreachable!("a stage that is never over gets a buffer or an error")
+        };
         let ready = self
             .isp
             .process(sequence, self.cfa, &raw, &output, &self.params)
@@ -272,7 +300,7 @@ impl IspStage {
             forbid_copy("the link from the sensor to the ISP", &self.isp.raw_end())?;
             forbid_copy("the link from the ISP to the sink", &self.isp.output_end())?;
         }
-        Ok(Some(Frame { sequence, timestamp, buffer: output, ready }))
+        Ok(Frame { sequence, timestamp, buffer: output, ready })
     }
 }
 
@@ -286,6 +314,7 @@ fn hand_out(sinks: &[Sender<Frame>], frame: Frame) -> bool {
 pub(crate) struct SinkStage {
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) strict: bool,
+    pub(crate) stop: StopHandle,
     pub(crate) frames: Receiver<Frame>,
     /// How often the process has allocated from the heap, if somebody counts.
     pub(crate) heap_allocs: Option<fn() -> u64>,
@@ -311,13 +340,22 @@ impl SinkStage {
             imports: SteadyMeter::default(),
             heap_allocs: SteadyMeter::default(),
         };
+        let _stop = StopAtEnd(self.stop.clone());
         let shown = self.show_all(&mut run);
+        let mut lost = 0;
+        if shown.is_err() {
+            // The run ends, but frames that are on their way reach the other sinks, so this one
+            // must not stand in their way.
+            self.stop.stop();
+            lost = self.frames.iter().count() as u64;
+        }
         let finished = self
             .sink
             .finish()
             .map_err(|source| StageError::Finish { sink: self.sink.name(), source });
         run.end = self.sink.link_end();
         run.counts = self.sink.counts();
+        run.counts.dropped += lost;
         (run, shown.and(finished))
     }
 

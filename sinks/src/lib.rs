@@ -15,6 +15,8 @@ mod pixels;
 mod png;
 mod sink;
 mod terminal;
+#[cfg(feature = "v4l")]
+pub mod v4l2;
 
 pub use file::{FileError, FileSink};
 pub use kms::{Captured, KmsError, KmsOptions, KmsSink, cards, preferred_size};

@@ -53,7 +53,8 @@ pub struct Books {
 
 impl Books {
     pub fn read() -> Self {
-        let lines = |path: &str| fs::read_to_string(path).map_or(0, |text| text.lines().count());
+        let lines =
+            |path: &str| fs::read_to_string(path).expect("procfs is mounted").lines().count();
         Self {
             descriptors: fs::read_dir("/proc/self/fd").expect("procfs is mounted").count(),
             mappings: lines("/proc/self/maps"),
@@ -96,9 +97,12 @@ pub fn after_warming_up(run: impl FnOnce()) -> Books {
     }
 }
 
-/// The framebuffers of every card.
+/// The framebuffers of every card that has displays.
 fn framebuffers() -> usize {
-    cards().map(|card| count(&card.join("framebuffer"), "framebuffer[")).sum()
+    let lists: Vec<_> =
+        cards().filter_map(|card| fs::read_to_string(card.join("framebuffer")).ok()).collect();
+    assert!(!lists.is_empty(), "debugfs lists no card's framebuffers");
+    lists.iter().map(|list| list.matches("framebuffer[").count()).sum()
 }
 
 /// The debugfs folders of the cards.
@@ -111,11 +115,7 @@ fn cards() -> impl Iterator<Item = std::path::PathBuf> {
         .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().parse::<u32>().is_ok()))
 }
 
-fn count(file: &Path, what: &str) -> usize {
-    fs::read_to_string(file).map_or(0, |text| text.matches(what).count())
-}
-
-/// What the displays of a driver's card do, as debugfs tells it, without what changes by itself.
+/// What the displays of a driver's card do, as debugfs tells it.
 pub fn display_state(driver: &str) -> String {
     let card = cards()
         .find(|card| {

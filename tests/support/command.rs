@@ -1,6 +1,8 @@
 //! The `vcam` command, run as a user runs it.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use serde_json::Value;
 
@@ -35,6 +37,33 @@ impl From<Output> for Ran {
             code: output.status.code().unwrap_or(-1),
             stdout: text(output.stdout),
             stderr: text(output.stderr),
+        }
+    }
+}
+
+/// A run that goes on until it is told to end, or until its test fails.
+pub struct Child(Option<std::process::Child>);
+
+impl Child {
+    pub fn spawn(mut command: Command) -> Self {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self(Some(child.expect("vcam runs")))
+    }
+
+    /// Sends it a signal and waits for its end.
+    pub fn end(mut self, signal: Signal) -> Ran {
+        let child = self.0.take().expect("it ends once");
+        kill_process(Pid::from_child(&child), signal).expect("it is ours");
+        child.wait_with_output().expect("it ends").into()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A display that it kept would fail every test after this one.
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The workspace's own tool: sets up the lab, runs commands, the tests and the
 //! demonstration in it. See `lab/README.md`.
 
+mod bench;
 mod build;
 mod demo;
 mod host;
@@ -69,6 +70,11 @@ enum Task {
     },
     /// Runs vcam with a display, here or in the lab, and keeps the picture.
     Demo,
+    /// Measures what the allocator costs, in the uml machine.
+    Bench {
+        /// Shows only rows whose names hold this.
+        filter: Option<String>,
+    },
 }
 
 /// Something this machine lacks, in words that say how to get it. Exit code 4.
@@ -133,6 +139,7 @@ fn perform(task: Task) -> Result<i32> {
             test::test(&workspace, &Plan { places: only, arguments, limit })
         }
         Task::Demo => demo::demo(&workspace),
+        Task::Bench { filter } => bench::bench(&workspace, filter.as_deref()),
     }
 }
 

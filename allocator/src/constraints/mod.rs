@@ -278,6 +278,12 @@ impl Alternative {
         self.ranks.values().map(|rank| u64::from(*rank)).sum()
     }
 
+    /// One form for what means the same: no rank is the same as rank 0.
+    fn normal(mut self) -> Self {
+        self.ranks.retain(|_, rank| *rank > 0);
+        self
+    }
+
     fn union(&self, other: &Self) -> Self {
         let mut union = self.clone();
         union.statements.extend(other.statements.iter().cloned());
@@ -321,7 +327,8 @@ impl FromIterator<Statement> for Constraints {
 }
 
 impl Constraints {
-    /// Constraints of one owner with several ways to meet them, the most liked first.
+    /// Constraints of one owner with several ways to meet them, the most liked first; without any
+    /// way, nothing meets them.
     pub fn any_of(owner: &str, ways: impl IntoIterator<Item = Vec<Statement>>) -> Self {
         let alternatives = ways
             .into_iter()
@@ -330,7 +337,11 @@ impl Constraints {
                 ranks: BTreeMap::from([(owner.to_owned(), rank)]),
                 statements: statements.into_iter().collect(),
             })
-            .collect();
+            .collect::<Vec<_>>();
+        if alternatives.is_empty() {
+            let nothing = Rule::Heaps(BTreeSet::new());
+            return [Statement::new(owner, "no way is left", nothing)].into_iter().collect();
+        }
         Self::normal(alternatives)
     }
 
@@ -361,7 +372,8 @@ impl Constraints {
     }
 
     /// One form for all that is equal: without alternatives that others cover, in order.
-    fn normal(mut alternatives: Vec<Alternative>) -> Self {
+    fn normal(alternatives: Vec<Alternative>) -> Self {
+        let mut alternatives: Vec<_> = alternatives.into_iter().map(Alternative::normal).collect();
         alternatives.sort_by(|a, b| a.rank().cmp(&b.rank()).then_with(|| a.cmp(b)));
         alternatives.dedup();
         let covered: Vec<bool> = alternatives
@@ -371,9 +383,6 @@ impl Constraints {
         let mut keep = covered.into_iter().map(|covered| !covered);
         alternatives.retain(|_| keep.next().unwrap_or(true));
         alternatives.truncate(MAX_ALTERNATIVES);
-        if alternatives.is_empty() {
-            alternatives.push(Alternative::default());
-        }
         Self { alternatives }
     }
 }
@@ -398,6 +407,9 @@ pub enum WireError {
     /// It was written by a later version.
     #[error("constraints of version {0} are not understood, only those of version {VERSION}")]
     Version(u32),
+    /// It leaves no way to meet it, not even without statements.
+    #[error("constraints without an alternative")]
+    Empty,
     /// It is larger than anybody needs.
     #[error(
         "constraints of more than {MAX_ALTERNATIVES} alternatives or {MAX_STATEMENTS} statements"
@@ -411,6 +423,9 @@ impl TryFrom<Wire> for Constraints {
     fn try_from(wire: Wire) -> Result<Self, Self::Error> {
         if wire.version != VERSION {
             return Err(WireError::Version(wire.version));
+        }
+        if wire.alternatives.is_empty() {
+            return Err(WireError::Empty);
         }
         let too_large = wire.alternatives.len() > MAX_ALTERNATIVES
             || wire.alternatives.iter().any(|one| one.statements.len() > MAX_STATEMENTS);

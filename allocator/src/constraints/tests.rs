@@ -62,7 +62,7 @@ fn statement() -> impl Strategy<Value = Statement> {
 fn constraints() -> impl Strategy<Value = Constraints> {
     prop_oneof![
         vec(statement(), 0..5).prop_map(Constraints::from_iter),
-        ("[a-c]", vec(vec(statement(), 0..3), 1..3))
+        ("[a-c]", vec(vec(statement(), 0..3), 0..3))
             .prop_map(|(owner, ways)| Constraints::any_of(&owner, ways)),
     ]
 }
@@ -233,6 +233,10 @@ fn a_peer_cannot_send_what_we_would_not() {
     let many = vec![r#"{"ranks":{},"statements":[]}"#; MAX_ALTERNATIVES + 1].join(",");
     let text = format!(r#"{{"version":1,"alternatives":[{many}]}}"#);
     assert!(serde_json::from_str::<Constraints>(&text).is_err());
+    // No way to meet them is not the same as nothing to meet.
     let none = r#"{"version":1,"alternatives":[]}"#;
-    assert_eq!(serde_json::from_str::<Constraints>(none).unwrap(), Constraints::default());
+    assert!(serde_json::from_str::<Constraints>(none).is_err());
+    let mixed = r#"{"version":1,"alternatives":[{"ranks":{"a":0},"statements":[]},
+                    {"ranks":{},"statements":[]}]}"#;
+    assert_eq!(serde_json::from_str::<Constraints>(mixed).unwrap(), Constraints::default());
 }

@@ -55,16 +55,20 @@ pub(crate) fn nodes(prefix: &str) -> Vec<PathBuf> {
     nodes.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The heaps of all cards: by the driver's name, or by the node's where another card has the same
-/// driver, or where the driver cannot be asked.
+/// The heaps of all cards that have displays: by the driver's name, or by the node's where another
+/// card has the same driver, or where the card cannot be asked.
 pub fn names() -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for node in nodes("card") {
-        let driver = open_read_write(&node).and_then(|card| {
+        let asked = open_read_write(&node).and_then(|card| {
             uapi::drm::drop_master(card.as_fd());
-            uapi::drm::driver(card.as_fd())
+            Ok((uapi::drm::driver(card.as_fd())?, uapi::drm::has_dumb(card.as_fd())?))
         });
-        let by_driver = driver.ok().map(|driver| format!("{PREFIX}{driver}"));
+        let by_driver = match asked {
+            Ok((_, false)) => continue,
+            Ok((driver, true)) => Some(format!("{PREFIX}{driver}")),
+            Err(_) => None,
+        };
         let name = by_driver.filter(|name| !names.contains(name));
         names.push(name.unwrap_or_else(|| format!("{PREFIX}{}", file_name(&node))));
     }
@@ -89,7 +93,7 @@ impl Dumb {
     pub fn open(asked: &str) -> Result<Self, OpenError> {
         let name = format!("{PREFIX}{asked}");
         let mut first_error = None;
-        for node in candidates(asked, "card") {
+        for node in candidates(asked, &["card"]) {
             let card = match open_read_write(&node) {
                 Ok(card) => card,
                 Err(errno) => {
@@ -135,13 +139,16 @@ impl Dumb {
 
 /// The nodes that a name may mean: the one that it spells, or else all of them, to be asked for
 /// their drivers.
-pub(crate) fn candidates(asked: &str, prefix: &str) -> Vec<PathBuf> {
-    let numbered =
-        |name: &str| name.strip_prefix(prefix).is_some_and(|number| number.parse::<u32>().is_ok());
-    match asked {
-        path if path.starts_with('/') => vec![path.into()],
-        name if numbered(name) => vec![Path::new(FOLDER).join(name)],
-        _ => nodes(prefix),
+pub(crate) fn candidates(asked: &str, prefixes: &[&str]) -> Vec<PathBuf> {
+    let numbered = |prefix: &&str| {
+        asked.strip_prefix(prefix).is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    if asked.starts_with('/') {
+        vec![asked.into()]
+    } else if prefixes.iter().any(numbered) {
+        vec![Path::new(FOLDER).join(asked)]
+    } else {
+        prefixes.iter().flat_map(|prefix| nodes(prefix)).collect()
     }
 }
 
@@ -255,7 +262,7 @@ mod tests {
             assert!(is_meant(asked, node, "vkms"), "{asked}");
         }
         assert!(!is_meant("card", node, "vkms"));
-        assert_eq!(candidates("card7", "card"), [PathBuf::from("/dev/dri/card7")]);
+        assert_eq!(candidates("card7", &["card"]), [PathBuf::from("/dev/dri/card7")]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! Source: Mesa's `src/gbm/main/gbm.h`.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -55,20 +55,29 @@ impl From<Usage> for BufferObjectFlags {
     }
 }
 
-/// The heaps of all GPUs with a render node: by the driver's name, or by the node's where another
-/// one has the same driver, or where the driver cannot be asked.
+/// The heaps of all GPUs: by the driver's name, or by the node's where another one has the same
+/// driver, or where the driver cannot be asked.
+///
+/// Devices made of software alone (vgem) have render nodes too; they are left out, since Mesa
+/// renders on the CPU then and takes its memory from wherever the display is. By name they open.
 pub fn names() -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for node in dumb::nodes("renderD") {
+    for node in dumb::nodes("renderD").into_iter().filter(|node| !is_software(node)) {
         let driver =
             open_read_write(&node).and_then(|device| uapi::drm::driver(device.as_fd())).ok();
         let name = driver.map(|driver| format!("{PREFIX}{driver}"));
         let by_node =
             || format!("{PREFIX}{}", node.file_name().unwrap_or_default().to_string_lossy());
-        let name = name.filter(|name| !names.contains(name)).unwrap_or_else(by_node);
-        names.push(name);
+        names.push(name.filter(|name| !names.contains(name)).unwrap_or_else(by_node));
     }
     names
+}
+
+/// Whether a device is on the bus for those that do not exist (since Linux 6.14).
+fn is_software(node: &Path) -> bool {
+    let device = Path::new("/sys/class/drm").join(node.file_name().unwrap_or_default());
+    fs::read_link(device.join("device/subsystem"))
+        .is_ok_and(|bus| bus.file_name().is_some_and(|name| name == "faux"))
 }
 
 /// The memory of one GPU.
@@ -83,45 +92,55 @@ pub struct Gbm {
 impl Gbm {
     /// Opens a GPU by its driver, such as `amdgpu`, by its node's name, such as `renderD128`, or
     /// by its path; `card0` is possible too, for what has no render node.
+    ///
+    /// Makes a small buffer, because a device that opens may still not allocate: without a driver
+    /// of its own Mesa needs a display card, and a render node is none.
     pub fn open(asked: &str) -> Result<Self, OpenError> {
         let name = format!("{PREFIX}{asked}");
-        let prefix = if asked.starts_with("card") { "card" } else { "renderD" };
         let mut first_error = None;
-        for node in dumb::candidates(asked, prefix) {
-            let file = match open_read_write(&node) {
-                Ok(file) => file,
-                Err(errno) => {
-                    let error = OpenError::of(&name, &node, errno, "there is no such GPU");
+        for node in dumb::candidates(asked, &["renderD", "card"]) {
+            match Self::open_node(&name, asked, &node) {
+                Ok(Some(heap)) => return Ok(heap),
+                Ok(None) => {}
+                Err(error) => {
                     first_error.get_or_insert(error);
-                    continue;
                 }
-            };
-            let failed =
-                |source| OpenError::Open { name: name.clone(), node: node.clone(), source };
-            if prefix == "card" || !node.to_string_lossy().contains("renderD") {
-                uapi::drm::drop_master(file.as_fd());
             }
-            let driver = uapi::drm::driver(file.as_fd()).map_err(failed)?;
-            if !dumb::is_meant(asked, &node, &driver) {
-                continue;
-            }
-            let device = fault::call("gbm_create_device")
-                .and_then(|()| Device::new(file).map_err(errno))
-                .map_err(failed)?;
-            let (usage, modifiers) = (Usage::default(), Vec::new());
-            let mut heap =
-                Self { name: name.as_str().into(), device, usage, modifiers, mappable: false };
-            heap.mappable = heap.try_mapping();
-            return Ok(heap);
         }
         Err(first_error.unwrap_or_else(|| {
             let there = names();
             let advice = match there.is_empty() {
-                true => "there is no render node".to_owned(),
+                true => "there is no GPU".to_owned(),
                 false => format!("there are: {}", there.join(", ")),
             };
             OpenError::Missing { name, node: Path::new(dumb::FOLDER).to_owned(), advice }
         }))
+    }
+
+    /// `None` if another node is meant.
+    fn open_node(name: &str, asked: &str, node: &Path) -> Result<Option<Self>, OpenError> {
+        let failed =
+            |source| OpenError::Open { name: name.to_owned(), node: node.to_owned(), source };
+        let file = open_read_write(node)
+            .map_err(|errno| OpenError::of(name, node, errno, "there is no such GPU"))?;
+        // On a render node, where nobody can be, this does nothing.
+        uapi::drm::drop_master(file.as_fd());
+        let driver = uapi::drm::driver(file.as_fd()).map_err(failed)?;
+        if !dumb::is_meant(asked, node, &driver) {
+            return Ok(None);
+        }
+        let device = fault::call("gbm_create_device")
+            .and_then(|()| Device::new(file).map_err(errno))
+            .map_err(failed)?;
+        let (usage, modifiers) = (Usage::default(), Vec::new());
+        let mut heap = Self { name: name.into(), device, usage, modifiers, mappable: false };
+        let Some(buffer) = heap.try_allocating() else {
+            let (name, node) = (name.to_owned(), node.to_owned());
+            return Err(OpenError::Unsuitable { name, node, what: "allocate" });
+        };
+        // No capability tells.
+        heap.mappable = buffer.memories().iter().all(|memory| memory.map().is_ok());
+        Ok(Some(heap))
     }
 
     /// The same heap for buffers that will be used so.
@@ -136,14 +155,14 @@ impl Gbm {
         Self { modifiers, ..self }
     }
 
-    /// Whether the CPU can map its buffers as dma-bufs: no capability tells, so a small one is
-    /// made.
-    fn try_mapping(&self) -> bool {
-        let layout = PlaneLayout { offset: 0, stride: 256 };
-        let layout = Layout::given(Fourcc::XRGB8888, Modifier::LINEAR, 64, 64, vec![layout]);
-        let Ok(layout) = layout else { return false };
-        self.allocate(&layout, "vcam-try")
-            .is_ok_and(|buffer| buffer.memories().iter().all(|memory| memory.map().is_ok()))
+    fn try_allocating(&self) -> Option<Dmabuf> {
+        let plane = PlaneLayout { offset: 0, stride: 256 };
+        let layout = Layout::given(Fourcc::XRGB8888, Modifier::LINEAR, 64, 64, vec![plane]).ok()?;
+        let made = self.allocate(&layout, "vcam-try");
+        if let Err(error) = &made {
+            tracing::debug!(%error, "a GBM device that does not allocate");
+        }
+        made.ok()
     }
 
     fn create(&self, layout: &Layout, format: gbm::Format) -> std::io::Result<BufferObject<()>> {

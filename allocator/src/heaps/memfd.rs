@@ -112,6 +112,24 @@ mod tests {
     }
 
     #[test]
+    fn each_system_call_may_fail() {
+        let layout = Layout::linear(Fourcc::R8, 16, 16, Alignment::default()).unwrap();
+        let mut calls = Vec::new();
+        for n in 1.. {
+            let faulted = crate::fault::inject(n, Errno::NOMEM.raw_os_error(), || {
+                Memfd::new().allocate(&layout, "test")
+            });
+            let Some(call) = faulted.failed else { break };
+            assert!(faulted.result.is_err(), "{call} failed and nobody noticed");
+            calls.push(call);
+        }
+        assert_eq!(
+            calls,
+            ["memfd_create", "ftruncate", "F_ADD_SEALS", "fstatfs", "lseek", "fstat"]
+        );
+    }
+
+    #[test]
     fn a_size_that_no_file_has_is_an_error() {
         assert!(sealed("memfd", "test", u64::MAX, Pages::Ordinary).is_err());
     }

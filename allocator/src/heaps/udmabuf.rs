@@ -1,7 +1,7 @@
 //! udmabuf: dma-bufs made of ordinary memory.
 //!
 //! This is mainline's `CONFIG_UDMABUF`. The out-of-tree module of the same name is another thing:
-//! see [`u_dma_buf`](crate::heaps::u_dma_buf).
+//! see [`u_dma_buf`].
 //!
 //! A buffer is the pages of a memfd that was made for it, or of memfds that somebody has already
 //! ([`Udmabuf::of_ranges`]): that turns memory which a program computed into, or got from another,

@@ -21,6 +21,7 @@ use crate::format::{Fourcc, Modifier};
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::layout::{Layout, PlaneLayout};
 use crate::permission::open_read_write;
+use crate::uapi::fault;
 use crate::uapi::v4l2::{self, Picture, Queue};
 
 /// What the names of these heaps start with.
@@ -98,8 +99,10 @@ struct Restored<'a> {
 
 impl Drop for Restored<'_> {
     fn drop(&mut self) {
-        let freed = v4l2::request_buffers(self.node, self.queue, 0)
-            .and_then(|_| v4l2::set_format(self.node, self.queue, &self.format));
+        let freed = fault::suspended(|| {
+            v4l2::request_buffers(self.node, self.queue, 0)?;
+            v4l2::set_format(self.node, self.queue, &self.format)
+        });
         if let Err(error) = freed {
             tracing::debug!(%error, "a V4L2 node does not get its old format back");
         }

@@ -172,6 +172,11 @@ pub trait Prober {
         layout(&self.info().name, format, SIZE)
     }
 
+    /// Whether the pictures may have another size than [`Prober::layout`] says.
+    fn takes_any_size(&self) -> bool {
+        false
+    }
+
     /// Imports the buffers for real, looks at their pixels where that is possible, and lets go of
     /// them. One finding for each buffer, in order.
     fn prove(&mut self, buffers: &[Dmabuf], steps: &mut Steps<'_>) -> Vec<Finding>;
@@ -196,7 +201,7 @@ pub fn probe(
 ) -> Cell {
     let mut cell = Cell::new(heap.name(), &prober.info().name, format);
     steps("lay out");
-    let layout = match prober.layout(format) {
+    let mut layout = match prober.layout(format) {
         Ok(layout) => layout,
         Err(refusal) => return cell.with(Outcome::Error, &refusal),
     };
@@ -205,7 +210,17 @@ pub fn probe(
     let mut times = Vec::new();
     for index in 0..prober.buffers() {
         let begun = Instant::now();
-        match heap.allocate(&layout, &format!("probe-{index}")) {
+        let name = format!("probe-{index}");
+        let mut allocated = heap.allocate(&layout, &name);
+        // A camera has the sizes that it has.
+        if let Err(AllocError::Adjusted { got, .. }) = &allocated
+            && prober.takes_any_size()
+            && let Ok(other) = self::layout(&cell.importer, format, *got)
+        {
+            layout = other;
+            allocated = heap.allocate(&layout, &name);
+        }
+        match allocated {
             Ok(buffer) => buffers.push(buffer),
             Err(error) => return cell.without_buffer(&error),
         }

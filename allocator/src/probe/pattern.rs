@@ -42,15 +42,30 @@ pub fn tolerance(format: Fourcc) -> u8 {
     }
 }
 
-/// Red, green and blue of a pixel of NV12, as BT.601 has it with the range of television.
-///
-/// That is what both KMS and EGL take for granted where nothing else is said.
-pub fn nv12_rgb(seed: u32, x: u32, y: u32) -> [u8; 3] {
-    let luma = value(seed, x, y)[0];
-    let [_, cb, cr] = chroma(seed, x, y);
-    let y = 1.164_383 * (f32::from(luma) - 16.0);
-    let (cb, cr) = (f32::from(cb) - 128.0, f32::from(cr) - 128.0);
-    [y + 1.596_027 * cr, y - 0.391_762 * cb - 0.812_968 * cr, y + 2.017_232 * cb]
+/// How YUV becomes red, green and blue; the default is what is taken for granted where nothing is
+/// said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Colours {
+    /// BT.709 instead of BT.601.
+    pub bt709: bool,
+    /// Luma from 0 to 255 instead of 16 to 235, and chroma accordingly.
+    pub full_range: bool,
+}
+
+/// Red, green and blue of a pixel of NV12.
+pub fn nv12_rgb(colours: Colours, seed: u32, x: u32, y: u32) -> [u8; 3] {
+    let luma = f32::from(value(seed, x, y)[0]);
+    let [_, cb, cr] = chroma(seed, x, y).map(|level| f32::from(level) - 128.0);
+    let (luma, widen) = match colours.full_range {
+        true => (luma, 1.0),
+        false => ((luma - 16.0) * 255.0 / 219.0, 255.0 / 224.0),
+    };
+    let [red, green_cb, green_cr, blue] = match colours.bt709 {
+        false => [1.402, 0.344_136, 0.714_136, 1.772],
+        true => [1.5748, 0.187_324, 0.468_124, 1.8556],
+    };
+    let (cb, cr) = (cb * widen, cr * widen);
+    [luma + red * cr, luma - green_cb * cb - green_cr * cr, luma + blue * cb]
         .map(|level| level.round().clamp(0.0, 255.0) as u8)
 }
 
@@ -208,11 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn grey_and_colours_of_nv12_are_those_of_bt_601() {
-        let mut seen = std::collections::BTreeSet::new();
-        for x in 0..64 {
-            seen.insert(nv12_rgb(1, x, 5));
-        }
-        assert!(seen.len() > 32, "{seen:?}");
+    fn nv12_becomes_what_the_standards_say() {
+        // Luma 73, and chroma 124 and 145.
+        let rgb = |bt709, full_range| nv12_rgb(Colours { bt709, full_range }, 1, 2, 2);
+        assert_eq!(rgb(false, false), [94, 54, 58]);
+        assert_eq!(rgb(false, true), [97, 62, 66]);
+        assert_eq!(rgb(true, false), [97, 58, 58]);
+        assert_eq!(rgb(true, true), [100, 66, 66]);
     }
 }

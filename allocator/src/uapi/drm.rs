@@ -33,10 +33,14 @@ pub(crate) fn drop_master(card: BorrowedFd<'_>) {
     let _ = drm_ffi::auth::release_master(card);
 }
 
-/// Whether the card makes dumb buffers.
+/// Whether the card makes dumb buffers; one without displays (`EOPNOTSUPP`) does not.
 pub(crate) fn has_dumb(card: BorrowedFd<'_>) -> io::Result<bool> {
     fault::call("DRM_IOCTL_GET_CAP")?;
-    Ok(drm_ffi::get_capability(card, CAP_DUMB_BUFFER).map_err(errno)?.value != 0)
+    match drm_ffi::get_capability(card, CAP_DUMB_BUFFER).map_err(errno) {
+        Ok(capability) => Ok(capability.value != 0),
+        Err(Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// A dumb buffer by its GEM handle, which is closed with this.

@@ -1,9 +1,9 @@
 //! Faults on demand: makes one chosen system call of this thread fail, for tests.
 //!
 //! Whoever allocates makes half a dozen system calls, and each may fail. No machine can be talked
-//! into failing the third of them; this seam can. Every function of [`uapi`](crate::uapi), and the
+//! into failing the third of them; this seam can. Every function of `uapi`, and the
 //! mapping of memory, passes here before it calls the kernel. Only tests and the feature `fault`
-//! have it: without, [`call`] is a constant and nothing is left of it.
+//! have it: without, `call` is a constant and nothing is left of it.
 
 #[cfg(not(any(test, feature = "fault")))]
 use rustix::io;
@@ -18,8 +18,18 @@ pub(crate) const fn call(_: &'static str) -> io::Result<()> {
     Ok(())
 }
 
+/// Runs without faults: for what gives things back, whose failure nobody could act on.
+#[cfg(all(feature = "v4l", not(any(test, feature = "fault"))))]
+#[inline(always)]
+pub(crate) fn suspended<T>(run: impl FnOnce() -> T) -> T {
+    run()
+}
+
 #[cfg(any(test, feature = "fault"))]
 pub(crate) use on_demand::call;
+
+#[cfg(all(feature = "v4l", any(test, feature = "fault")))]
+pub(crate) use on_demand::suspended;
 
 #[cfg(any(test, feature = "fault"))]
 mod on_demand {
@@ -59,6 +69,14 @@ mod on_demand {
         let result = run();
         let failed = ARMED.replace(before).and_then(|armed| armed.failed);
         Faulted { result, failed }
+    }
+
+    #[cfg(feature = "v4l")]
+    pub(crate) fn suspended<T>(run: impl FnOnce() -> T) -> T {
+        let armed = ARMED.take();
+        let result = run();
+        ARMED.set(armed);
+        result
     }
 
     pub(crate) fn call(name: &'static str) -> io::Result<()> {

@@ -12,11 +12,11 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use drm::control::{AtomicCommitFlags, Device as _, PlaneType, connector};
 use rustix::io::Errno;
-use vcam_allocator::probe::pattern::{self, compare};
+use vcam_allocator::probe::pattern::{self, Colours, compare};
 use vcam_allocator::probe::{self, FORMATS, Finding, ImporterInfo, Prober, Steps};
 use vcam_allocator::{Dmabuf, Fourcc, Layout, Refusal};
 
@@ -38,6 +38,13 @@ const WRITEBACK: &str = "writeback";
 
 /// A cursor that every card takes that takes one.
 const CURSOR: (u32, u32) = (64, 64);
+
+/// How long a card may take to forget a capture that is done.
+///
+/// vkms signals that it is written, and a worker of the kernel then turns the composer off; if the
+/// next capture was begun in between, nobody writes it, and from then on each comes one too late
+/// (`vkms_wb_cleanup_job` in `vkms_writeback.c`, Linux 7.2).
+const CLEANUP: Duration = Duration::from_millis(5);
 
 /// What stands below the plane that is tried.
 const BACKDROP: Fourcc = Fourcc::XRGB8888;
@@ -152,7 +159,12 @@ impl Screen {
             modes::preferred(&ConnectorInfo::from(&connector).modes).map(ModeInfo::size);
         for size in std::iter::once(probe::SIZE).chain(preferred) {
             let output = match Output::choose(card, &connector, size, BACKDROP) {
-                Ok(output) => output,
+                Ok(mut output) => {
+                    if connector.interface() == connector::Interface::Virtual {
+                        output.hurry();
+                    }
+                    output
+                }
                 Err(KmsError::NoMode { .. } | KmsError::NoCrtc { .. }) => continue,
                 Err(error) => return Err(error),
             };
@@ -294,10 +306,15 @@ impl PlaneProber {
         screen.changed = true;
         steps(WRITEBACK);
         let captured = writeback.collect().map_err(|error| failed(WRITEBACK, error))?;
+        std::thread::sleep(CLEANUP);
         let Placement { x: left, y: top, .. } = screen.fit.placement;
-        let should = match buffer.format() {
-            Fourcc::NV12 => pattern::nv12_rgb,
-            _ => pattern::value,
+        // `DRM_COLOR_YCBCR_BT709` and `DRM_COLOR_YCBCR_FULL_RANGE` of `drm_color_mgmt.h`.
+        let is_one = |name| self.plane.object.value(name) == 1;
+        let colours =
+            Colours { bt709: is_one("COLOR_ENCODING"), full_range: is_one("COLOR_RANGE") };
+        let should = |seed, x, y| match buffer.format() {
+            Fourcc::NV12 => pattern::nv12_rgb(colours, seed, x, y),
+            _ => pattern::value(seed, x, y),
         };
         let is = |x, y| captured.pixel(left + x, top + y).unwrap_or_default();
         Ok(match compare(buffer.format(), size, seed, should, is) {
@@ -342,12 +359,17 @@ impl Prober for PlaneProber {
     fn prove(&mut self, buffers: &[Dmabuf], steps: &mut Steps<'_>) -> Vec<Finding> {
         // Removing a framebuffer that is on the screen would turn the screen off.
         let mut kept = Vec::new();
-        let findings = (1..)
-            .zip(buffers)
-            .map(|(seed, buffer)| {
-                self.one(seed, buffer, &mut kept, steps).unwrap_or_else(Finding::Unknown)
-            })
-            .collect();
+        let mut findings = Vec::new();
+        for (seed, buffer) in (1..).zip(buffers) {
+            match self.one(seed, buffer, &mut kept, steps) {
+                Ok(finding) => findings.push(finding),
+                Err(refusal) => {
+                    // Each further attempt would cost the time that it takes to give up.
+                    findings.push(Finding::Unknown(refusal));
+                    break;
+                }
+            }
+        }
         if let Ok(screen) = &self.shared.screen
             && let Err(error) = screen.borrow_mut().clear(&self.plane)
         {
