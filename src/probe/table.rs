@@ -128,6 +128,13 @@ fn title(cell: &Cell) -> String {
     text
 }
 
+/// A reason without the words that have a digit, as sizes and formats do.
+fn without_numbers(cell: &Cell) -> String {
+    let words = cell.reason.as_deref().unwrap_or_default().split(' ');
+    let plain = words.filter(|word| !word.contains(|letter: char| letter.is_ascii_digit()));
+    plain.collect::<Vec<_>>().join(" ")
+}
+
 /// Everything that is not simply right, once, with all that it was found for.
 fn notes(cells: &[Cell]) -> Vec<Note<'_>> {
     let mut notes: Vec<Note<'_>> = Vec::new();
@@ -135,7 +142,7 @@ fn notes(cells: &[Cell]) -> Vec<Note<'_>> {
         let said = |cell: &Cell| {
             // What a heap says of an allocation differs in sizes and little else.
             let about = match cell.step.as_deref() {
-                Some("allocate") => Some(cell.heap.clone()),
+                Some("allocate") => Some(format!("{} {}", cell.heap, without_numbers(cell))),
                 _ => cell.reason.clone(),
             };
             (cell.result, cell.step.clone(), cell.errno.clone(), about)
