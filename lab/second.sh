@@ -47,6 +47,8 @@ cat /run/lab/out >"$out_channel" &
 out=$!
 cat /run/lab/err >"$err_channel" &
 err=$!
+# From here on the driver does not start the machine anew if it crashes.
+: >"$run/started"
 say "runs the command"
 sh /run/lab/command </dev/null >/run/lab/out 2>/run/lab/err
 status=$?

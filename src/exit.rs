@@ -55,9 +55,11 @@ impl Error {
             Self::Heap(_) | Self::Start(StartError::Isp(_) | StartError::IspSize { .. }) => {
                 code::LACKING
             }
-            Self::Start(StartError::Plan(PlanError::Alloc(AllocError::TooLarge { .. }))) => {
-                code::LACKING
-            }
+            Self::Start(StartError::Plan(PlanError::Alloc(
+                AllocError::TooLarge { .. }
+                | AllocError::OverBudget { .. }
+                | AllocError::Descriptors { .. },
+            ))) => code::LACKING,
             Self::Display(error) => display_code(error),
             Self::File(FileError::Folder { source, .. })
                 if matches!(

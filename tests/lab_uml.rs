@@ -254,10 +254,10 @@ fn absurd_sizes_are_refused() {
     for size in ["99999999999999x1", "640", "x", "-5x5"] {
         assert_eq!(vcam(&format!("--size={size} --frames 1")).code, 2, "{size}");
     }
-    // 16384 x 16384 x 4 bytes are a GiB, and udmabuf gives 64 MiB.
-    vcam("--heap udmabuf --size 16384x16384 --frames 1")
-        .failed_with(4, &["size_limit_mb", "limit"]);
-    vcam("--heap udmabuf --display --size 8000x8000 --frames 1").failed_with(4, &["size_limit_mb"]);
+    // 16384 x 16384 x 4 bytes are a GiB. Up to Linux 7.2 udmabuf gives 64 MiB; later ones give more
+    // than this machine has.
+    vcam("--heap udmabuf --size 16384x16384 --frames 1").failed_with(4, &["udmabuf", "bytes"]);
+    vcam("--heap memfd --size 16384x16384 --frames 1").failed_with(4, &["memfd", "bytes"]);
     vcam("--heap memfd --display --size 9000x9000 --frames 1")
         .failed_with(2, &["9000x9000", "Virtual-1"]);
 }

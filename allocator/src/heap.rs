@@ -151,7 +151,7 @@ pub enum AllocError {
         source: RangeError,
     },
     /// The buffers would take more memory than the pool was given.
-    #[error("{count} buffers of {heap} take {needed} bytes, over the pool's budget of {budget}")]
+    #[error("{count} buffers of {heap} take {needed} bytes, and there is room for {budget}")]
     OverBudget {
         /// The heap.
         heap: String,

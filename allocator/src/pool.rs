@@ -84,6 +84,19 @@ pub struct Budget {
 impl Budget {
     /// As much as the machine and the process have.
     pub const ANY: Self = Self { bytes: u64::MAX, descriptors: u64::MAX };
+
+    /// Three quarters of the memory that is free now (`MemAvailable`).
+    ///
+    /// Pages are taken when they are pinned or first written, and whoever takes more than there are
+    /// is killed rather than told: so it has to be asked before. Since Linux 7.3 udmabuf has no
+    /// limit of its own that would.
+    pub fn of_free_memory() -> Self {
+        let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+        });
+        Self { bytes: available.map_or(u64::MAX, |bytes| bytes / 4 * 3), ..Self::ANY }
+    }
 }
 
 /// Descriptors that are left to the rest of the process: a pool that takes the last ones makes the
@@ -331,6 +344,12 @@ mod tests {
             rustix::io::write(&fake, &1u64.to_ne_bytes()).unwrap();
             taker.join().unwrap().unwrap();
         });
+    }
+
+    #[test]
+    fn free_memory_is_a_budget() {
+        let Budget { bytes, .. } = Budget::of_free_memory();
+        assert!((1 << 20..1 << 60).contains(&bytes), "{bytes}");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use serde::Serialize;
 use vcam_allocator::constraints::{Constraints, Rule, Statement};
 use vcam_allocator::plan::{HeapOffer, Planner, Rejected, Stream};
 use vcam_allocator::{
-    Alignment, AllocError, Capabilities, Dmabuf, Fourcc, Heap, Importer, Layout, LayoutError, Pool,
-    Refusal,
+    Alignment, AllocError, Budget, Capabilities, Dmabuf, Fourcc, Heap, Importer, Layout,
+    LayoutError, Pool, Refusal,
 };
 
 use crate::error::chain;
@@ -23,6 +23,8 @@ pub(crate) struct Request<'a> {
     pub(crate) size: (u32, u32),
     pub(crate) formats: &'a [Fourcc],
     pub(crate) parties: Vec<Constraints>,
+    /// What the stream's buffers may take.
+    pub(crate) budget: Budget,
     /// How many buffers the camera itself keeps on their way, beside what devices keep.
     pub(crate) in_flight: u64,
 }
@@ -98,7 +100,8 @@ pub(crate) fn plan(
             return Err(PlanError::NoHeap);
         };
         let count = usize::try_from(plan.buffers + request.in_flight).unwrap_or(usize::MAX);
-        let refused = match Pool::new(&**heap, &plan.layout, request.buffers, count) {
+        let pool = Pool::with_budget(&**heap, &plan.layout, request.buffers, count, request.budget);
+        let refused = match pool {
             Ok(pool) => match prove(pool.buffers()) {
                 Ok(()) => {
                     let rejected = rejected(plan.rejected, learned);
@@ -153,7 +156,7 @@ fn any_pool(
     let kept = request.parties.iter().flat_map(kept).sum::<u64>();
     let count = usize::try_from(kept + 1 + request.in_flight).unwrap_or(usize::MAX);
     for heap in heaps.iter().filter(|heap| heap.capabilities().contains(Capabilities::CPU_MAP)) {
-        match Pool::new(&**heap, &layout, request.buffers, count) {
+        match Pool::with_budget(&**heap, &layout, request.buffers, count, request.budget) {
             Ok(pool) => return Ok(pool),
             Err(error) => {
                 first_failure.get_or_insert(error);
@@ -239,6 +242,7 @@ mod tests {
             size: (64, 64),
             formats: &[Fourcc::XRGB8888],
             parties,
+            budget: Budget::ANY,
             in_flight: 2,
         }
     }

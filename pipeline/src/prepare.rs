@@ -4,7 +4,7 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use vcam_allocator::constraints::{CpuUse, Rule, Statement};
-use vcam_allocator::{Dmabuf, Fourcc, Heap, LinkEnd, Pool};
+use vcam_allocator::{Budget, Dmabuf, Fourcc, Heap, LinkEnd, Pool};
 use vcam_isp_gpu::{Cfa, CpuIsp, GpuIsp, Isp, IspParams};
 use vcam_sinks::{Frame, Sink};
 
@@ -123,17 +123,20 @@ impl IspStart {
         let (mut isp, info) = make_isp(&self.choice, self.size)?;
         let writes = CpuUse { write: true, ..CpuUse::default() };
         let sensor = Statement::new("sensor", "it is a program", Rule::Cpu(writes));
+        let budget = Budget::of_free_memory();
         let raw = planning::Request {
             name: "raw",
             buffers: "sensor-raw",
             size: self.size,
             formats: &[Fourcc::R8],
             parties: vec![[sensor].into_iter().collect(), isp.raw_constraints()],
+            budget,
             in_flight: RAW_IN_FLIGHT,
         };
         let (raw_pool, raw_plan) = planning::plan(&raw, &self.heaps, &mut |buffers| {
             isp.raw_importer().map_or(Ok(()), |mut gpu| hand_to(&mut *gpu, buffers))
         })?;
+        let taken: u64 = raw_pool.buffers().iter().map(Dmabuf::bytes).sum();
         let formats = [self.format];
         let sinks = &mut self.sinks;
         let mut parties = vec![isp.output_constraints(&formats)];
@@ -144,6 +147,7 @@ impl IspStart {
             size: self.size,
             formats: &formats,
             parties,
+            budget: Budget { bytes: budget.bytes.saturating_sub(taken), ..budget },
             in_flight: OUTPUT_IN_FLIGHT,
         };
         let (pool, output_plan) = planning::plan(&output, &self.heaps, &mut |buffers| {

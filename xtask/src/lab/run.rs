@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use super::initramfs::Initramfs;
 use super::{Kind, Lab, qemu, uml};
 use crate::process::{self, End};
+use crate::progress::note;
 use crate::workspace::make_folder;
 
 /// What to run.
@@ -65,8 +66,42 @@ pub(crate) struct Boot<'a> {
     pub(crate) stderr: i32,
 }
 
+/// How often a machine is started that crashes before it comes to its command.
+const BOOTS: u32 = 3;
+
 /// Runs `job` in a machine, passing its output on as it comes.
+///
+/// QEMU without KVM now and then crashes a kernel with two CPUs while it boots and patches its own
+/// code. Nothing has run by then, so the machine is started again; once the command has begun,
+/// nothing is ever repeated.
 pub(crate) fn run(lab: &Lab, kind: Kind, job: &Job) -> Result<Outcome> {
+    for _ in 1..BOOTS {
+        match boot(lab, kind, job)? {
+            Booted::Ran(outcome) => return Ok(outcome),
+            Booted::Crashed(console) => note(&format!(
+                "the {kind} machine crashed while it booted, and is started again; its console's \
+                 log is {}",
+                console.display()
+            )),
+        }
+    }
+    match boot(lab, kind, job)? {
+        Booted::Ran(outcome) => Ok(outcome),
+        Booted::Crashed(console) => bail!(
+            "the {kind} machine crashed {BOOTS} times while it booted; its console's log is {}",
+            console.display()
+        ),
+    }
+}
+
+/// What became of a machine.
+enum Booted {
+    Ran(Outcome),
+    /// It ended before it came to the command. The console's log.
+    Crashed(PathBuf),
+}
+
+fn boot(lab: &Lab, kind: Kind, job: &Job) -> Result<Booted> {
     let folder = run_folder(lab, kind)?;
     let out = make_folder(&job.out)?;
     let shares = shares(&[&lab.workspace.root, &lab.workspace.target, &out, &folder])?;
@@ -116,6 +151,7 @@ pub(crate) fn run(lab: &Lab, kind: Kind, job: &Job) -> Result<Outcome> {
     let _ = fs::remove_file(&initramfs);
 
     let status = match end {
+        End::Exited(_) if !folder.join("started").exists() => return Ok(Booted::Crashed(console)),
         End::Exited(_) => read_status(&folder.join("status")).with_context(|| {
             format!(
                 "the {kind} machine ended before its command did; its console's log is {}",
@@ -134,7 +170,7 @@ pub(crate) fn run(lab: &Lab, kind: Kind, job: &Job) -> Result<Outcome> {
         End::Interrupted => bail!("interrupted; the {kind} machine is gone"),
         End::OutputClosed => 141,
     };
-    Ok(Outcome { status, stdout, console })
+    Ok(Booted::Ran(Outcome { status, stdout, console }))
 }
 
 /// A new folder for this run; older ones make room.
