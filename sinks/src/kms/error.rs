@@ -187,7 +187,7 @@ pub enum KmsError {
 fn no_card(asked: Option<&str>) -> String {
     match asked {
         Some(asked) => format!("there is no display card '{asked}'"),
-        None => "there is no display card".to_owned(),
+        None => "there is no display card (for a virtual one, try: sudo modprobe vkms)".to_owned(),
     }
 }
 
