@@ -34,6 +34,19 @@ impl Fourcc {
     /// Full-size luma, then half-size interleaved chroma, blue difference first.
     pub const NV12: Self = Self::new(*b"NV12");
 
+    /// Every format whose geometry is known here.
+    pub const KNOWN: [Self; 9] = [
+        Self::R8,
+        Self::GR88,
+        Self::R16,
+        Self::XRGB8888,
+        Self::ARGB8888,
+        Self::XBGR8888,
+        Self::ABGR8888,
+        Self::RGB565,
+        Self::NV12,
+    ];
+
     /// The code of four ASCII characters.
     pub const fn new(code: [u8; 4]) -> Self {
         Self(u32::from_le_bytes(code))

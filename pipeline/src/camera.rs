@@ -246,11 +246,6 @@ impl Prepared {
 }
 
 impl Camera {
-    /// What ends the run early.
-    pub fn stop_handle(&self) -> StopHandle {
-        self.stop.clone()
-    }
-
     /// Waits for the end of the run; says what it did, and what stopped it if it did not end well.
     pub fn wait(mut self) -> (Outcome, Result<(), StageError>) {
         match self.threads.take() {

@@ -28,17 +28,7 @@ pub(crate) const FOLDER: &str = "/dev/dri";
 
 /// The formats whose planes lie below each other with one stride, which is all that can be asked
 /// of a driver that is told no format.
-const FORMATS: [Fourcc; 9] = [
-    Fourcc::R8,
-    Fourcc::GR88,
-    Fourcc::R16,
-    Fourcc::XRGB8888,
-    Fourcc::ARGB8888,
-    Fourcc::XBGR8888,
-    Fourcc::ABGR8888,
-    Fourcc::RGB565,
-    Fourcc::NV12,
-];
+const FORMATS: [Fourcc; 9] = Fourcc::KNOWN;
 
 /// The nodes under `/dev/dri` whose names start so, in the order of their numbers.
 pub(crate) fn nodes(prefix: &str) -> Vec<PathBuf> {

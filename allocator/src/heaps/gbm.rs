@@ -205,17 +205,6 @@ impl Heap for Gbm {
 
     fn formats(&self) -> Option<FormatSet> {
         let usage = self.usage.into();
-        let known = [
-            Fourcc::R8,
-            Fourcc::GR88,
-            Fourcc::R16,
-            Fourcc::XRGB8888,
-            Fourcc::ARGB8888,
-            Fourcc::XBGR8888,
-            Fourcc::ABGR8888,
-            Fourcc::RGB565,
-            Fourcc::NV12,
-        ];
         let modifiers: std::collections::BTreeSet<_> = match self.modifiers.is_empty() {
             true => [Modifier::LINEAR].into(),
             false => self.modifiers.iter().copied().collect(),
@@ -224,7 +213,13 @@ impl Heap for Gbm {
             gbm::Format::try_from(format.0)
                 .is_ok_and(|format| self.device.is_format_supported(format, usage))
         };
-        Some(known.into_iter().filter(takes).map(|format| (format, modifiers.clone())).collect())
+        Some(
+            Fourcc::KNOWN
+                .into_iter()
+                .filter(takes)
+                .map(|format| (format, modifiers.clone()))
+                .collect(),
+        )
     }
 
     fn chooses_layout(&self) -> bool {
