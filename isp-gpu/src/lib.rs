@@ -30,6 +30,7 @@ mod image;
 mod import;
 mod params;
 pub mod probe;
+pub mod raw;
 mod sync;
 
 use vcam_allocator::constraints::Constraints;
@@ -42,6 +43,7 @@ pub use gl::GlFault;
 pub use gpu::GpuIsp;
 pub use import::{TargetImporter, TextureImporter};
 pub use params::{Cfa, IspParams, ParamsError};
+pub use raw::RawFormat;
 
 /// Makes pictures of raw frames.
 ///

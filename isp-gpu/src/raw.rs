@@ -1,0 +1,258 @@
+//! The formats of raw frames: which light each sample saw, with how many bits, and how the samples
+//! lie in memory.
+//!
+//! The names are those of V4L2 (`Documentation/userspace-api/media/v4l/pixfmt-srggb10.rst` and its
+//! siblings): `SRGGB10` is two bytes a sample, little-endian, the value in the low ten bits;
+//! `SRGGB10P` is as CSI-2 sends it, four samples in five bytes. `Y10` is the same without colour
+//! filters.
+
+use std::fmt;
+use std::str::FromStr;
+
+use vcam_allocator::Fourcc;
+
+use crate::params::Cfa;
+
+/// How the samples of a raw frame lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Packing {
+    /// A byte each (8 bits), or two, little-endian, with the value in the low bits.
+    Unpacked,
+    /// As MIPI CSI-2 packs them: the high eight bits of each sample of a group, then a byte of
+    /// their low bits, those of the first sample lowest. A row is made of whole groups.
+    Csi2,
+}
+
+/// The format of a raw frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RawFormat {
+    cfa: Option<Cfa>,
+    bits: u8,
+    packing: Packing,
+}
+
+impl RawFormat {
+    /// 8-bit Bayer, the simplest there is.
+    pub const SRGGB8: Self = Self { cfa: Some(Cfa::Rggb), bits: 8, packing: Packing::Unpacked };
+
+    /// Every bit depth and packing there is.
+    const KINDS: [(u8, Packing); 6] = [
+        (8, Packing::Unpacked),
+        (10, Packing::Unpacked),
+        (12, Packing::Unpacked),
+        (16, Packing::Unpacked),
+        (10, Packing::Csi2),
+        (12, Packing::Csi2),
+    ];
+
+    /// Every format: four orders of colour filters and none, in each depth and packing.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let orders = Cfa::ALL.into_iter().map(Some).chain([None]);
+        orders.flat_map(|cfa| {
+            Self::KINDS.into_iter().map(move |(bits, packing)| Self { cfa, bits, packing })
+        })
+    }
+
+    /// The order of the colour filters; `None` for a sensor without, which sees brightness alone.
+    pub fn cfa(self) -> Option<Cfa> {
+        self.cfa
+    }
+
+    /// Bits of a sample: 8, 10, 12 or 16.
+    pub fn bits(self) -> u8 {
+        self.bits
+    }
+
+    /// How the samples lie in memory.
+    pub fn packing(self) -> Packing {
+        self.packing
+    }
+
+    /// The value of a saturated sample.
+    pub fn white(self) -> u16 {
+        u16::MAX >> (16 - self.bits)
+    }
+
+    /// The same bits in the same packing, seen through other filters.
+    #[must_use]
+    pub fn with_cfa(self, cfa: Option<Cfa>) -> Self {
+        Self { cfa, ..self }
+    }
+
+    /// Samples and bytes of the smallest piece of a row.
+    fn group(self) -> (usize, usize) {
+        match (self.packing, self.bits) {
+            (Packing::Csi2, 10) => (4, 5),
+            (Packing::Csi2, _) => (2, 3),
+            (Packing::Unpacked, 8) => (1, 1),
+            (Packing::Unpacked, _) => (1, 2),
+        }
+    }
+
+    /// Bytes of a row of this many samples, without padding.
+    pub fn row_bytes(self, width: u32) -> u64 {
+        let (samples, bytes) = self.group();
+        (u64::from(width)).div_ceil(samples as u64) * bytes as u64
+    }
+
+    /// The single-channel format as which a frame of this width travels through allocators and
+    /// importers, which know nothing of Bayer, and how many of its pixels are a row.
+    ///
+    /// Samples of two bytes are `R16`; all others, packed ones included, are bytes of `R8`.
+    pub fn carrier(self, width: u32) -> (Fourcc, u32) {
+        match self.group() {
+            (1, 2) => (Fourcc::R16, width),
+            _ => (Fourcc::R8, self.row_bytes(width).try_into().unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// Reads the samples of a row.
+    ///
+    /// Bits above the depth, which a sensor leaves zero, are ignored. Samples for which `row` is
+    /// too short keep what they are.
+    pub fn unpack(self, row: &[u8], samples: &mut [u16]) {
+        let (count, bytes) = self.group();
+        let groups = samples.chunks_mut(count).zip(row.chunks_exact(bytes));
+        match (self.packing, self.bits) {
+            (Packing::Unpacked, 8) => {
+                samples.iter_mut().zip(row).for_each(|(sample, byte)| *sample = (*byte).into());
+            }
+            (Packing::Unpacked, _) => {
+                let white = self.white();
+                for (sample, bytes) in groups {
+                    sample[0] = u16::from_le_bytes([bytes[0], bytes[1]]) & white;
+                }
+            }
+            (Packing::Csi2, bits) => {
+                let low = u32::from(bits) - 8;
+                for (samples, bytes) in groups {
+                    for (index, sample) in samples.iter_mut().enumerate() {
+                        let rest = bytes[count] >> (low * index as u32) & ((1 << low) - 1);
+                        *sample = u16::from(bytes[index]) << low | u16::from(rest);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes the samples of a row: each byte of it once, in order, and none is read.
+    ///
+    /// A sample above [`white`](RawFormat::white) is written as white. The last group of a packed
+    /// row is filled up with zeros. Samples for which `row` is too short are left out.
+    pub fn pack(self, samples: &[u16], row: &mut [u8]) {
+        let (count, bytes) = self.group();
+        let white = self.white();
+        let groups = samples.chunks(count).zip(row.chunks_exact_mut(bytes));
+        match (self.packing, self.bits) {
+            (Packing::Unpacked, 8) => {
+                for (sample, byte) in samples.iter().zip(row) {
+                    *byte = (*sample).min(white) as u8;
+                }
+            }
+            (Packing::Unpacked, _) => {
+                for (sample, bytes) in groups {
+                    bytes.copy_from_slice(&sample[0].min(white).to_le_bytes());
+                }
+            }
+            (Packing::Csi2, bits) => {
+                let low = u32::from(bits) - 8;
+                for (samples, bytes) in groups {
+                    let mut rest = 0;
+                    for (index, byte) in bytes[..count].iter_mut().enumerate() {
+                        let sample = samples.get(index).map_or(0, |sample| (*sample).min(white));
+                        *byte = (sample >> low) as u8;
+                        rest |= (sample & ((1 << low) - 1)) << (low * index as u32);
+                    }
+                    bytes[count] = rest as u8;
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for RawFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cfa {
+            Some(cfa) => write!(f, "S{cfa}{}", self.bits)?,
+            None => write!(f, "Y{}", self.bits)?,
+        }
+        f.write_str(if self.packing == Packing::Csi2 { "P" } else { "" })
+    }
+}
+
+/// The text names no raw format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is no raw format: it is S and the order of the colour filters (RGGB, GRBG, GBRG, BGGR), \
+     or Y for none; then 8, 10, 12 or 16 bits; then P if packed (10 and 12 only), as in SRGGB10P"
+)]
+pub struct ParseRawFormatError(String);
+
+impl FromStr for RawFormat {
+    type Err = ParseRawFormatError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let same = |format: &Self| format.to_string().eq_ignore_ascii_case(text);
+        Self::all().find(same).ok_or_else(|| ParseRawFormatError(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        assert_eq!(RawFormat::all().count(), 30);
+        for format in RawFormat::all() {
+            assert_eq!(format.to_string().parse(), Ok(format));
+        }
+        assert_eq!(RawFormat::SRGGB8.to_string(), "SRGGB8");
+        assert_eq!("sbggr12p".parse::<RawFormat>().unwrap().to_string(), "SBGGR12P");
+        for text in ["", "RGGB8", "SRGGB8P", "SRGGB16P", "SRGGB11", "Y8 "] {
+            assert!(text.parse::<RawFormat>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn packed_rows_are_as_in_the_kernel_document() {
+        let packed = |name: &str, samples: &[u16]| {
+            let format: RawFormat = name.parse().unwrap();
+            let mut row = vec![0xee; format.row_bytes(samples.len() as u32) as usize];
+            format.pack(samples, &mut row);
+            row
+        };
+        // Byte 4 holds bits 1-0 of samples 3, 2, 1, 0, from high to low.
+        let samples = [0x3ff, 0x000, 0x155, 0x2aa];
+        assert_eq!(packed("SRGGB10P", &samples), [0xff, 0x00, 0x55, 0xaa, 0b10_01_00_11]);
+        assert_eq!(packed("SRGGB12P", &[0xabc, 0x123]), [0xab, 0x12, 0x3c]);
+        assert_eq!(packed("SRGGB12", &[0xabc, 0xffff]), [0xbc, 0x0a, 0xff, 0x0f]);
+        // A row of two samples is still a whole group.
+        assert_eq!(packed("SRGGB10P", &[0x3ff, 0x001]), [0xff, 0, 0, 0, 0b01_11]);
+    }
+
+    #[test]
+    fn every_value_survives() {
+        for format in RawFormat::all() {
+            for width in 1..9 {
+                let samples: Vec<u16> = (0..width)
+                    .map(|at| (at as u16).wrapping_mul(0x9e37) & format.white())
+                    .collect();
+                let mut row = vec![0xee; format.row_bytes(width) as usize];
+                format.pack(&samples, &mut row);
+                let mut back = vec![0; samples.len()];
+                format.unpack(&row, &mut back);
+                assert_eq!(back, samples, "{format} {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn carriers_hold_the_row() {
+        for format in RawFormat::all() {
+            let (fourcc, pixels) = format.carrier(641);
+            let bytes = fourcc.planes().unwrap()[0].bytes;
+            assert_eq!(u64::from(bytes * pixels), format.row_bytes(641), "{format}");
+        }
+    }
+}
