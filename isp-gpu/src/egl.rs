@@ -327,6 +327,7 @@ pub(crate) fn fault(library: &Library) -> EglFault {
 pub(crate) struct Context {
     gl: glow::Context,
     renderer: String,
+    version: String,
     images: Option<Images>,
     syncs: Option<Syncs>,
     // Dropped after all of the above.
@@ -352,8 +353,11 @@ impl Context {
         };
         let images = Images::load(library, display.raw, display.extensions, &gl);
         let syncs = Syncs::load(library, display.raw, display.extensions);
-        let mut context = Self { gl, renderer: String::new(), images, syncs, raw };
-        context.renderer = Current::new(&context).string(glow::RENDERER);
+        let (renderer, version) = (String::new(), String::new());
+        let mut context = Self { gl, renderer, version, images, syncs, raw };
+        let strings = [glow::RENDERER, glow::VERSION];
+        [context.renderer, context.version] =
+            strings.map(|name| Current::new(&context).string(name));
         Ok(context)
     }
 
@@ -389,6 +393,16 @@ impl Context {
     /// The driver's name of what renders, as in `llvmpipe (LLVM 19.1.7, 256 bits)`.
     pub(crate) fn renderer(&self) -> &str {
         &self.renderer
+    }
+
+    /// The version of GL and of the driver, as in `OpenGL ES 3.2 Mesa 26.1.0-1`.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What tells this driver from others, and from its other versions.
+    pub(crate) fn identity(&self) -> String {
+        format!("{}, {}", self.renderer, self.version)
     }
 
     /// The version and the platform, as in `EGL 1.5 surfaceless`.

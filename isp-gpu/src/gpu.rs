@@ -160,11 +160,7 @@ impl Isp for GpuIsp {
     }
 
     fn describe(&self) -> String {
-        let version = match self.context.make_current() {
-            Ok(gl) => gl.string(glow::VERSION),
-            Err(_) => String::new(),
-        };
-        let version = driver_and_version(&version);
+        let version = driver_and_version(self.context.version());
         format!("{}, {version}, {}", self.context.renderer(), self.context.describe())
     }
 

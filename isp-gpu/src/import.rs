@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use vcam_allocator::constraints::{Constraints, Rule, Statement};
+use vcam_allocator::constraints::{self, Constraints, Rule, Statement, exceptions};
 use vcam_allocator::{Dmabuf, Fourcc, ImportCache, Importer, MemoryKind, Modifier, Refusal};
 
 use crate::egl::Context;
@@ -105,11 +105,11 @@ impl<T> Imports<T> {
         };
         let formats = formats.iter().map(plain).collect();
         statements.push(says("eglQueryDmaBufModifiersEXT", Rule::Formats(formats)));
-        if self.usage == Usage::Target && software(self.context.renderer()).is_some() {
-            for rule in [Rule::StrideMultiple, Rule::OffsetMultiple] {
-                statements.push(says("crashes otherwise", rule(SOFTWARE_ALIGNMENT)));
-            }
-        }
+        let usage = match self.usage {
+            Usage::Texture => constraints::Usage::Source,
+            Usage::Target => constraints::Usage::Target32,
+        };
+        statements.extend(exceptions(&self.device, self.context.renderer(), usage));
         statements.into_iter().collect()
     }
 }
@@ -190,6 +190,14 @@ impl Importer for TextureImporter<'_> {
         self.0.device.clone()
     }
 
+    fn identity(&self) -> String {
+        self.0.context.identity()
+    }
+
+    fn decline(&mut self, buffer: &Dmabuf, refusal: Refusal) {
+        self.0.cache.poison(buffer, refusal);
+    }
+
     fn try_import(&mut self, buffer: &Dmabuf) -> Result<(), Refusal> {
         current(&self.0.context, &self.0.device)?;
         self.0.texture(buffer).map(|_| ())
@@ -202,6 +210,14 @@ pub struct TargetImporter<'a>(pub(crate) &'a mut Imports<Target>);
 impl Importer for TargetImporter<'_> {
     fn name(&self) -> String {
         self.0.device.clone()
+    }
+
+    fn identity(&self) -> String {
+        self.0.context.identity()
+    }
+
+    fn decline(&mut self, buffer: &Dmabuf, refusal: Refusal) {
+        self.0.cache.poison(buffer, refusal);
     }
 
     fn try_import(&mut self, buffer: &Dmabuf) -> Result<(), Refusal> {

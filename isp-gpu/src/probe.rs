@@ -41,7 +41,8 @@ pub fn probers() -> Result<Vec<Box<dyn Prober>>, EglError> {
 
 fn info(kind: &str, context: &Context) -> ImporterInfo {
     let driver = short_name(context.renderer()).to_owned();
-    ImporterInfo { name: format!("{kind}:{driver}"), driver, node: None }
+    let identity = context.identity();
+    ImporterInfo { name: format!("{kind}:{driver}"), driver, node: None, identity }
 }
 
 /// The formats that the driver lists as LINEAR: all of them where it answers no such question, for

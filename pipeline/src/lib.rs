@@ -12,6 +12,7 @@
 //! the frames flow, and [`Camera::wait`] returns what the run did.
 
 mod camera;
+mod cheaper;
 mod error;
 mod links;
 mod planning;
@@ -23,6 +24,6 @@ mod stats;
 pub use camera::{Camera, Config, IspChoice, Prepared, StartError};
 pub use error::chain;
 pub use links::Link;
-pub use planning::{PlanError, StreamPlan};
+pub use planning::{FrameCost, PlanError, StreamPlan};
 pub use stages::{StageError, StopHandle};
 pub use stats::{Frames, Latency, Outcome, Steady};

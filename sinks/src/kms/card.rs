@@ -48,7 +48,9 @@ impl Card {
             .custom_flags((OFlags::CLOEXEC | OFlags::NONBLOCK).bits() as i32)
             .open(path)
             .map_err(|source| match source.kind() {
-                io::ErrorKind::PermissionDenied => KmsError::Permission(Permission::of(path)),
+                io::ErrorKind::PermissionDenied => {
+                    KmsError::Permission(Box::new(Permission::of(path)))
+                }
                 _ => KmsError::Open { path: path.to_owned(), source },
             })?;
         let (name, path) = (path.display().to_string(), path.to_owned());

@@ -30,7 +30,7 @@ pub enum Direction {
 pub enum NodeError {
     /// The node is there, but not for this user.
     #[error("the V4L2 node is not permitted: {0}")]
-    Permission(Permission),
+    Permission(Box<Permission>),
     /// The node cannot be opened.
     #[error("could not open {}", path.display())]
     Open {
@@ -135,7 +135,9 @@ impl Node {
             .custom_flags((OFlags::CLOEXEC | OFlags::NONBLOCK).bits() as i32)
             .open(path)
             .map_err(|source| match source.kind() {
-                io::ErrorKind::PermissionDenied => NodeError::Permission(Permission::of(path)),
+                io::ErrorKind::PermissionDenied => {
+                    NodeError::Permission(Box::new(Permission::of(path)))
+                }
                 _ => NodeError::Open { path: path.to_owned(), source },
             })?;
         let mut caps: sys::v4l2_capability = zeroed();

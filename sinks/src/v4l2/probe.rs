@@ -207,8 +207,7 @@ fn said(refusal: Refusal, errno: Errno) -> Finding {
 
 impl Prober for NodeProber {
     fn info(&self) -> ImporterInfo {
-        let driver = self.node.driver.clone();
-        ImporterInfo { name: self.name(), driver, node: Some(self.path.clone()) }
+        ImporterInfo::of_node(self.name(), &self.node.driver, Path::new(&self.path))
     }
 
     fn formats(&self) -> Vec<Fourcc> {
