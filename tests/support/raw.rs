@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::{self, Errno};
 use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode, Setter, Updater, opcode};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use vcam_allocator::Dmabuf;
 use vcam_allocator::foreign::Claim;
 
@@ -85,6 +86,43 @@ pub fn sync(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
     const SYNC: Opcode = opcode::write::<u64>(b'b', 0);
     // SAFETY: the argument is a `struct dma_buf_sync`, one word of flags.
     unsafe { ioctl::ioctl(fd, Setter::<SYNC, u64>::new(flags)) }
+}
+
+/// A shared mapping of a descriptor's memory, which others may change at any time.
+pub struct Shared {
+    start: *mut u8,
+    len: usize,
+}
+
+impl Shared {
+    pub fn new(fd: BorrowedFd<'_>, len: u64) -> io::Result<Self> {
+        let len = usize::try_from(len).unwrap();
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing.
+        let start = unsafe { mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, fd, 0)? };
+        Ok(Self { start: start.cast(), len })
+    }
+
+    /// Writes a byte all over a range.
+    pub fn fill(&self, range: std::ops::Range<u64>, byte: u8) {
+        assert!(range.end <= self.len as u64);
+        let len = usize::try_from(range.end - range.start).unwrap();
+        // SAFETY: the range lies within the mapping, as just checked, of which there are no slices.
+        unsafe { self.start.add(range.start as usize).write_bytes(byte, len) }
+    }
+
+    pub fn read(&self, at: u64) -> u8 {
+        assert!(at < self.len as u64);
+        // SAFETY: as in `fill`; volatile, since others write to it.
+        unsafe { self.start.add(at as usize).read_volatile() }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping that `new` made.
+        unsafe { munmap(self.start.cast(), self.len) }.unwrap();
+    }
 }
 
 /// A card of this driver, opened anew.
