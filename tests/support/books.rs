@@ -83,6 +83,8 @@ pub struct Held {
     pub mapped: usize,
     /// Dma-bufs of the machine.
     pub dma_bufs: usize,
+    /// Framebuffers of the machine.
+    pub framebuffers: usize,
 }
 
 impl Held {
@@ -92,7 +94,17 @@ impl Held {
             descriptors: fs::read_dir("/proc/self/fd").expect("procfs is mounted").count(),
             mapped: maps.lines().filter(|line| line.contains("/dmabuf:")).count(),
             dma_bufs: dma_bufs().len(),
+            framebuffers: framebuffers(),
         }
+    }
+
+    /// Asserts that as much is held as then, once the kernel has cleaned up.
+    pub fn assert_unchanged(&self) {
+        let deadline = Instant::now() + SETTLING;
+        while Self::read() != *self && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(Self::read(), *self);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::fs::OFlags;
 use rustix::io::{self, Errno};
@@ -127,6 +128,11 @@ impl Drop for Shared {
 
 /// A card of this driver, opened anew.
 pub fn card(driver: &str) -> File {
+    card_and_node(driver).0
+}
+
+/// A card of this driver, opened anew, and its node.
+pub fn card_and_node(driver: &str) -> (File, PathBuf) {
     for entry in std::fs::read_dir("/dev/dri").unwrap().flatten() {
         if !entry.file_name().to_string_lossy().starts_with("card") {
             continue;
@@ -136,7 +142,7 @@ pub fn card(driver: &str) -> File {
         drm_ffi::get_version(card.as_fd(), Some(&mut name), None, None).unwrap();
         let name: Vec<u8> = name.iter().map(|byte| *byte as u8).filter(|byte| *byte != 0).collect();
         if name == driver.as_bytes() {
-            return card;
+            return (card, entry.path());
         }
     }
     panic!("the lab has a card of {driver}");
@@ -153,26 +159,74 @@ pub fn add_framebuffer_as(
     buffer: &Dmabuf,
     claim: &Claim,
 ) -> Result<(), Errno> {
+    let fields = Fields {
+        size: (claim.width, claim.height),
+        format: claim.format.0,
+        pitches: words(claim.planes.iter().map(|plane| plane.stride)),
+        offsets: words(claim.planes.iter().map(|plane| plane.offset)),
+        ..Fields::default()
+    };
+    add_framebuffer_of(card, buffer, fields)
+}
+
+/// The fields of a `struct drm_mode_fb_cmd2`. Those of the buffer's planes are put into
+/// the first handles.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fields {
+    pub size: (u32, u32),
+    pub format: u32,
+    pub handles: [u32; 4],
+    pub pitches: [u32; 4],
+    pub offsets: [u32; 4],
+    pub modifiers: [u64; 4],
+    pub flags: u32,
+}
+
+impl Fields {
+    /// What is true of a buffer, without a modifier.
+    pub fn of(buffer: &Dmabuf) -> Self {
+        let layout = buffer.layout();
+        Self {
+            size: (layout.width(), layout.height()),
+            format: buffer.format().0,
+            pitches: words(layout.planes().iter().map(|plane| plane.stride)),
+            offsets: words(layout.planes().iter().map(|plane| plane.offset)),
+            ..Self::default()
+        }
+    }
+}
+
+fn words(values: impl Iterator<Item = u64>) -> [u32; 4] {
+    let mut words = [0; 4];
+    words.iter_mut().zip(values).for_each(|(word, value)| *word = value as u32);
+    words
+}
+
+/// Makes a framebuffer of a buffer, with exactly these fields, and removes it.
+pub fn add_framebuffer_of(
+    card: BorrowedFd<'_>,
+    buffer: &Dmabuf,
+    mut fields: Fields,
+) -> Result<(), Errno> {
     let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap();
-    let (mut handles, mut strides, mut offsets) = ([0; 4], [0; 4], [0; 4]);
-    for (index, ((fd, _), plane)) in buffer.planes().zip(&claim.planes).enumerate() {
-        handles[index] = drm_ffi::gem::fd_to_handle(card, fd).map_err(errno)?.handle;
-        strides[index] = plane.stride as u32;
-        offsets[index] = plane.offset as u32;
+    let mut distinct = Vec::new();
+    for (slot, (fd, _)) in fields.handles.iter_mut().zip(buffer.planes()) {
+        *slot = drm_ffi::gem::fd_to_handle(card, fd).map_err(errno)?.handle;
+        if !distinct.contains(slot) {
+            distinct.push(*slot);
+        }
     }
     let made = drm_ffi::mode::add_fb2(
         card,
-        claim.width,
-        claim.height,
-        claim.format.0,
-        &handles,
-        &strides,
-        &offsets,
-        &[0; 4],
-        0,
+        fields.size.0,
+        fields.size.1,
+        fields.format,
+        &fields.handles,
+        &fields.pitches,
+        &fields.offsets,
+        &fields.modifiers,
+        fields.flags,
     );
-    let mut distinct: Vec<u32> = handles.into_iter().filter(|handle| *handle != 0).collect();
-    distinct.dedup();
     for handle in distinct {
         drm_ffi::gem::close(card, handle).map_err(errno)?;
     }
