@@ -192,8 +192,13 @@ impl<'a> Current<'a> {
 
     /// Makes the texture that of unit 0.
     pub(crate) fn bind(&self, texture: &Texture) {
+        self.bind_target(glow::TEXTURE_2D, &texture.object);
+    }
+
+    /// Makes the texture that of unit 0, for the samplers of this kind.
+    pub(crate) fn bind_target(&self, target: u32, texture: &Object<glow::Texture>) {
         // SAFETY: a context is current, and the texture is one of its objects.
-        unsafe { self.gl().bind_texture(glow::TEXTURE_2D, Some(texture.object.name)) }
+        unsafe { self.gl().bind_texture(target, Some(texture.name)) }
     }
 
     /// Fills the target with one triangle, through the program that is in use.
@@ -219,14 +224,14 @@ fn assert_rows(len: usize, row: usize, height: u32, stride: usize) {
 }
 
 /// An object's name, deleted in the context it belongs to.
-struct Object<N: Copy> {
+pub(crate) struct Object<N: Copy> {
     context: Rc<Context>,
-    name: N,
+    pub(crate) name: N,
     delete: unsafe fn(&glow::Context, N),
 }
 
 impl<N: Copy> Object<N> {
-    fn new(
+    pub(crate) fn new(
         context: &Rc<Context>,
         step: &'static str,
         create: unsafe fn(&glow::Context) -> Result<N, String>,
@@ -366,7 +371,7 @@ impl Target {
     }
 }
 
-fn not_current(_: EglError) -> GlFault {
+pub(crate) fn not_current(_: EglError) -> GlFault {
     GlFault { step: "eglMakeCurrent", error: 0 }
 }
 

@@ -7,18 +7,23 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use vcam_allocator::constraints::{self, Constraints, Rule, Statement, exceptions};
+use vcam_allocator::constraints::{self, Constraints, FormatSet, Rule, Statement, exceptions};
 use vcam_allocator::{Dmabuf, Fourcc, ImportCache, Importer, MemoryKind, Modifier, Refusal};
 
 use crate::egl::Context;
+use crate::external::External;
 use crate::frame::ByteOrder;
 use crate::gl::{GlFault, Target, Texture};
 use crate::image::{Image, ImageFault, Images};
+
+/// What tells whether a format is for external textures alone.
+const QUERY: &str = "eglQueryDmaBufModifiersEXT";
 
 /// What is asked of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Usage {
     Texture,
+    External,
     Target,
 }
 
@@ -44,6 +49,23 @@ impl Imports<Texture> {
     pub(crate) fn texture(&mut self, buffer: &Dmabuf) -> Result<&Texture, Refusal> {
         let Self { context, usage, device, cache } = self;
         cache.get_or_import(buffer, |buffer| texture(context, *usage, device, buffer))
+    }
+}
+
+impl Imports<External> {
+    pub(crate) fn externals(context: &Rc<Context>, renderer: &str) -> Self {
+        let device = format!("egl-texture:{renderer}");
+        let cache = ImportCache::default();
+        Self { context: context.clone(), usage: Usage::External, device, cache }
+    }
+
+    /// The external texture of a buffer, imported the first time.
+    pub(crate) fn external(&mut self, buffer: &Dmabuf) -> Result<&External, Refusal> {
+        let Self { context, usage, device, cache } = self;
+        cache.get_or_import(buffer, |buffer| {
+            let (image, size) = image(context, *usage, device, buffer)?;
+            External::of_image(context, image, size).map_err(|fault| refused(device, fault))
+        })
     }
 }
 
@@ -97,16 +119,24 @@ impl<T> Imports<T> {
                 .collect();
         };
         let mut statements = vec![says("EGL_EXT_image_dma_buf_import", Rule::DmaBuf)];
-        let plain = |format: &Fourcc| {
+        let mut external_only = Vec::new();
+        let mut plain = FormatSet::new();
+        for format in formats {
             let listed =
                 images.modifiers(*format).unwrap_or_else(|| vec![(Modifier::LINEAR, false)]);
+            if !listed.is_empty() && listed.iter().all(|(_, external_only)| *external_only) {
+                external_only.push(format.to_string());
+            }
             let usable = listed.into_iter().filter(|(_, external_only)| !external_only);
-            (*format, usable.map(|(modifier, _)| modifier).collect())
+            plain.insert(*format, usable.map(|(modifier, _)| modifier).collect());
+        }
+        let source = match external_only[..] {
+            [] => QUERY.to_owned(),
+            _ => format!("{QUERY}: external_only for {}", external_only.join(", ")),
         };
-        let formats = formats.iter().map(plain).collect();
-        statements.push(says("eglQueryDmaBufModifiersEXT", Rule::Formats(formats)));
+        statements.push(says(&source, Rule::Formats(plain)));
         let usage = match self.usage {
-            Usage::Texture => constraints::Usage::Source,
+            Usage::Texture | Usage::External => constraints::Usage::Source,
             Usage::Target => constraints::Usage::Target32,
         };
         statements.extend(exceptions(&self.device, self.context.renderer(), usage));
@@ -127,16 +157,27 @@ fn texture(
     device: &str,
     buffer: &Dmabuf,
 ) -> Result<Texture, Refusal> {
+    let (image, (width, height)) = image(context, usage, device, buffer)?;
+    Texture::of_image(context, image, width, height).map_err(|fault| refused(device, fault))
+}
+
+/// Imports a buffer as an image; the size comes with it.
+fn image(
+    context: &Rc<Context>,
+    usage: Usage,
+    device: &str,
+    buffer: &Dmabuf,
+) -> Result<(Image, (u32, u32)), Refusal> {
     let because = |step, detail: String| Refusal::because(device, step, detail);
     let Some(images) = context.images() else {
         let (extension, words) = Images::missing(context.extensions());
         return Err(because(extension, words.into()));
     };
     acceptable(context, usage, buffer).map_err(|(step, detail)| because(step, detail))?;
-    if images.is_external_only(buffer.format(), buffer.modifier()) {
-        let (format, modifier) = (buffer.format(), buffer.modifier());
-        let detail = format!("{format} with {modifier} is for external textures only");
-        return Err(because("eglQueryDmaBufModifiersEXT", detail));
+    let (format, modifier) = (buffer.format(), buffer.modifier());
+    if usage != Usage::External && images.is_external_only(format, modifier) {
+        let detail = format!("{format} with {modifier} is external_only: for external textures");
+        return Err(because(QUERY, detail));
     }
     let image = Image::import(context, images, buffer).map_err(|fault| match fault {
         ImageFault::TooLarge(what, value) => because(
@@ -145,8 +186,7 @@ fn texture(
         ),
         ImageFault::Egl(fault) => because("eglCreateImageKHR", fault.to_string()),
     })?;
-    let (width, height) = (buffer.layout().width(), buffer.layout().height());
-    Texture::of_image(context, image, width, height).map_err(|fault| refused(device, fault))
+    Ok((image, (buffer.layout().width(), buffer.layout().height())))
 }
 
 /// What drivers do not check themselves; the step and the reason if the buffer does not pass.

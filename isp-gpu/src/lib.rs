@@ -23,6 +23,7 @@
 
 mod cpu;
 mod egl;
+mod external;
 mod frame;
 mod gl;
 mod gpu;

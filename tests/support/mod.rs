@@ -7,6 +7,7 @@
 
 pub mod books;
 pub mod command;
+pub mod egl;
 pub mod qmp;
 pub mod raw;
 pub mod step;
