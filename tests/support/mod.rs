@@ -12,3 +12,4 @@ pub mod errnos;
 pub mod qmp;
 pub mod raw;
 pub mod step;
+pub mod vkms;
