@@ -8,13 +8,14 @@
 
 mod support;
 
+use std::error::Error;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
 use support::books::{self, Books};
-use support::raw;
+use support::{errnos, raw};
 use vcam_allocator::foreign::{self, Claim, ForeignError};
 use vcam_allocator::heaps::udmabuf::{MAX_RANGES, MemfdRange, Udmabuf};
 use vcam_allocator::socket::BufferSocket;
@@ -109,57 +110,132 @@ fn every_heap_gives_buffers_that_the_cpu_reads_back() {
     }
 }
 
-#[test]
-fn a_failure_at_any_system_call_leaves_nothing_behind() {
-    /// What may fail without a consequence: the name is for people.
-    const HARMLESS: [&str; 1] = ["DMA_BUF_SET_NAME"];
-    let errors = [Errno::NOMEM, Errno::MFILE, Errno::INVAL, Errno::NODEV, Errno::BUSY];
-    for name in names() {
-        let heap = heaps::open(&name).unwrap();
-        let use_one = || -> Result<(), String> {
-            let words = |error: &dyn std::fmt::Display| error.to_string();
-            let buffer =
-                heap.allocate(&layout(Fourcc::XRGB8888), "test-fault").map_err(|e| words(&e))?;
-            let guard = buffer.cpu_access(CpuAccess::ReadWrite).map_err(|e| words(&e))?;
-            guard.end().map_err(|e| words(&e))?;
-            buffer.export_fence(CpuAccess::Write).map(|_| ()).map_err(|e| words(&e))
-        };
-        let before = books::after_warming_up(|| use_one().unwrap());
-        let mut calls = Vec::new();
-        for n in 1.. {
-            let mut failed = None;
-            for errno in errors {
-                let faulted = fault::inject(n, errno.raw_os_error(), use_one);
-                before.assert_unchanged();
-                failed = faulted.failed;
-                let Some(call) = failed else { break };
-                let forgiven = HARMLESS.contains(&call)
-                    // Whatever goes wrong with huge pages, ordinary ones are taken.
-                    || name == "udmabuf:huge" && faulted.result.is_ok();
-                assert!(
-                    faulted.result.is_err() || forgiven,
-                    "{name}: {call} failed with {errno:?} and nobody noticed"
-                );
-            }
-            match failed {
-                Some(call) => calls.push(call),
-                None => break,
-            }
-        }
-        assert!(calls.len() >= 5, "{name}: {calls:?}");
-        assert_eq!(use_one(), Ok(()), "{name} works after all that");
+/// An error and what led to it, and the kernel's number among that.
+fn told(error: &(dyn Error + 'static)) -> (String, Option<Errno>) {
+    let (mut text, mut errno) = (String::new(), None);
+    let mut next = Some(error);
+    while let Some(error) = next {
+        text.push_str(&format!("{error}: "));
+        errno = errno.or(error.downcast_ref::<Errno>().copied());
+        next = error.source();
+    }
+    (text, errno)
+}
 
-        // Opening it, too.
-        let before = Books::read();
-        for n in 1.. {
-            let faulted = fault::inject(n, Errno::IO.raw_os_error(), || heaps::open(&name).is_ok());
+/// Runs once for each system call that the run makes and each error that the call may answer;
+/// after each, descriptors, mappings and dma-bufs are what they were, and the error says which call
+/// it was and what it answered. The names of the calls.
+fn fail_each(
+    before: &Books,
+    what: &str,
+    forgiven: impl Fn(u64, &str) -> bool,
+    run: impl Fn() -> Result<(), Box<dyn Error>>,
+) -> Vec<&'static str> {
+    let mut calls = Vec::new();
+    for n in 1.. {
+        let try_one = |errno: Errno| {
+            let faulted = fault::inject(n, errno.raw_os_error(), &run);
             before.assert_unchanged();
-            if faulted.failed.is_none() {
-                assert!(faulted.result, "{name}");
-                break;
-            }
+            faulted
+        };
+        // Which call it is comes out when it fails.
+        let Some(call) = try_one(Errno::IO).failed else { break };
+        calls.push(call);
+        let failures = errnos::of(call);
+        for errno in failures.reported {
+            let faulted = try_one(*errno);
+            assert_eq!(faulted.failed, Some(call), "{what}");
+            let error = match faulted.result {
+                Ok(()) if forgiven(n, call) => continue,
+                Ok(()) => panic!("{what}: {call} failed with {errno:?} and nobody noticed"),
+                Err(error) => error,
+            };
+            let (text, said) = told(&*error);
+            assert_eq!(said, Some(*errno), "{what}, {call}: {text}");
+            let named = failures.words.iter().any(|words| text.contains(words));
+            assert!(named || failures.words.is_empty(), "{what}, {call} with {errno:?}: {text}");
+        }
+        for errno in failures.retried {
+            let faulted = try_one(*errno);
+            assert_eq!(faulted.failed, Some(call), "{what}");
+            faulted.result.unwrap_or_else(|error| panic!("{what}, {call}: {error}"));
         }
     }
+    calls
+}
+
+#[test]
+fn a_failure_at_any_system_call_leaves_nothing_behind() {
+    for name in names() {
+        let heap = heaps::open(&name).unwrap();
+        let use_one = || -> Result<(), Box<dyn Error>> {
+            let buffer = heap.allocate(&layout(Fourcc::XRGB8888), "test-fault")?;
+            buffer.cpu_access(CpuAccess::ReadWrite)?.end()?;
+            if let Some(fence) = buffer.export_fence(CpuAccess::Write)? {
+                buffer.import_fence(&fence, CpuAccess::Read)?;
+            }
+            Ok(())
+        };
+        let before = books::after_warming_up(|| use_one().unwrap());
+        // The name is for people. And whatever goes wrong with huge pages, which is at the first
+        // call in a machine that has none, ordinary ones are taken.
+        let forgiven =
+            |n, call: &str| call == "DMA_BUF_SET_NAME" || name == "udmabuf:huge" && n == 1;
+        let calls = fail_each(&before, &name, forgiven, use_one);
+        for call in ["fstatfs", "lseek", "fstat", "mmap", "DMA_BUF_IOCTL_SYNC"] {
+            assert!(calls.contains(&call), "{name}: {calls:?}");
+        }
+        use_one().unwrap_or_else(|error| panic!("{name}, after all that: {error}"));
+    }
+}
+
+#[test]
+fn a_failure_while_a_heap_is_opened_leaves_nothing_behind() {
+    for name in names() {
+        let open = || -> Result<(), Box<dyn Error>> {
+            heaps::open(&name)?;
+            Ok(())
+        };
+        let before = books::after_warming_up(|| open().unwrap());
+        for n in 1.. {
+            let try_one = |errno: Errno| {
+                let faulted = fault::inject(n, errno.raw_os_error(), open);
+                before.assert_unchanged();
+                faulted
+            };
+            let Some(call) = try_one(Errno::IO).failed else { break };
+            let failures = errnos::of(call);
+            for errno in failures.reported {
+                // A heap that cannot be told how its buffers are mapped, or cannot make one to
+                // find out, says so of itself, and is open.
+                if let Err(error) = try_one(*errno).result {
+                    let (text, _) = told(&*error);
+                    assert!(text.contains(&name), "{name}, {call} with {errno:?}: {text}");
+                }
+            }
+            for errno in failures.retried {
+                try_one(*errno).result.unwrap_or_else(|error| panic!("{name}, {call}: {error}"));
+            }
+        }
+        open().unwrap();
+    }
+}
+
+#[test]
+fn a_failure_while_ranges_are_joined_leaves_nothing_behind() {
+    let heap = Udmabuf::open().unwrap();
+    let fd = memfd(16 * PAGE, SealFlags::SHRINK);
+    let layout = Layout::linear(Fourcc::R8, 64, 64, Alignment::default()).unwrap();
+    let range = |offset| MemfdRange { memfd: fd.as_fd(), offset, size: 4 * PAGE };
+    let join = || -> Result<(), Box<dyn Error>> {
+        heap.of_ranges(&layout, "test-fault", &[range(8 * PAGE), range(0)])?;
+        Ok(())
+    };
+    let before = books::after_warming_up(|| join().unwrap());
+    let named = |_, call: &str| call == "DMA_BUF_SET_NAME";
+    let calls = fail_each(&before, "ranges", named, join);
+    assert_eq!(calls[..3], ["F_GET_SEALS", "lseek", "F_GET_SEALS"]);
+    assert!(calls.contains(&"UDMABUF_CREATE_LIST"));
 }
 
 #[test]

@@ -8,6 +8,8 @@
 pub mod books;
 pub mod command;
 pub mod egl;
+pub mod errnos;
 pub mod qmp;
 pub mod raw;
 pub mod step;
+pub mod vkms;
