@@ -10,11 +10,14 @@ mod support;
 
 use std::error::Error;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
 use support::books::{self, Books};
+use support::raw::Interruptible;
 use support::{errnos, faults, raw};
 use vcam_allocator::foreign::{self, Claim, ForeignError};
 use vcam_allocator::heaps::udmabuf::{MAX_RANGES, MemfdRange, Udmabuf};
@@ -188,6 +191,38 @@ fn an_interrupted_sync_is_tried_again() {
             assert_eq!(faulted.failed, Some("DMA_BUF_IOCTL_SYNC"));
             faulted.result.unwrap();
         }
+    }
+}
+
+#[test]
+fn a_signal_does_not_end_the_wait_for_a_device() {
+    raw::let_signals_interrupt();
+    let timeline = raw::Timeline::new();
+    for (turn, name) in (1..).zip(["udmabuf", "dma_heap:system"]) {
+        let heap = heaps::open(name).unwrap();
+        let buffer = heap.allocate(&layout(Fourcc::R8), "test-signal").unwrap();
+        buffer.import_fence(&Fence::from(timeline.fence(turn)), CpuAccess::Write).unwrap();
+        let (tell, told) = channel();
+        thread::scope(|scope| {
+            // The call by itself gives up.
+            let bare = scope.spawn(|| {
+                tell.send(Interruptible::this_thread()).unwrap();
+                raw::sync(buffer.planes().next().unwrap().0, 1)
+            });
+            told.recv().unwrap().interrupt();
+            assert_eq!(bare.join().unwrap(), Err(Errno::INTR), "{name}");
+            let ours = scope.spawn(|| {
+                tell.send(Interruptible::this_thread()).unwrap();
+                buffer.cpu_access(CpuAccess::Read).and_then(|guard| guard.end())
+            });
+            let waiter = told.recv().unwrap();
+            for _ in 0..10 {
+                waiter.interrupt();
+            }
+            assert!(!ours.is_finished(), "{name}");
+            timeline.advance(1);
+            ours.join().unwrap().unwrap_or_else(|error| panic!("{name}: {error}"));
+        });
     }
 }
 
