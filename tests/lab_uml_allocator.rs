@@ -10,12 +10,15 @@ mod support;
 
 use std::error::Error;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
 use support::books::{self, Books};
-use support::{errnos, raw};
+use support::raw::Interruptible;
+use support::{errnos, faults, raw};
 use vcam_allocator::foreign::{self, Claim, ForeignError};
 use vcam_allocator::heaps::udmabuf::{MAX_RANGES, MemfdRange, Udmabuf};
 use vcam_allocator::socket::BufferSocket;
@@ -110,82 +113,20 @@ fn every_heap_gives_buffers_that_the_cpu_reads_back() {
     }
 }
 
-/// An error and what led to it, and the kernel's number among that.
-fn told(error: &(dyn Error + 'static)) -> (String, Option<Errno>) {
-    let (mut text, mut errno) = (String::new(), None);
-    let mut next = Some(error);
-    while let Some(error) = next {
-        text.push_str(&format!("{error}: "));
-        errno = errno.or(error.downcast_ref::<Errno>().copied());
-        next = error.source();
-    }
-    (text, errno)
-}
-
-/// Runs once for each system call that the run makes and each error that the call may answer;
-/// after each, descriptors, mappings and dma-bufs are what they were, and the error says which call
-/// it was and what it answered. The names of the calls.
-fn fail_each(
-    before: &Books,
-    what: &str,
-    forgiven: impl Fn(u64, &str) -> bool,
-    run: impl Fn() -> Result<(), Box<dyn Error>>,
-) -> Vec<&'static str> {
-    let mut calls = Vec::new();
-    for n in 1.. {
-        let try_one = |errno: Errno| {
-            let faulted = fault::inject(n, errno.raw_os_error(), &run);
-            before.assert_unchanged();
-            faulted
-        };
-        // Which call it is comes out when it fails.
-        let Some(call) = try_one(Errno::IO).failed else { break };
-        calls.push(call);
-        let failures = errnos::of(call);
-        for errno in failures.reported {
-            let faulted = try_one(*errno);
-            assert_eq!(faulted.failed, Some(call), "{what}");
-            let error = match faulted.result {
-                Ok(()) if forgiven(n, call) => continue,
-                Ok(()) => panic!("{what}: {call} failed with {errno:?} and nobody noticed"),
-                Err(error) => error,
-            };
-            let (text, said) = told(&*error);
-            assert_eq!(said, Some(*errno), "{what}, {call}: {text}");
-            let named = failures.words.iter().any(|words| text.contains(words));
-            assert!(named || failures.words.is_empty(), "{what}, {call} with {errno:?}: {text}");
-        }
-        for errno in failures.retried {
-            let faulted = try_one(*errno);
-            assert_eq!(faulted.failed, Some(call), "{what}");
-            faulted.result.unwrap_or_else(|error| panic!("{what}, {call}: {error}"));
-        }
-    }
-    calls
-}
-
 #[test]
 fn a_failure_at_any_system_call_leaves_nothing_behind() {
     for name in names() {
         let heap = heaps::open(&name).unwrap();
-        let use_one = || -> Result<(), Box<dyn Error>> {
-            let buffer = heap.allocate(&layout(Fourcc::XRGB8888), "test-fault")?;
-            buffer.cpu_access(CpuAccess::ReadWrite)?.end()?;
-            if let Some(fence) = buffer.export_fence(CpuAccess::Write)? {
-                buffer.import_fence(&fence, CpuAccess::Read)?;
-            }
-            Ok(())
-        };
-        let before = books::after_warming_up(|| use_one().unwrap());
-        // The name is for people. And whatever goes wrong with huge pages, which is at the first
-        // call in a machine that has none, ordinary ones are taken.
-        let forgiven =
-            |n, call: &str| call == "DMA_BUF_SET_NAME" || name == "udmabuf:huge" && n == 1;
-        let calls = fail_each(&before, &name, forgiven, use_one);
-        for call in ["fstatfs", "lseek", "fstat", "mmap", "DMA_BUF_IOCTL_SYNC"] {
-            assert!(calls.contains(&call), "{name}: {calls:?}");
-        }
-        use_one().unwrap_or_else(|error| panic!("{name}, after all that: {error}"));
+        // In this machine it is the first call that finds no huge pages.
+        let forgiven = |n, _: &str| name == "udmabuf:huge" && n == 1;
+        faults::fail_each_of(&*heap, &layout(Fourcc::XRGB8888), forgiven);
+    }
+}
+
+#[test]
+fn a_heap_without_descriptors_says_so_and_leaves_nothing_behind() {
+    for name in names() {
+        faults::run_out_of_descriptors(&*heaps::open(&name).unwrap(), &layout(Fourcc::XRGB8888));
     }
 }
 
@@ -209,7 +150,7 @@ fn a_failure_while_a_heap_is_opened_leaves_nothing_behind() {
                 // A heap that cannot be told how its buffers are mapped, or cannot make one to
                 // find out, says so of itself, and is open.
                 if let Err(error) = try_one(*errno).result {
-                    let (text, _) = told(&*error);
+                    let (text, _) = faults::told(&*error);
                     assert!(text.contains(&name), "{name}, {call} with {errno:?}: {text}");
                 }
             }
@@ -232,8 +173,7 @@ fn a_failure_while_ranges_are_joined_leaves_nothing_behind() {
         Ok(())
     };
     let before = books::after_warming_up(|| join().unwrap());
-    let named = |_, call: &str| call == "DMA_BUF_SET_NAME";
-    let calls = fail_each(&before, "ranges", named, join);
+    let calls = faults::fail_each(&before, "ranges", |_, _| false, join);
     assert_eq!(calls[..3], ["F_GET_SEALS", "lseek", "F_GET_SEALS"]);
     assert!(calls.contains(&"UDMABUF_CREATE_LIST"));
 }
@@ -251,6 +191,38 @@ fn an_interrupted_sync_is_tried_again() {
             assert_eq!(faulted.failed, Some("DMA_BUF_IOCTL_SYNC"));
             faulted.result.unwrap();
         }
+    }
+}
+
+#[test]
+fn a_signal_does_not_end_the_wait_for_a_device() {
+    raw::let_signals_interrupt();
+    let timeline = raw::Timeline::new();
+    for (turn, name) in (1..).zip(["udmabuf", "dma_heap:system"]) {
+        let heap = heaps::open(name).unwrap();
+        let buffer = heap.allocate(&layout(Fourcc::R8), "test-signal").unwrap();
+        buffer.import_fence(&Fence::from(timeline.fence(turn)), CpuAccess::Write).unwrap();
+        let (tell, told) = channel();
+        thread::scope(|scope| {
+            // The call by itself gives up.
+            let bare = scope.spawn(|| {
+                tell.send(Interruptible::this_thread()).unwrap();
+                raw::sync(buffer.planes().next().unwrap().0, 1)
+            });
+            told.recv().unwrap().interrupt();
+            assert_eq!(bare.join().unwrap(), Err(Errno::INTR), "{name}");
+            let ours = scope.spawn(|| {
+                tell.send(Interruptible::this_thread()).unwrap();
+                buffer.cpu_access(CpuAccess::Read).and_then(|guard| guard.end())
+            });
+            let waiter = told.recv().unwrap();
+            for _ in 0..10 {
+                waiter.interrupt();
+            }
+            assert!(!ours.is_finished(), "{name}");
+            timeline.advance(1);
+            ours.join().unwrap().unwrap_or_else(|error| panic!("{name}: {error}"));
+        });
     }
 }
 
@@ -425,9 +397,9 @@ fn dma_heap_refuses_bad_flags_and_bad_descriptors() {
 
 #[test]
 fn sync_refuses_flags_that_mean_nothing() {
-    for name in ["udmabuf", "dma_heap:system", "dumb:vkms"] {
-        let heap = heaps::open(name).unwrap();
-        let buffer = heap.allocate(&layout(Fourcc::R8), "test-sync").unwrap();
+    for name in names() {
+        let heap = heaps::open(&name).unwrap();
+        let buffer = heap.allocate(&layout(Fourcc::XRGB8888), "test-sync").unwrap();
         let (fd, _) = buffer.planes().next().unwrap();
         for flags in [0, 4, 8, 0xff, u64::MAX] {
             assert_eq!(raw::sync(fd, flags), Err(Errno::INVAL), "{name}: {flags:#x}");
@@ -445,8 +417,8 @@ fn sync_refuses_flags_that_mean_nothing() {
 fn a_dma_buf_has_one_handle_on_a_card_however_often_it_is_imported() {
     for driver in ["vkms", "vgem"] {
         let (card, again) = (raw::card(driver), raw::card(driver));
-        for name in ["udmabuf", "dma_heap:system", "dumb:vkms"] {
-            let heap = heaps::open(name).unwrap();
+        for name in names() {
+            let heap = heaps::open(&name).unwrap();
             let buffer = heap.allocate(&layout(Fourcc::XRGB8888), "test-prime").unwrap();
             let (fd, _) = buffer.planes().next().unwrap();
             let copy = fd.try_clone_to_owned().unwrap();
