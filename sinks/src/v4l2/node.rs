@@ -3,20 +3,19 @@
 //! Single-planar and multi-planar nodes alike. To the former a picture is one memory, with its
 //! planes one after the other; to the latter it may be several, each with a plane.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::raw::c_int;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 use vcam_allocator::Permission;
 
 use super::ioctl::{ioctl, sys, text, vidioc, zeroed};
+use crate::device::{self, Closed};
 
 /// Which way pictures go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,15 +115,10 @@ impl AsFd for Node {
 impl Node {
     /// Opens a node; `None` if it streams no pictures, or does so both ways at once, as codecs do.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, NodeError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags((OFlags::CLOEXEC | OFlags::NONBLOCK).bits() as i32)
-            .open(path)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::PermissionDenied => NodeError::Permission(Permission::of(path)),
-                _ => NodeError::Open { path: path.to_owned(), source },
-            })?;
+        let file = device::open(path).map_err(|closed| match closed {
+            Closed::Permission(permission) => NodeError::Permission(permission),
+            Closed::Other(source) => NodeError::Open { path: path.to_owned(), source },
+        })?;
         let mut caps: sys::v4l2_capability = zeroed();
         ioctl(&file, vidioc::VIDIOC_QUERYCAP, &mut caps).map_err(|errno| {
             NodeError::Capabilities { path: path.to_owned(), source: errno.into() }
