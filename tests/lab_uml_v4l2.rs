@@ -104,6 +104,7 @@ fn a_node_states_what_its_driver_answers() {
         assert_eq!(need.height, Bounds { min: 360, max: 360 });
         // vivid takes every stride that holds a row.
         assert_eq!(need.planes[0].stride, Bounds { min: 640 * 4, ..Bounds::ANY });
+        assert_eq!(need.planes[0].stride_multiple, 1);
         assert_eq!(need.size.min, 640 * 4 * 360);
         let [need] = &ways(&stated, Fourcc::NV12)[..] else { panic!("{stated:?}") };
         assert_eq!(need.vendor[MEMORIES], [1]);
