@@ -159,7 +159,11 @@ impl IspStart {
             buffers: "sensor-raw",
             size: self.size,
             formats: &[Fourcc::R8],
-            parties: vec![[sensor].into_iter().collect(), isp.raw_constraints(), bus.clone()],
+            parties: vec![
+                [sensor].into_iter().collect(),
+                isp.raw_constraints(&[Fourcc::R8]),
+                bus.clone(),
+            ],
             budget,
             in_flight: RAW_IN_FLIGHT,
             by_cost: self.by_cost,
@@ -252,7 +256,7 @@ fn make_isp(
     let info =
         |isp: &dyn Isp, reason| IspInfo { name: isp.name(), description: isp.describe(), reason };
     let cpu = |reason: Option<String>| {
-        let isp = CpuIsp;
+        let isp = CpuIsp::new();
         let info = info(&isp, reason);
         (Box::new(isp) as Box<dyn Isp>, info)
     };

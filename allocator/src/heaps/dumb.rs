@@ -28,7 +28,7 @@ pub(crate) const FOLDER: &str = "/dev/dri";
 
 /// The formats whose planes lie below each other with one stride, which is all that can be asked
 /// of a driver that is told no format.
-const FORMATS: [Fourcc; 9] = Fourcc::KNOWN;
+const FORMATS: [Fourcc; Fourcc::KNOWN.len()] = Fourcc::KNOWN;
 
 /// The nodes under `/dev/dri` whose names start so, in the order of their numbers.
 pub(crate) fn nodes(prefix: &str) -> Vec<PathBuf> {
