@@ -31,6 +31,7 @@ mod import;
 mod params;
 pub mod probe;
 pub mod raw;
+pub mod stats;
 mod sync;
 
 use vcam_allocator::constraints::Constraints;
@@ -44,6 +45,7 @@ pub use gpu::GpuIsp;
 pub use import::{TargetImporter, TextureImporter};
 pub use params::{Cfa, IspParams, ParamsError};
 pub use raw::RawFormat;
+pub use stats::{Statistics, Zone};
 
 /// Makes pictures of raw frames.
 ///

@@ -1,0 +1,315 @@
+//! What a raw frame says of the light that made it: the eyes of exposure and white balance.
+//!
+//! Statistics are of linear light above black, before white balance, of every 2x2 quad of sites: a
+//! quad has one red, one blue, and two green samples, of which the mean counts. An odd last column
+//! or row is in no quad. Light is in 16 bits ([`WHITE`] is a saturated sample), so that all sums
+//! are of whole numbers: they are the same wherever they are made and in whatever order.
+
+use crate::params::Cfa;
+use crate::raw::RawFormat;
+
+/// Zones from left to right.
+pub const COLUMNS: usize = 16;
+/// Zones from top to bottom.
+pub const ROWS: usize = 12;
+/// Bins of the histogram.
+pub const BINS: usize = 256;
+
+/// Saturated light, as a 16-bit number.
+pub const WHITE: u16 = u16::MAX;
+
+/// From this fraction of full scale on, black level included, a sample counts as saturated.
+pub const SATURATION: f32 = 0.98;
+
+/// A part of the frame.
+///
+/// Of `n` quads side by side, quad `i` is in column `i * COLUMNS / n`, rounded down; likewise for
+/// rows.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Zone {
+    /// Sums of red, green and blue over the unsaturated quads, each from 0 to 1 a quad.
+    pub sum: [f32; 3],
+    /// Quads in the sums.
+    pub quads: u32,
+    /// Quads with a sample at [`SATURATION`] or more, which the sums leave out.
+    pub saturated: u32,
+}
+
+/// The statistics of one raw frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statistics {
+    /// The zones, row after row.
+    pub zones: [Zone; COLUMNS * ROWS],
+    /// How many quads there are of each luma `(R + 2G + B) / 4`, saturated ones included, in
+    /// linear bins from 0 to 1.
+    pub histogram: [u32; BINS],
+    /// The mean squared difference of the greens of quads that lie beside or above each other: the
+    /// sharper a scene's image, the larger.
+    pub focus: f32,
+}
+
+impl Default for Statistics {
+    fn default() -> Self {
+        Self { zones: [Zone::default(); COLUMNS * ROWS], histogram: [0; BINS], focus: 0.0 }
+    }
+}
+
+impl Statistics {
+    /// The statistics of a raw frame, in plain words; `black_level` is a fraction of full scale
+    /// below 1.
+    ///
+    /// # Panics
+    ///
+    /// When `raw` ends before the frame does, or the frame is smaller than 2x2.
+    pub fn of_raw(
+        format: RawFormat,
+        raw: &[u8],
+        stride: usize,
+        (width, height): (u32, u32),
+        black_level: f32,
+    ) -> Self {
+        let row_bytes = usize::try_from(format.row_bytes(width)).unwrap_or(usize::MAX);
+        let mut meter = Meter::new(format, width, height, black_level);
+        let columns = width as usize;
+        let mut rows = [vec![0; columns], vec![0; columns]];
+        for top in (0..height as usize & !1).step_by(2) {
+            for (y, row) in (top..).zip(&mut rows) {
+                format.unpack(&raw[y * stride..][..row_bytes], row);
+                row.iter_mut().for_each(|sample| *sample = light(format, black_level, *sample));
+            }
+            meter.add(top / 2, &rows[0], &rows[1]);
+        }
+        let mut statistics = Self::default();
+        meter.read(&mut statistics);
+        statistics
+    }
+}
+
+/// The light above black of a sample, in 16 bits.
+pub(crate) fn light(format: RawFormat, black_level: f32, sample: u16) -> u16 {
+    let full = f32::from(sample) / f32::from(format.white());
+    let above = ((full - black_level) / (1.0 - black_level)).clamp(0.0, 1.0);
+    (above * f32::from(WHITE)).round() as u16
+}
+
+/// The 16-bit light from which on a sample counts as saturated.
+pub(crate) fn saturation(black_level: f32) -> u16 {
+    let above = ((SATURATION - black_level) / (1.0 - black_level)).clamp(0.0, 1.0);
+    // Nothing is saturated in the dark, not even where black is next to white.
+    ((above * f32::from(WHITE)).floor() as u16).max(1)
+}
+
+/// Sums that are still whole numbers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    /// Red, twice green, blue.
+    light: [u64; 3],
+    quads: u32,
+    saturated: u32,
+}
+
+/// Makes statistics of quads, row after row.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter {
+    cfa: Option<Cfa>,
+    saturation: u16,
+    columns: usize,
+    rows: usize,
+    zones: [Sums; COLUMNS * ROWS],
+    histogram: [u32; BINS],
+    /// Sum of squared differences of twice the green, and of how many.
+    differences: u64,
+    pairs: u64,
+    /// Twice the green of the row of quads above, and which row that is.
+    greens: Vec<u32>,
+    above: Option<usize>,
+}
+
+impl Meter {
+    /// For frames of this size, in samples.
+    pub(crate) fn new(format: RawFormat, width: u32, height: u32, black_level: f32) -> Self {
+        let (columns, rows) = (width as usize / 2, height as usize / 2);
+        assert!(columns > 0 && rows > 0, "{width}x{height} has no quad");
+        Self {
+            cfa: format.cfa(),
+            saturation: saturation(black_level),
+            columns,
+            rows,
+            zones: [Sums::default(); COLUMNS * ROWS],
+            histogram: [0; BINS],
+            differences: 0,
+            pairs: 0,
+            greens: vec![0; columns],
+            above: None,
+        }
+    }
+
+    /// Adds a row of quads, given the 16-bit light of the two rows of sites that make it.
+    pub(crate) fn add(&mut self, row: usize, upper: &[u16], lower: &[u16]) {
+        let [red, green, blue] = self.order();
+        let below_another = row.checked_sub(1).is_some_and(|above| self.above == Some(above));
+        let zone_row = row * ROWS / self.rows;
+        let mut left = None;
+        for zone_column in 0..COLUMNS {
+            let start = |zone: usize| (zone * self.columns).div_ceil(COLUMNS);
+            let zone = &mut self.zones[zone_row * COLUMNS + zone_column];
+            for column in start(zone_column)..start(zone_column + 1) {
+                let quad = quad(column, upper, lower);
+                let twice_green = green_of(self.cfa, quad, green);
+                let sum: u32 = quad.iter().map(|light| u32::from(*light)).sum();
+                // Four times the luma, of 18 bits.
+                self.histogram[(sum >> 10) as usize] += 1;
+                let above = std::mem::replace(&mut self.greens[column], twice_green);
+                let difference = |other: u32| u64::from(twice_green.abs_diff(other)).pow(2);
+                self.differences += left.map_or(0, difference);
+                self.differences += if below_another { difference(above) } else { 0 };
+                left = Some(twice_green);
+                if quad.iter().any(|light| *light >= self.saturation) {
+                    zone.saturated += 1;
+                } else {
+                    zone.quads += 1;
+                    let light = match self.cfa {
+                        Some(_) => [quad[red].into(), twice_green.into(), quad[blue].into()],
+                        None => [sum.into(), (2 * sum).into(), sum.into()],
+                    };
+                    zone.light
+                        .iter_mut()
+                        .zip(light)
+                        .for_each(|(sum, light): (_, u64)| *sum += light);
+                }
+            }
+        }
+        self.pairs += self.columns as u64 - 1;
+        self.pairs += if below_another { self.columns as u64 } else { 0 };
+        self.above = Some(row);
+    }
+
+    /// The statistics of what was added.
+    pub(crate) fn read(&self, statistics: &mut Statistics) {
+        // The four sites of a quad without filters are all added up; a channel is their mean.
+        let sites = if self.cfa.is_some() { 1.0 } else { 4.0 };
+        let white = f64::from(WHITE) * sites;
+        for (zone, sums) in statistics.zones.iter_mut().zip(&self.zones) {
+            let [red, twice_green, blue] = sums.light.map(|light| light as f64 / white);
+            zone.sum = [red as f32, (twice_green / 2.0) as f32, blue as f32];
+            (zone.quads, zone.saturated) = (sums.quads, sums.saturated);
+        }
+        statistics.histogram = self.histogram;
+        let white = 2.0 * f64::from(WHITE);
+        let mean = self.differences as f64 / self.pairs.max(1) as f64;
+        statistics.focus = (mean / (white * white)) as f32;
+    }
+
+    /// Which of a quad's four samples are red, the first green, and blue.
+    fn order(&self) -> [usize; 3] {
+        let (column, row) = self.cfa.unwrap_or_default().red();
+        let red = (row * 2 + column) as usize;
+        // The quad's other column, and its other corner.
+        [red, red ^ 1, red ^ 3]
+    }
+}
+
+/// The four samples of a quad: two of the upper row, two of the lower.
+fn quad(column: usize, upper: &[u16], lower: &[u16]) -> [u16; 4] {
+    let at = 2 * column;
+    [upper[at], upper[at + 1], lower[at], lower[at + 1]]
+}
+
+/// Twice the green of a quad; `first` is the place of one of its two greens.
+fn green_of(cfa: Option<Cfa>, quad: [u16; 4], first: usize) -> u32 {
+    match cfa {
+        Some(_) => u32::from(quad[first]) + u32::from(quad[first ^ 3]),
+        None => quad.iter().map(|light| u32::from(*light)).sum::<u32>() / 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measure(format: RawFormat, samples: &[u16], width: u32, black_level: f32) -> Statistics {
+        let stride = format.row_bytes(width) as usize + 1;
+        let height = samples.len() as u32 / width;
+        let mut raw = vec![0xee; stride * height as usize];
+        for (row, samples) in raw.chunks_mut(stride).zip(samples.chunks(width as usize)) {
+            format.pack(samples, &mut row[..stride - 1]);
+        }
+        Statistics::of_raw(format, &raw, stride, (width, height), black_level)
+    }
+
+    fn near(is: f32, should: f32) -> bool {
+        (is - should).abs() <= 1e-4 * should.abs().max(0.01)
+    }
+
+    #[test]
+    fn a_flat_frame_has_its_colours_in_every_zone_and_no_detail() {
+        for format in RawFormat::all().filter(|format| format.cfa().is_some()) {
+            let cfa = format.cfa().unwrap();
+            let (width, height) = (64, 48);
+            let white = f32::from(format.white());
+            let levels = [0.3, 0.5, 0.7].map(|level| (level * white) as u16);
+            let samples: Vec<u16> = (0..width * height)
+                .map(|at| levels[cfa.colour_at(at % width, at / width)])
+                .collect();
+            let statistics = measure(format, &samples, width, 0.1);
+            let light = levels.map(|level| (f32::from(level) / white - 0.1) / 0.9);
+            for zone in statistics.zones {
+                assert_eq!((zone.quads, zone.saturated), (4, 0), "{format}");
+                for (sum, light) in zone.sum.into_iter().zip(light) {
+                    assert!(near(sum, 4.0 * light), "{format}: {sum} is not 4 of {light}");
+                }
+            }
+            let luma = (light[0] + 2.0 * light[1] + light[2]) / 4.0;
+            let bin = (luma * 256.0) as usize;
+            assert_eq!(statistics.histogram[bin], 32 * 24, "{format}");
+            assert_eq!(statistics.focus, 0.0);
+        }
+    }
+
+    #[test]
+    fn saturated_quads_are_counted_apart_but_stay_in_the_histogram() {
+        let mut samples = vec![100; 32 * 24];
+        samples[0] = 250;
+        samples[32 * 24 - 1] = 249;
+        let statistics = measure(RawFormat::SRGGB8, &samples, 32, 0.0);
+        let (first, last) = (statistics.zones[0], statistics.zones[COLUMNS * ROWS - 1]);
+        assert_eq!((first.quads, first.saturated, first.sum), (0, 1, [0.0; 3]));
+        // 249 of 255 is 97.6 %.
+        assert_eq!((last.quads, last.saturated), (1, 0));
+        assert_eq!(statistics.histogram.iter().sum::<u32>(), 16 * 12);
+        assert_eq!(statistics.histogram[(250 + 300) * 256 / (4 * 255)], 1);
+    }
+
+    #[test]
+    fn focus_is_the_mean_of_squares_beside_and_above() {
+        // Greens of four quads: 0, 1; 1, 1. Differences: 1 beside, 1 above, and two of 0.
+        let quad = |green| [[0, green], [green, 0]];
+        let (dark, bright) = (quad(0), quad(255));
+        let row = |left: [[u16; 2]; 2], right: [[u16; 2]; 2]| {
+            [[left[0], right[0]].concat(), [left[1], right[1]].concat()].concat()
+        };
+        let samples = [row(dark, bright), row(bright, bright)].concat();
+        let statistics = measure(RawFormat::SRGGB8, &samples, 4, 0.0);
+        assert!(near(statistics.focus, 0.5), "{}", statistics.focus);
+    }
+
+    #[test]
+    fn without_filters_all_channels_are_the_mean_of_the_quad() {
+        let format: RawFormat = "Y12".parse().unwrap();
+        let statistics = measure(format, &[0, 1000, 2000, 3000], 2, 0.0);
+        let counted: Vec<_> = statistics.zones.iter().filter(|zone| zone.quads > 0).collect();
+        assert_eq!(counted.len(), 1);
+        assert!(counted[0].sum.iter().all(|sum| near(*sum, 1500.0 / 4095.0)), "{counted:?}");
+    }
+
+    #[test]
+    fn odd_edges_and_frames_smaller_than_the_grid_are_counted_once() {
+        for (width, height) in [(2, 2), (3, 3), (7, 5), (33, 25), (65, 49)] {
+            let statistics =
+                measure(RawFormat::SRGGB8, &vec![50; width * height], width as u32, 0.0);
+            let quads = (width / 2 * (height / 2)) as u32;
+            assert_eq!(statistics.zones.iter().map(|zone| zone.quads).sum::<u32>(), quads);
+            assert_eq!(statistics.histogram.iter().sum::<u32>(), quads);
+        }
+    }
+}
