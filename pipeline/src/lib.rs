@@ -13,6 +13,7 @@
 
 mod camera;
 mod error;
+pub mod ipa;
 mod links;
 mod planning;
 mod prepare;
