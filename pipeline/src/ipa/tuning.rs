@@ -9,7 +9,7 @@ use crate::sensor::model::colour::{
 };
 
 /// The lamps that the sensor is tuned under, in kelvin.
-const LAMPS: [f32; 7] = [2000.0, 2500.0, 3200.0, 4200.0, 5500.0, 7500.0, 12_000.0];
+const LAMPS: [f32; 9] = [2000.0, 2400.0, 2856.0, 3500.0, 4200.0, 5000.0, 6500.0, 8500.0, 12_000.0];
 
 /// What is known of one lamp.
 #[derive(Debug, Clone, Copy, PartialEq)]
