@@ -6,7 +6,7 @@
 //! greys, and lamps are those on the Planckian locus alone. Only where nothing could be grey does
 //! the mean of all decide.
 
-use vcam_isp_gpu::stats::Statistics;
+use vcam_isp_gpu::stats::{COLUMNS, ROWS, Statistics};
 
 use super::tuning::{Lamp, Tuning};
 use crate::sensor::model::colour::KELVIN;
@@ -64,12 +64,34 @@ struct Belief {
     offset: [f32; 2],
 }
 
+/// A lamp that is tried.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    /// The reciprocal of its temperature.
+    reciprocal: f32,
+    /// Its white, as logarithms of red and blue to green.
+    white: [f32; 2],
+}
+
+impl Candidate {
+    fn new(tuning: &Tuning, reciprocal: f32) -> Self {
+        Self { reciprocal, white: tuning.at(1.0 / reciprocal).white.map(f32::ln) }
+    }
+
+    /// How far from grey something would be under this lamp.
+    fn away(&self, point: [f32; 2]) -> [f32; 2] {
+        [point[0] - self.white[0], point[1] - self.white[1]]
+    }
+}
+
 /// Auto white balance.
 #[derive(Debug, Clone)]
 pub struct AutoWhiteBalance {
     /// Who decides.
     pub mode: Mode,
     tuning: Tuning,
+    /// The lamps that are tried.
+    locus: Vec<Candidate>,
     belief: Belief,
     /// Whether anything was seen yet: the first frame is believed at once.
     seen: bool,
@@ -79,9 +101,14 @@ pub struct AutoWhiteBalance {
 impl Default for AutoWhiteBalance {
     /// For vcam's sensor, in daylight until something is seen.
     fn default() -> Self {
+        let tuning = Tuning::default();
+        let [first, last] = [1.0 / KELVIN.end(), 1.0 / KELVIN.start()];
+        let step = (last - first) / TRIES as f32;
+        let candidate = |at| Candidate::new(&tuning, first + step * at as f32);
         Self {
             mode: Mode::Auto,
-            tuning: Tuning::default(),
+            locus: (0..=TRIES).map(candidate).collect(),
+            tuning,
             belief: Belief { reciprocal: 1.0 / 5000.0, offset: [0.0; 2] },
             seen: false,
             settled: false,
@@ -97,7 +124,7 @@ impl AutoWhiteBalance {
 
     /// What to do with the next frame, from the statistics of one.
     pub fn process(&mut self, statistics: &Statistics) -> WhiteBalance {
-        if let (Some(seen), Mode::Auto) = (estimate(&self.tuning, statistics), self.mode) {
+        if let (Some(seen), Mode::Auto) = (self.estimate(statistics), self.mode) {
             let way = seen.reciprocal - self.belief.reciprocal;
             // A millionth of a reciprocal kelvin, a mired, is less than anybody sees.
             self.settled = way.abs() < 2e-6;
@@ -121,9 +148,67 @@ impl AutoWhiteBalance {
             }
             Mode::Gains(gains) => {
                 let white = gains.map(|gain| 1.0 / gain.max(f32::MIN_POSITIVE));
-                balance(nearest(&self.tuning, white), white)
+                balance(self.tuning.at(1.0 / self.nearest(white)), white)
             }
         }
+    }
+
+    /// The reciprocal temperature of the lamp whose white is nearest to this one.
+    fn nearest(&self, white: [f32; 2]) -> f32 {
+        let point = white.map(f32::ln);
+        self.best(|lamp| square(lamp.away(point)))
+    }
+
+    /// The reciprocal temperature at which a cost is lowest.
+    fn best(&self, cost: impl Fn(&Candidate) -> f32) -> f32 {
+        let mut costs = [0.0; TRIES + 1];
+        for (cost_here, lamp) in costs.iter_mut().zip(&self.locus) {
+            *cost_here = cost(lamp);
+        }
+        let best = (0..=TRIES).fold(0, |a, b| if costs[b] < costs[a] { b } else { a });
+        let here = self.locus[best].reciprocal;
+        if best == 0 || best == TRIES {
+            return here;
+        }
+        // The lowest point of the parabola through it and its neighbours.
+        let [low, middle, high] = [costs[best - 1], costs[best], costs[best + 1]];
+        let bend = low - 2.0 * middle + high;
+        let step = self.locus[best + 1].reciprocal - here;
+        if bend > 0.0 { here + step * ((low - high) / (2.0 * bend)).clamp(-1.0, 1.0) } else { here }
+    }
+
+    /// The lamp, from what zones look like; `None` where it is too dark or too bright to tell.
+    fn estimate(&self, statistics: &Statistics) -> Option<Belief> {
+        // Each zone as logarithms of red and blue to green, and its weight.
+        let mut points = [([0.0; 2], 0.0); COLUMNS * ROWS];
+        let mut count = 0;
+        let mut sum = [0.0; 3];
+        for zone in &statistics.zones {
+            let [red, green, blue] = zone.sum.map(|sum| sum / zone.quads.max(1) as f32);
+            if green < DARK || red <= 0.0 || blue <= 0.0 {
+                continue;
+            }
+            points[count] = ([(red / green).ln(), (blue / green).ln()], zone.quads as f32);
+            count += 1;
+            for (sum, zone) in sum.iter_mut().zip(zone.sum) {
+                *sum += zone;
+            }
+        }
+        if count == 0 {
+            return None;
+        }
+        let points = &points[..count];
+        let total: f32 = points.iter().map(|(_, weight)| weight).sum();
+        let mean = [(sum[0] / sum[1]).ln(), (sum[2] / sum[1]).ln()];
+        let reciprocal = self.best(|lamp| {
+            let vote = |(point, weight): &([f32; 2], f32)| {
+                weight * square(lamp.away(*point)).min(REACH * REACH)
+            };
+            let votes: f32 = points.iter().map(vote).sum();
+            votes / total + MEAN_WEIGHT * square(lamp.away(mean))
+        });
+        let lamp = Candidate::new(&self.tuning, reciprocal);
+        Some(Belief { reciprocal, offset: off_locus(points, &lamp) })
     }
 }
 
@@ -132,74 +217,16 @@ fn balance(lamp: Lamp, [red, blue]: [f32; 2]) -> WhiteBalance {
     WhiteBalance { kelvin: lamp.kelvin, gains, matrix: lamp.matrix }
 }
 
-/// The lamps that are tried.
-fn lamps(tuning: &Tuning) -> impl Iterator<Item = Lamp> {
-    let ends = [1.0 / KELVIN.end(), 1.0 / KELVIN.start()];
-    (0..=TRIES).map(move |at| {
-        let part = at as f32 / TRIES as f32;
-        tuning.at(1.0 / (ends[0] + (ends[1] - ends[0]) * part))
-    })
-}
-
-/// The lamp whose white is nearest to this one.
-fn nearest(tuning: &Tuning, white: [f32; 2]) -> Lamp {
-    let point = white.map(f32::ln);
-    let distance = |lamp: &Lamp| square(away(point, lamp));
-    // There are lamps, so one of them is the nearest.
-    lamps(tuning)
-        .min_by(|a, b| distance(a).total_cmp(&distance(b)))
-        .unwrap_or_else(|| tuning.at(*KELVIN.start()))
-}
-
-/// How far from grey something would be under a lamp.
-fn away(point: [f32; 2], lamp: &Lamp) -> [f32; 2] {
-    [0, 1].map(|at| point[at] - lamp.white[at].ln())
-}
-
 fn square([red, blue]: [f32; 2]) -> f32 {
     red * red + blue * blue
 }
 
-/// The lamp, from what zones look like; `None` where it is too dark or too bright to tell.
-fn estimate(tuning: &Tuning, statistics: &Statistics) -> Option<Belief> {
-    // Each zone as logarithms of red and blue to green, and its weight.
-    let mut points = [([0.0; 2], 0.0); 192];
-    let mut count = 0;
-    let mut sum = [0.0; 3];
-    for zone in &statistics.zones {
-        let [red, green, blue] = zone.sum.map(|sum| sum / zone.quads.max(1) as f32);
-        if green < DARK || red <= 0.0 || blue <= 0.0 {
-            continue;
-        }
-        let weight = zone.quads as f32;
-        points[count] = ([(red / green).ln(), (blue / green).ln()], weight);
-        count += 1;
-        for (sum, zone) in sum.iter_mut().zip(zone.sum) {
-            *sum += zone;
-        }
-    }
-    let points = &points[..count];
-    let total: f32 = points.iter().map(|(_, weight)| weight).sum();
-    if total <= 0.0 {
-        return None;
-    }
-    let mean = [(sum[0] / sum[1]).ln(), (sum[2] / sum[1]).ln()];
-    let cost = |lamp: &Lamp| {
-        let votes: f32 = points
-            .iter()
-            .map(|(point, weight)| weight * square(away(*point, lamp)).min(REACH * REACH))
-            .sum();
-        votes / total + MEAN_WEIGHT * square(away(mean, lamp))
-    };
-    let tried: Vec<(Lamp, f32)> = lamps(tuning).map(|lamp| (lamp, cost(&lamp))).collect();
-    let best = (0..tried.len()).min_by(|a, b| tried[*a].1.total_cmp(&tried[*b].1))?;
-    let reciprocal = refine(&tried, best);
-    let lamp = tuning.at(1.0 / reciprocal);
-    // What is nearly grey under that lamp tells how far it is from the locus.
+/// How far white is from the locus, by what is nearly grey under a lamp.
+fn off_locus(points: &[([f32; 2], f32)], lamp: &Candidate) -> [f32; 2] {
     let mut offset = [0.0; 2];
     let mut near = 0.0;
     for (point, weight) in points {
-        let away = away(*point, &lamp);
+        let away = lamp.away(*point);
         if square(away) < REACH * REACH / 4.0 {
             near += weight;
             for (offset, away) in offset.iter_mut().zip(away) {
@@ -207,27 +234,12 @@ fn estimate(tuning: &Tuning, statistics: &Statistics) -> Option<Belief> {
             }
         }
     }
-    if near > 0.0 {
-        offset = offset.map(|sum| sum / near);
-        let length = square(offset).sqrt();
-        if length > OFF_LOCUS {
-            offset = offset.map(|part| part * OFF_LOCUS / length);
-        }
+    if near <= 0.0 {
+        return [0.0; 2];
     }
-    Some(Belief { reciprocal, offset })
-}
-
-/// The lowest point of the parabola through the best lamp and its neighbours, as a reciprocal
-/// temperature.
-fn refine(tried: &[(Lamp, f32)], best: usize) -> f32 {
-    let here = 1.0 / tried[best].0.kelvin;
-    let (Some(before), Some(after)) = (best.checked_sub(1), tried.get(best + 1)) else {
-        return here;
-    };
-    let (low, middle, high) = (tried[before].1, tried[best].1, after.1);
-    let bend = low - 2.0 * middle + high;
-    let step = 1.0 / after.0.kelvin - here;
-    if bend > 0.0 { here + step * ((low - high) / (2.0 * bend)).clamp(-1.0, 1.0) } else { here }
+    let offset = offset.map(|sum| sum / near);
+    let length = square(offset).sqrt();
+    if length > OFF_LOCUS { offset.map(|part| part * OFF_LOCUS / length) } else { offset }
 }
 
 #[cfg(test)]
