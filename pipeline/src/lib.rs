@@ -14,6 +14,7 @@
 mod camera;
 mod cheaper;
 mod error;
+pub mod ipa;
 mod links;
 mod planning;
 mod prepare;

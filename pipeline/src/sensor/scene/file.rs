@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::picture::{Picture, Slides};
 use super::video::Video;
-use super::{Scene, Size};
+use super::{Scene, Size, names};
 
 /// Files of pictures larger than this are taken for a mistake, or for an attack.
 const MAX_BYTES: u64 = 256 << 20;
@@ -15,7 +15,7 @@ const MAX_BYTES: u64 = 256 << 20;
 pub(super) const MAX_SIDE: u32 = 16_384;
 
 /// What decoding a picture may allocate.
-const MAX_DECODED: u64 = 1 << 30;
+const MAX_DECODED: u64 = 512 << 20;
 
 /// What the pictures of a folder may take together, in bytes.
 const MAX_SLIDES: u64 = 2 << 30;
@@ -24,12 +24,18 @@ const MAX_SLIDES: u64 = 2 << 30;
 #[derive(Debug, thiserror::Error)]
 pub enum SceneError {
     /// There is no such file, or it may not be read.
-    #[error("the scene {path} cannot be read (and no scene has this name)")]
+    #[error("the scene {path} cannot be read; scenes that have a name are {names}", names = names())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// It is a device, a pipe or a socket.
+    #[error("the scene {path} is neither a file nor a folder")]
+    NotAFile {
+        /// What it is not.
+        path: PathBuf,
     },
     /// It is neither PNG nor JPEG nor Y4M.
     #[error("the scene {path} is no PNG, JPEG or Y4M file")]
@@ -93,11 +99,16 @@ pub(super) struct Opened {
 
 /// Opens a picture, a video, or a folder of pictures.
 pub(super) fn open(path: &Path, size: Size) -> Result<Opened, SceneError> {
-    if path.is_dir() {
+    let failed = |source| SceneError::Read { path: path.to_owned(), source };
+    let kind = path.metadata().map_err(failed)?;
+    if kind.is_dir() {
         let scene = Box::new(slides(path, size)?);
         return Ok(Opened { scene, changes: true });
     }
-    let failed = |source| SceneError::Read { path: path.to_owned(), source };
+    if !kind.is_file() {
+        // To open a pipe would wait for somebody to write into it.
+        return Err(SceneError::NotAFile { path: path.to_owned() });
+    }
     let mut file = File::open(path).map_err(failed)?;
     let mut start = Vec::new();
     file.by_ref().take(y4m_start().len() as u64).read_to_end(&mut start).map_err(failed)?;
@@ -228,7 +239,11 @@ mod tests {
     #[test]
     fn what_is_no_scene_is_told_apart() {
         let path = Path::new("/nonexistent/picture.png");
-        assert!(matches!(Spec::file(path).open(SIZE), Err(SceneError::Read { .. })));
+        let error = Spec::file(path).open(SIZE).unwrap_err();
+        assert!(matches!(error, SceneError::Read { .. }));
+        assert!(error.to_string().contains("colorchecker"), "{error}");
+        let device = Spec::file("/dev/zero").open(SIZE);
+        assert!(matches!(device, Err(SceneError::NotAFile { .. })));
         assert!(matches!(opened("a.png", b"GIF89a"), Err(SceneError::UnknownType { .. })));
         assert!(matches!(opened("a.png", b""), Err(SceneError::UnknownType { .. })));
         for (format, missing) in [(ImageFormat::Png, 100), (ImageFormat::Jpeg, 3)] {

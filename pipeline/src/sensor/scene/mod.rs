@@ -192,10 +192,13 @@ impl fmt::Display for Spec {
 
 /// A scene without a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a scene is a name, as `vcam list` prints them, or a file; then :moving or :still, if need be"
-)]
+#[error("a scene is {names} or a file; then :moving or :still, if need be", names = names())]
 pub struct EmptySpec;
+
+/// The names of all scenes, for people.
+fn names() -> String {
+    NAMED.map(|scene| scene.name).join(", ")
+}
 
 /// A scene as a camera sees it: still, or in motion.
 #[derive(Debug)]

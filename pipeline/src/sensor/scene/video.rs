@@ -13,6 +13,9 @@ use super::picture::crop;
 use super::{Scene, Size};
 use crate::sensor::model::colour::srgb_to_linear;
 
+/// What a frame may take in memory.
+const MAX_FRAME: y4m::Limits = y4m::Limits { bytes: 256 << 20 };
+
 /// A video that fills the scene: each pixel is the nearest of the frame.
 pub(super) struct Video {
     path: PathBuf,
@@ -65,8 +68,13 @@ impl Video {
         let position = Cell::new(0);
         let counted = Counted { inner: BufReader::new(file), count: &position };
         let video = |source| SceneError::Video { path: owned(), source };
-        let mut decoder = Decoder::new(counted).map_err(|error| match error {
+        let opened = Decoder::new_with_limits(counted, MAX_FRAME);
+        let mut decoder = opened.map_err(|error| match error {
             Error::EOF => SceneError::Truncated { path: owned(), what: "in its header".to_owned() },
+            Error::OutOfMemory => {
+                let what = format!("a frame has more than {} MiB", MAX_FRAME.bytes >> 20);
+                SceneError::TooLarge { path: owned(), what }
+            }
             error => video(error),
         })?;
         let bits = decoder.get_bit_depth();
@@ -267,7 +275,9 @@ mod tests {
         }
         let header = |header: &str| opened(format!("YUV4MPEG2 {header}\n").as_bytes());
         assert!(matches!(header("W8 H4"), Err(SceneError::Empty { .. })));
-        for sides in ["W4294967296 H4294967296", "W8 H99999999999999999999999999"] {
+        for sides in
+            ["W4294967296 H4294967296", "W8 H99999999999999999999999999", "W16384 H16384 C444"]
+        {
             assert!(matches!(header(sides), Err(SceneError::TooLarge { .. })), "{sides}");
         }
         for sides in ["W0 H4", "Wx H4", "W8", "W8 H4 C411"] {
