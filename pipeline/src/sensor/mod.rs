@@ -1,40 +1,65 @@
-//! The sensor: fills raw Bayer frames in place, at its own pace.
+//! The sensor: fills frames in place, as a camera's sensor would.
 //!
-//! One picture, made so that a program can check it: colour bars, a bar that moves with every
-//! frame, a grey ramp, and the frame's number as a [`strip`] of blocks along the top.
+//! ```text
+//! scene ─▶ model: lamp, lens, filters, exposure, noise ─▶ numbers ─┐
+//!                                          test pattern ─▶ numbers ─┴▶ packed rows in a buffer
+//! ```
+//!
+//! [`Settings`] say what it is. Each frame, [`Sensor::expose`] tells which exposure and gain count
+//! for it and when it is taken, and [`Sensor::fill`] writes its rows. What was set meanwhile, with
+//! [`Sensor::set_controls`], counts frames later, as [`delay`] explains.
+//!
+//! Frames depend on the settings, the frame's number, its controls and, under a lamp that flickers
+//! and with a stamp, its time; on nothing else. Rows are written whole, in order, and never read
+//! back, so a frame is as fast into uncached memory as into cached; a scene that stands still is
+//! looked at once.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
 
-use vcam_isp_gpu::Cfa;
+use vcam_isp_gpu::{Cfa, RawFormat};
 
+pub mod delay;
+mod direct;
+mod encode;
+pub mod format;
+pub mod model;
 pub mod pace;
+pub mod pattern;
+mod raw;
+pub mod readout;
+pub mod scene;
+pub mod settings;
+mod sheet;
+mod stamp;
 pub mod strip;
+pub mod timing;
+mod workers;
+
+use delay::{Controls, Registers};
+use direct::DirectCamera;
+use format::Format;
+use model::{Optics, Sees};
+use pattern::{Painter, TestPattern};
+use raw::RawCamera;
+use scene::{Size, Spec};
+pub use settings::{Light, Settings, SettingsError, Source};
+use stamp::Stamp;
+use timing::{GAINS, Timing};
+pub use workers::Workers;
 
 /// What the sensor can be set to, in pixels. The lower bounds leave room for the [`strip`].
 pub const WIDTHS: RangeInclusive<u32> = 128..=16_384;
 /// As [`WIDTHS`], for the height.
 pub const HEIGHTS: RangeInclusive<u32> = 32..=16_384;
 
-/// The raw value of no light at all, out of 255.
+/// The 8-bit raw value of no light at all; as many times more with more bits, as there are more
+/// values. As a fraction, see [`Sensor::black_level`].
 pub const BLACK_LEVEL: u8 = 16;
 
-/// The colours of the bars as red, green and blue, each on or off.
-const BARS: [[bool; 3]; 8] = [
-    [true, true, true],
-    [true, true, false],
-    [false, true, true],
-    [false, true, false],
-    [true, false, true],
-    [true, false, false],
-    [false, false, true],
-    [false, false, false],
-];
-
-/// The raw value of a lit bar: three quarters of the way from black to saturation.
-const LIT: u8 = 195;
-
-/// The moving bar advances by this many columns with each frame.
-const STEP: u64 = 4;
+/// How long frames last if nobody says.
+const FRAME_DURATION: Duration = Duration::from_nanos(33_333_333);
 
 /// The frame has a size that the sensor does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,111 +83,214 @@ pub fn check_size(width: u32, height: u32) -> Result<(), SizeError> {
     }
 }
 
-/// An 8-bit Bayer sensor of a given size.
+/// What counts for a frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Metadata {
+    /// The frame's number.
+    pub frame: u64,
+    /// When its first row is read, since boot (`CLOCK_MONOTONIC`).
+    pub timestamp: Duration,
+    /// The exposure and gain that it was taken with.
+    pub controls: Controls,
+    /// From this frame to the next.
+    pub frame_duration: Duration,
+    /// From one row to the next.
+    pub line_duration: Duration,
+}
+
+impl Metadata {
+    /// When row `y` collected its light: each row a line later than the one above.
+    pub fn row_exposure(&self, y: u32) -> std::ops::Range<Duration> {
+        let end = self.timestamp + self.line_duration * y;
+        let exposure = Duration::from_secs_f32(self.controls.exposure_us * 1e-6);
+        end.saturating_sub(exposure)..end
+    }
+}
+
+/// A frame, as those who write it know it.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    frame: u64,
+    timestamp: Duration,
+    controls: Controls,
+}
+
+/// Who makes the numbers.
+#[derive(Debug)]
+enum Image {
+    Pattern(Painter),
+    Raw(RawCamera),
+    Direct(DirectCamera),
+}
+
+/// A sensor.
 #[derive(Debug)]
 pub struct Sensor {
-    width: usize,
-    height: usize,
-    /// An even and an odd row of colour bars.
-    bars: [Vec<u8>; 2],
-    /// An even and an odd row of the grey ramp; grey is the same in all channels.
-    ramp: Vec<u8>,
-    /// The row of the strip, made anew for each frame.
-    strip: Vec<u8>,
+    format: Format,
+    size: Size,
+    image: Image,
+    stamp: Option<Stamp>,
+    timing: Timing,
+    registers: Registers,
+    /// What counts for the present frame.
+    controls: Controls,
+    timestamp: Duration,
+    workers: Arc<Workers>,
 }
 
 impl Sensor {
-    /// A sensor whose frames have this size, in pixels.
+    /// A sensor that shows the test picture in 8 bits, in frames of this size in pixels.
     pub fn new(width: u32, height: u32, cfa: Cfa) -> Result<Self, SizeError> {
         check_size(width, height)?;
-        let (width, height) = (width as usize, height as usize);
-        let bar = |x: usize, y: usize| {
-            let lit = BARS[x * BARS.len() / width][cfa.colour_at(x as u32, y as u32)];
-            if lit { LIT } else { BLACK_LEVEL }
-        };
-        let span = usize::from(u8::MAX - BLACK_LEVEL);
-        let grey = |x: usize| BLACK_LEVEL + u8::try_from(x * span / (width - 1)).unwrap_or(0);
-        Ok(Self {
-            width,
-            height,
-            bars: [0, 1].map(|y| (0..width).map(|x| bar(x, y)).collect()),
-            ramp: (0..width).map(grey).collect(),
-            strip: vec![0; width],
-        })
+        let format = Format::Raw(RawFormat::SRGGB8.with_cfa(Some(cfa)));
+        let size = Size { width: width as usize, height: height as usize };
+        let image = Image::Pattern(Painter::new(TestPattern::Test, format, size));
+        Ok(Self::with(format, size, image, None, Workers::new()))
     }
 
-    /// Writes frame number `sequence`, row by row and without reading what was there, so that it
-    /// is as fast into uncached memory as into cached.
+    /// A sensor that is as the settings say.
+    pub fn open(settings: &Settings) -> Result<Self, SettingsError> {
+        settings.validate()?;
+        let (format, size) = (settings.format, settings.frame());
+        let workers = Workers::new();
+        let bands = workers.bands();
+        let image = match (&settings.source, format) {
+            (Source::Pattern(pattern), _) => Image::Pattern(Painter::new(*pattern, format, size)),
+            (Source::Scene(spec), Format::Raw(raw)) => {
+                Image::Raw(RawCamera::new(settings, spec, raw, bands)?)
+            }
+            (Source::Scene(spec), Format::Picture(picture)) => {
+                Image::Direct(DirectCamera::new(settings, spec, picture, bands)?)
+            }
+        };
+        let stamp = settings.stamp.then(|| Stamp::new(format, size));
+        Ok(Self::with(format, size, image, stamp, workers))
+    }
+
+    fn with(
+        format: Format,
+        size: Size,
+        image: Image,
+        stamp: Option<Stamp>,
+        workers: Workers,
+    ) -> Self {
+        let mut timing = Timing::new(size.width as u32, size.height as u32);
+        timing.set_frame_duration(FRAME_DURATION);
+        let controls = within(&timing, Controls::default());
+        Self {
+            format,
+            size,
+            image,
+            stamp,
+            timing,
+            registers: Registers::new(controls),
+            controls,
+            timestamp: Duration::ZERO,
+            workers: Arc::new(workers),
+        }
+    }
+
+    /// What it sends.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Its times, and the limits that follow from them.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// What it reports for no light, as a fraction of full scale; 0 where it sends pictures.
+    pub fn black_level(&self) -> f32 {
+        match self.format {
+            Format::Raw(raw) => f32::from(encode::black(raw)) / f32::from(raw.white()),
+            Format::Picture(_) => 0.0,
+        }
+    }
+
+    /// The threads that it makes rows with: whoever makes one frame after another does so on one of
+    /// them, with [`Workers::run`], and then nothing is allocated for a frame.
+    pub fn workers(&self) -> Arc<Workers> {
+        self.workers.clone()
+    }
+
+    /// Writes exposure and gain, or what comes nearest within the limits; each counts for a later
+    /// frame, see [`delay`].
+    pub fn set_controls(&mut self, controls: Controls) {
+        self.registers.write(within(&self.timing, controls));
+    }
+
+    /// Makes frames last this long, or what comes nearest; says how long they then last. Zero makes
+    /// them as short as they can be. An exposure that no longer fits is shortened.
+    pub fn set_frame_duration(&mut self, duration: Duration) -> Duration {
+        self.timing.set_frame_duration(duration)
+    }
+
+    /// Changes the lamp before the scene, from the next frame on.
+    pub fn set_light(&mut self, light: Light) -> Result<(), SettingsError> {
+        light.validate()?;
+        match &mut self.image {
+            Image::Pattern(_) => {}
+            Image::Raw(camera) => camera.set_light(light),
+            Image::Direct(camera) => camera.set_lux(light.lux),
+        }
+        Ok(())
+    }
+
+    /// Begins a frame, whose first row is read at `timestamp` since boot; says what counts for it.
+    pub fn expose(&mut self, frame: u64, timestamp: Duration) -> Metadata {
+        // The frame may have become shorter since the exposure was written.
+        self.controls = within(&self.timing, self.registers.latch());
+        self.timestamp = timestamp;
+        Metadata {
+            frame,
+            timestamp,
+            controls: self.controls,
+            frame_duration: self.timing.frame_duration(),
+            line_duration: self.timing.line_duration(),
+        }
+    }
+
+    /// Writes frame number `frame`, row by row and without reading what was there.
     ///
     /// `plane` starts with the first pixel and has rows `stride` bytes apart; rows that it is too
-    /// short for are left out.
-    pub fn fill(&mut self, sequence: u64, plane: &mut [u8], stride: usize) {
-        strip::write(sequence as u32, &mut self.strip);
-        let strip_end = strip::rows(self.height);
-        let ramp_start = self.height - self.height / 4;
-        let moving = self.moving_bar(sequence);
-        for (y, row) in plane.chunks_mut(stride).take(self.height).enumerate() {
-            let Some(row) = row.get_mut(..self.width) else { break };
-            if y < strip_end {
-                row.copy_from_slice(&self.strip);
-            } else if y < ramp_start {
-                row.copy_from_slice(&self.bars[y % 2]);
-                row[moving.clone()].fill(u8::MAX);
-            } else {
-                row.copy_from_slice(&self.ramp);
-            }
+    /// short for are left out, and so are the bytes between rows.
+    pub fn fill(&mut self, frame: u64, plane: &mut [u8], stride: usize) {
+        self.fill_plane(frame, 0, plane, stride);
+    }
+
+    /// As [`Sensor::fill`], for one of several planes: NV12 has two.
+    pub fn fill_plane(&mut self, frame: u64, index: usize, plane: &mut [u8], stride: usize) {
+        let moment = Moment { frame, timestamp: self.timestamp, controls: self.controls };
+        let workers = &*self.workers;
+        match &mut self.image {
+            Image::Pattern(painter) => painter.fill(frame, index, plane, stride, workers),
+            Image::Raw(camera) => camera.fill(&moment, &self.timing, plane, stride, workers),
+            Image::Direct(camera) => camera.fill(&moment, index, plane, stride, workers),
+        }
+        if let Some(stamp) = &mut self.stamp {
+            stamp.write(frame, self.timestamp, index, plane, stride);
         }
     }
 
-    /// The columns of the bar that moves.
-    fn moving_bar(&self, sequence: u64) -> std::ops::Range<usize> {
-        let start = (sequence.wrapping_mul(STEP) % self.width as u64) as usize;
-        start..(start + self.width / 32).min(self.width)
+    /// Width and height of its frames, in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        (self.size.width as u32, self.size.height as u32)
     }
 }
 
+/// The nearest controls within the limits.
+fn within(timing: &Timing, controls: Controls) -> Controls {
+    // In this order, what is no number becomes the lower limit.
+    let gain = controls.gain.max(*GAINS.start()).min(*GAINS.end());
+    Controls { exposure_us: timing.exposure(controls.exposure_us), gain }
+}
+
+/// The scene and the lens of the settings.
+fn optics(settings: &Settings, spec: &Spec, sees: Sees) -> Result<Optics, SettingsError> {
+    let array = settings.readout.array(settings.frame());
+    let view = spec.open(array)?;
+    Ok(Optics::new(view, array, settings.lens, settings.readout, sees, settings.light.kelvin))
+}
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_bounded() {
-        for (width, height) in [(0, 0), (1, 1), (127, 480), (640, 31), (65_536, 65_536)] {
-            assert!(Sensor::new(width, height, Cfa::Rggb).is_err(), "{width}x{height}");
-        }
-        assert!(Sensor::new(129, 33, Cfa::Rggb).is_ok());
-    }
-
-    #[test]
-    fn a_bar_is_seen_through_its_colour_filters() {
-        let (width, height) = (640, 480);
-        let mut frame = vec![0; width * height];
-        Sensor::new(640, 480, Cfa::Rggb).unwrap().fill(0, &mut frame, width);
-        // The red bar is the sixth of eight; RGGB has red at even columns of even rows.
-        let x = (640 * 11 / 16) & !1;
-        let at = |x: usize, y: usize| frame[y * width + x];
-        assert_eq!([at(x, 200), at(x + 1, 200)], [LIT, BLACK_LEVEL]);
-        assert_eq!([at(x, 201), at(x + 1, 201)], [BLACK_LEVEL, BLACK_LEVEL]);
-    }
-
-    #[test]
-    fn every_frame_differs_and_carries_its_number() {
-        let (width, height, stride) = (320, 240, 512);
-        let mut sensor = Sensor::new(320, 240, Cfa::Rggb).unwrap();
-        let mut frames = Vec::new();
-        for sequence in [0, 1, 2, 1000, u64::from(u32::MAX)] {
-            let mut frame = vec![0; stride * height];
-            sensor.fill(sequence, &mut frame, stride);
-            assert_eq!(strip::read(width, |x| frame[x]), Some(sequence as u32));
-            assert!(!frames.contains(&frame));
-            frames.push(frame);
-        }
-    }
-
-    #[test]
-    fn padding_is_left_alone() {
-        let mut frame = vec![0xaa; 512 * 240];
-        Sensor::new(320, 240, Cfa::Rggb).unwrap().fill(3, &mut frame, 512);
-        assert!(frame.chunks(512).all(|row| row[320..].iter().all(|byte| *byte == 0xaa)));
-    }
-}
+mod tests;

@@ -8,24 +8,21 @@ const BITS: usize = 32;
 const CHECK_BITS: usize = 8;
 const BLOCKS: usize = BITS + CHECK_BITS;
 
-const BLACK: u8 = super::BLACK_LEVEL;
-const WHITE: u8 = u8::MAX;
-
 /// How many rows of a picture the strip takes, from the top.
 pub fn rows(height: usize) -> usize {
     (height / 16).max(4)
 }
 
-/// Writes the number into a row of raw samples; all rows of the strip are equal.
-pub fn write(number: u32, row: &mut [u8]) {
+/// Writes the number into a row, in this black and this white; all rows of the strip are equal.
+pub(super) fn write<T: Copy>(number: u32, row: &mut [T], black: T, white: T) {
     let code = code(number);
     let width = row.len();
     for block in 0..BLOCKS {
         let bit = code >> (BLOCKS - 1 - block) & 1;
         row[block * width / BLOCKS..(block + 1) * width / BLOCKS].fill(if bit == 1 {
-            WHITE
+            white
         } else {
-            BLACK
+            black
         });
     }
 }
@@ -62,15 +59,15 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(number: u32, width in 128usize..2000) {
-            let mut row = vec![0; width];
-            write(number, &mut row);
+            let mut row = vec![0u8; width];
+            write(number, &mut row, 16, 255);
             prop_assert_eq!(read(width, |x| row[x]), Some(number));
         }
 
         #[test]
         fn a_flipped_block_is_noticed(number: u32, block in 0usize..BLOCKS) {
-            let mut row = vec![0; 400];
-            write(number, &mut row);
+            let mut row = vec![0u8; 400];
+            write(number, &mut row, 16, 255);
             row[block * 10..block * 10 + 10].iter_mut().for_each(|pixel| *pixel = !*pixel);
             prop_assert_ne!(read(400, |x| row[x]), Some(number));
         }

@@ -1,0 +1,119 @@
+//! Pictures of a scene, as of a camera with a perfect ISP inside: white is white under every lamp,
+//! and there is no noise. Exposure, gain and lens are those of any camera.
+
+use std::sync::OnceLock;
+
+use super::Moment;
+use super::encode;
+use super::format::PictureFormat;
+use super::model::colour::linear_to_srgb;
+use super::model::expose::{ELECTRONS_PER_LUX_SECOND, FULL_WELL};
+use super::model::{Bench, Optics, Sees};
+use super::optics;
+use super::scene::{Size, Spec};
+use super::settings::{Settings, SettingsError};
+use super::sheet::Sheet;
+use super::workers::Workers;
+
+/// Steps of light between black and white in the table of levels: fine enough that no level of 256
+/// is missed.
+const STEPS: usize = 1 << 14;
+
+/// A scene, seen by a camera that sends pictures.
+#[derive(Debug)]
+pub(super) struct DirectCamera {
+    optics: Optics,
+    format: PictureFormat,
+    size: Size,
+    lux: f32,
+    /// The rows of each plane for a brightness, where the scene stands still.
+    sheets: [Option<(f32, Sheet)>; 2],
+    benches: Vec<RowBench>,
+}
+
+/// What one thread needs: two rows, for the chroma that they share.
+#[derive(Debug)]
+struct RowBench {
+    optics: Bench,
+    rows: [Vec<[f32; 3]>; 2],
+}
+
+impl DirectCamera {
+    pub(super) fn new(
+        settings: &Settings,
+        spec: &Spec,
+        format: PictureFormat,
+        bands: usize,
+    ) -> Result<Self, SettingsError> {
+        let optics = optics(settings, spec, Sees::Colours)?;
+        let size = settings.frame();
+        let row = || vec![[0.0; 3]; size.width];
+        let bench = || RowBench { optics: optics.bench(), rows: [row(), row()] };
+        let benches = (0..bands).map(|_| bench()).collect();
+        let lux = settings.light.lux;
+        Ok(Self { optics, format, size, lux, sheets: [None, None], benches })
+    }
+
+    pub(super) fn set_lux(&mut self, lux: f32) {
+        self.lux = lux;
+    }
+
+    /// Writes a plane of a frame.
+    pub(super) fn fill(
+        &mut self,
+        moment: &Moment,
+        plane: usize,
+        bytes: &mut [u8],
+        stride: usize,
+        workers: &Workers,
+    ) {
+        if plane > usize::from(self.format == PictureFormat::Nv12) {
+            return;
+        }
+        let seconds = moment.controls.exposure_us * 1e-6;
+        let electrons = ELECTRONS_PER_LUX_SECOND * self.lux * seconds;
+        let bright = electrons * moment.controls.gain / FULL_WELL;
+        self.optics.prepare(moment.frame);
+        let Self { optics, format, sheets, benches, .. } = self;
+        let row_bytes = format.row_bytes(self.size.width);
+        let height = self.size.height >> plane;
+        let make = |y: usize, row: &mut [u8], bench: &mut RowBench| {
+            let Some(row) = row.get_mut(..row_bytes) else { return };
+            let RowBench { optics: bench, rows: [above, below] } = bench;
+            let mut levels = |y: usize, row: &mut [[f32; 3]]| {
+                optics.colours(moment.frame, y, bench, row);
+                row.iter_mut().flatten().for_each(|light| *light = level(*light * bright));
+            };
+            if plane == 1 {
+                levels(2 * y, above);
+                levels(2 * y + 1, below);
+                encode::nv12_chroma([above, below], row);
+            } else {
+                levels(y, above);
+                encode::picture(*format, above, row);
+            }
+        };
+        if !optics.is_still() {
+            return workers.rows(bytes, stride, height, benches, make);
+        }
+        let ready = sheets[plane].take().filter(|(of, _)| *of == bright);
+        let (_, sheet) = sheets[plane].insert(ready.unwrap_or_else(|| {
+            let mut sheet = Sheet::new(row_bytes, (0..height as u32).collect());
+            for (y, row) in sheet.rows_mut().enumerate() {
+                make(y, row, &mut benches[0]);
+            }
+            (bright, sheet)
+        }));
+        sheet.write(bytes, stride, workers);
+    }
+}
+
+/// The level of sRGB, 0 to 1, of linear light.
+fn level(light: f32) -> f32 {
+    static TABLE: OnceLock<Vec<f32>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| {
+        (0..=STEPS).map(|step| linear_to_srgb(step as f32 / STEPS as f32)).collect()
+    });
+    // A float beyond the range becomes its end.
+    table[((light * STEPS as f32 + 0.5) as usize).min(STEPS)]
+}

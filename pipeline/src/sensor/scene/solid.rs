@@ -1,0 +1,19 @@
+//! A grey card.
+
+use super::{Scene, Size};
+
+/// What photographers' grey cards reflect.
+const GREY: f32 = 0.18;
+
+#[derive(Debug)]
+struct Solid;
+
+pub(super) fn make(_: Size) -> Box<dyn Scene> {
+    Box::new(Solid)
+}
+
+impl Scene for Solid {
+    fn row(&self, _: u64, _: usize, row: &mut [[f32; 3]]) {
+        row.fill([GREY; 3]);
+    }
+}

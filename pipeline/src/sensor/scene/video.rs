@@ -1,0 +1,278 @@
+//! Y4M video (YUV4MPEG2, as ffmpeg and mjpegtools write it), again and again.
+
+use std::cell::Cell;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use y4m::{Colorspace, Decoder, Error};
+
+use super::file::{MAX_SIDE, SceneError};
+use super::picture::crop;
+use super::{Scene, Size};
+use crate::sensor::model::colour::srgb_to_linear;
+
+/// A video that fills the scene: each pixel is the nearest of the frame.
+pub(super) struct Video {
+    path: PathBuf,
+    decoder: Decoder<BufReader<File>>,
+    frames: u64,
+    /// The frame that [`Video::planes`] holds.
+    shown: u64,
+    /// Brightness and both differences of colour.
+    planes: [Vec<u8>; 3],
+    width: usize,
+    /// Columns and rows of a frame that share a colour difference, as shifts; `None` without colour.
+    subsampling: Option<[u32; 2]>,
+    /// The column, and row, of the frame for each of the scene.
+    columns: Vec<usize>,
+    rows: Vec<usize>,
+    /// Linear light of a level.
+    linear: [f32; 256],
+    /// Whether reading has failed, and was complained about.
+    failed: bool,
+}
+
+impl fmt::Debug for Video {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Video").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Counts the bytes that are read.
+struct Counted<'a, R> {
+    inner: R,
+    count: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count.set(self.count.get() + count as u64);
+        Ok(count)
+    }
+}
+
+impl Video {
+    /// Reads the whole video once, so that what is wrong with it is told before it is shown.
+    pub(super) fn open(path: &Path, size: Size) -> Result<Self, SceneError> {
+        let owned = || path.to_owned();
+        let read = |source| SceneError::Read { path: owned(), source };
+        check_sides(path)?;
+        let file = File::open(path).map_err(read)?;
+        let length = file.metadata().map_err(read)?.len();
+        let position = Cell::new(0);
+        let counted = Counted { inner: BufReader::new(file), count: &position };
+        let video = |source| SceneError::Video { path: owned(), source };
+        let mut decoder = Decoder::new(counted).map_err(|error| match error {
+            Error::EOF => SceneError::Truncated { path: owned(), what: "in its header".to_owned() },
+            error => video(error),
+        })?;
+        let bits = decoder.get_bit_depth();
+        if bits != 8 {
+            return Err(SceneError::Depth { path: owned(), bits });
+        }
+        let (mut frames, mut end) = (0, position.get());
+        loop {
+            match decoder.read_frame() {
+                Ok(_) => (frames, end) = (frames + 1, position.get()),
+                Err(Error::EOF) if end == length => break,
+                Err(Error::EOF) => {
+                    let what = format!("after {frames} whole frames");
+                    return Err(SceneError::Truncated { path: owned(), what });
+                }
+                Err(error) => return Err(video(error)),
+            }
+        }
+        if frames == 0 {
+            return Err(SceneError::Empty { path: owned() });
+        }
+        let (width, height) = (decoder.get_width(), decoder.get_height());
+        let subsampling = match decoder.get_colorspace() {
+            Colorspace::Cmono => None,
+            Colorspace::C444 => Some([0, 0]),
+            Colorspace::C422 => Some([1, 0]),
+            _ => Some([1, 1]),
+        };
+        // Sides are at most `MAX_SIDE`.
+        let [x, y, cut_width, cut_height] = crop(width as u32, height as u32, size);
+        let nearest = |start: u32, length: u32, target: usize| {
+            let at = move |index: usize| (2 * index + 1) * length as usize / (2 * target);
+            (0..target).map(move |index| start as usize + at(index)).collect()
+        };
+        let mut video = Self {
+            path: owned(),
+            decoder: rewound(path).map_err(video)?,
+            frames,
+            shown: 0,
+            planes: Default::default(),
+            width,
+            subsampling,
+            columns: nearest(x, cut_width, size.width),
+            rows: nearest(y, cut_height, size.height),
+            linear: std::array::from_fn(|level| srgb_to_linear(level as f32 / 255.0)),
+            failed: false,
+        };
+        video.read().map_err(|source| SceneError::Video { path: owned(), source })?;
+        Ok(video)
+    }
+
+    /// Reads the next frame.
+    fn read(&mut self) -> Result<(), Error> {
+        let frame = self.decoder.read_frame()?;
+        for (plane, data) in self.planes.iter_mut().zip([
+            frame.get_y_plane(),
+            frame.get_u_plane(),
+            frame.get_v_plane(),
+        ]) {
+            plane.clear();
+            plane.extend_from_slice(data);
+        }
+        Ok(())
+    }
+
+    /// Reads on to this frame, from the start if it lies behind.
+    fn seek(&mut self, frame: u64) -> Result<(), Error> {
+        if frame < self.shown {
+            self.decoder = rewound(&self.path)?;
+            self.read()?;
+            self.shown = 0;
+        }
+        while self.shown < frame {
+            self.read()?;
+            self.shown += 1;
+        }
+        Ok(())
+    }
+}
+
+fn rewound(path: &Path) -> Result<Decoder<BufReader<File>>, Error> {
+    Decoder::new(BufReader::with_capacity(1 << 16, File::open(path)?))
+}
+
+/// Refuses a header whose sides nobody should multiply: the decoder does not look.
+fn check_sides(path: &Path) -> Result<(), SceneError> {
+    let read = |source| SceneError::Read { path: path.to_owned(), source };
+    let mut header = Vec::new();
+    let file = BufReader::new(File::open(path).map_err(read)?);
+    file.take(1024).read_until(b'\n', &mut header).map_err(read)?;
+    for word in String::from_utf8_lossy(&header).split_ascii_whitespace().skip(1) {
+        let (Some(name @ ('W' | 'H')), side) = (word.chars().next(), word.get(1..)) else {
+            continue;
+        };
+        let side = side.unwrap_or_default();
+        if side.parse::<u64>().is_ok_and(|side| side > u64::from(MAX_SIDE)) || side.len() > 20 {
+            let what = format!("a side ({name}) of {side} pixels is more than {MAX_SIDE}");
+            return Err(SceneError::TooLarge { path: path.to_owned(), what });
+        }
+    }
+    Ok(())
+}
+
+impl Scene for Video {
+    fn prepare(&mut self, frame: u64) {
+        if let Err(error) = self.seek(frame % self.frames)
+            && !self.failed
+        {
+            self.failed = true;
+            let path = self.path.display();
+            tracing::warn!(
+                "{path} has changed while it is shown; its picture stands still: {error}"
+            );
+        }
+    }
+
+    fn row(&self, _: u64, y: usize, row: &mut [[f32; 3]]) {
+        let y = self.rows[y];
+        let luma = &self.planes[0][y * self.width..][..self.width];
+        let [blue, red] = &self.planes[1..] else { unreachable!("there are three planes") };
+        for (pixel, &x) in row.iter_mut().zip(&self.columns) {
+            let level = f32::from(luma[x]);
+            let [cb, cr] = self.subsampling.map_or([128.0; 2], |[horizontal, vertical]| {
+                let width = self.width.div_ceil(1 << horizontal);
+                let at = (y >> vertical) * width + (x >> horizontal);
+                [f32::from(blue[at]), f32::from(red[at])]
+            });
+            *pixel = bt601(level, cb - 128.0, cr - 128.0)
+                .map(|level| self.linear[level.clamp(0.0, 255.0) as usize]);
+        }
+    }
+}
+
+/// Red, green and blue levels, 0 to 255, of BT.601's limited range, as Y4M has it.
+fn bt601(luma: f32, cb: f32, cr: f32) -> [f32; 3] {
+    let luma = 1.164_384 * (luma - 16.0) + 0.5;
+    [luma + 1.596_027 * cr, luma - 0.391_762 * cb - 0.812_968 * cr, luma + 2.017_232 * cb]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Spec;
+    use super::*;
+
+    const SIZE: Size = Size { width: 8, height: 4 };
+
+    /// Frames of one grey each.
+    fn grey(colours: &str, frame_bytes: usize, levels: &[u8]) -> Vec<u8> {
+        let mut file = format!("YUV4MPEG2 W8 H4 F30:1 Ip {colours}\n").into_bytes();
+        for level in levels {
+            file.extend_from_slice(b"FRAME\n");
+            file.extend(std::iter::repeat_n(*level, 32));
+            file.extend(std::iter::repeat_n(128, frame_bytes - 32));
+        }
+        file
+    }
+
+    fn opened(bytes: &[u8]) -> Result<super::super::View, SceneError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        Spec::file(file.path()).open(SIZE)
+    }
+
+    #[test]
+    fn frames_follow_each_other_and_begin_anew() {
+        for (colours, bytes) in
+            [("C420jpeg", 48), ("", 48), ("C422", 64), ("C444", 96), ("Cmono", 32)]
+        {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), grey(colours, bytes, &[16, 126, 235])).unwrap();
+            let mut view = Spec::file(file.path()).open(SIZE).unwrap();
+            let mut light = |frame| {
+                let mut row = [[0.0; 3]; 8];
+                view.prepare(frame);
+                view.row(frame, 3, &mut row);
+                row[7]
+            };
+            assert_eq!(light(0), [0.0; 3], "{colours}");
+            assert!((light(1)[0] - 0.2158).abs() < 1e-3, "{colours}");
+            assert_eq!(light(2), [1.0; 3], "{colours}");
+            assert_eq!(light(3), [0.0; 3], "{colours}");
+            assert_eq!(light(8), [1.0; 3], "{colours}");
+        }
+    }
+
+    #[test]
+    fn colours_are_those_of_bt_601() {
+        let level = |channel: f32| channel as i32;
+        // Pure red, as BT.601 has it in eight bits.
+        assert_eq!(bt601(81.0, 90.0 - 128.0, 240.0 - 128.0).map(level), [254, 0, 0]);
+    }
+
+    #[test]
+    fn bad_videos_are_refused() {
+        let whole = grey("C420jpeg", 48, &[16, 235]);
+        for length in [whole.len() - 1, whole.len() - 50, 20] {
+            assert!(matches!(opened(&whole[..length]), Err(SceneError::Truncated { .. })));
+        }
+        let header = |header: &str| opened(format!("YUV4MPEG2 {header}\n").as_bytes());
+        assert!(matches!(header("W8 H4"), Err(SceneError::Empty { .. })));
+        for sides in ["W4294967296 H4294967296", "W8 H99999999999999999999999999"] {
+            assert!(matches!(header(sides), Err(SceneError::TooLarge { .. })), "{sides}");
+        }
+        for sides in ["W0 H4", "Wx H4", "W8", "W8 H4 C411"] {
+            assert!(matches!(header(sides), Err(SceneError::Video { .. })), "{sides}");
+        }
+        assert!(matches!(header("W8 H4 C420p10"), Err(SceneError::Depth { bits: 10, .. })));
+    }
+}

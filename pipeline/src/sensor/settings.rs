@@ -1,0 +1,298 @@
+//! What a sensor is made to be.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use vcam_isp_gpu::RawFormat;
+
+use super::format::{Format, PictureFormat};
+use super::model::Mains;
+use super::model::colour::KELVIN;
+use super::model::lens::{Lens, MAX_BLUR};
+use super::pattern::TestPattern;
+use super::readout::Readout;
+use super::scene::{EmptySpec, SceneError, Size, Spec};
+use super::{HEIGHTS, SizeError, WIDTHS, check_size};
+
+/// How bright a lamp can be, in lux on the scene: from starlight to more than the sun.
+pub const LUX: std::ops::RangeInclusive<f32> = 0.001..=200_000.0;
+
+/// What a sensor shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Known numbers.
+    Pattern(TestPattern),
+    /// A scene, as a camera sees it.
+    Scene(Spec),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Pattern(TestPattern::default())
+    }
+}
+
+impl Source {
+    /// The same, with a file's path taken from this folder if it is not absolute.
+    #[must_use]
+    pub fn relative_to(self, folder: &Path) -> Self {
+        match self {
+            Self::Scene(spec) => Self::Scene(spec.relative_to(folder)),
+            pattern => pattern,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pattern(pattern) => pattern.fmt(f),
+            Self::Scene(spec) => spec.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Source {
+    type Err = EmptySpec;
+
+    /// A test pattern, a scene's name, or a file.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(pattern) => Ok(Self::Pattern(pattern)),
+            Err(_) => text.parse().map(Self::Scene),
+        }
+    }
+}
+
+/// The lamp that shines on a scene.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Light {
+    /// Its colour temperature in kelvin: within [`KELVIN`].
+    pub kelvin: f32,
+    /// Its brightness on the scene: within [`LUX`].
+    pub lux: f32,
+    /// Whose alternating current makes it flicker; `None` is steady light.
+    pub mains: Option<Mains>,
+}
+
+impl Default for Light {
+    /// Daylight in an office.
+    fn default() -> Self {
+        Self { kelvin: 6500.0, lux: 500.0, mains: None }
+    }
+}
+
+/// The pixels of a sensor, good and bad.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pixels {
+    /// Whether photons and reading make noise.
+    pub noise: bool,
+    /// The part of all pixels that is hot: 0 to 0.01.
+    pub hot: f32,
+    /// Which noise, and which hot pixels: the same seed makes the same frames.
+    pub seed: u64,
+}
+
+impl Default for Pixels {
+    /// Those of an ordinary sensor: noise, and one pixel in 100 000 is hot.
+    fn default() -> Self {
+        Self { noise: true, hot: 1e-5, seed: 0 }
+    }
+}
+
+/// The largest part of hot pixels.
+const MAX_HOT: f32 = 0.01;
+
+/// What a sensor is made to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Width and height of its frames, in pixels.
+    pub size: (u32, u32),
+    /// What it sends.
+    pub format: Format,
+    /// Which pixels of its array are read out.
+    pub readout: Readout,
+    /// What it shows.
+    pub source: Source,
+    /// The lamp; test patterns know none.
+    pub light: Light,
+    /// The lens; test patterns know none.
+    pub lens: Lens,
+    /// The pixels; test patterns and pictures are without noise.
+    pub pixels: Pixels,
+    /// Whether the frame's number and time are burnt in; the test picture has its number anyway.
+    pub stamp: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            size: (640, 480),
+            format: Format::Raw(RawFormat::SRGGB8),
+            readout: Readout::default(),
+            source: Source::default(),
+            light: Light::default(),
+            lens: Lens { vignetting: 0.3, blur: 0.0 },
+            pixels: Pixels::default(),
+            stamp: false,
+        }
+    }
+}
+
+/// Why there is no such sensor.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// It has no frames of this size.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// The format wants whole pairs of pixels.
+    #[error("{format} has no frames of {width}x{height}: {needs}")]
+    Odd {
+        /// The format.
+        format: Format,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// The array behind the readout would be too large.
+    #[error(
+        "readout {readout} makes frames of {width}x{height} from an array of {}x{}, and the largest is {}x{}",
+        width * readout.factor(), height * readout.factor(), WIDTHS.end(), HEIGHTS.end()
+    )]
+    Array {
+        /// The readout.
+        readout: Readout,
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+    },
+    /// A number is out of its range.
+    #[error("{name} is {value}, and must be {range}")]
+    Range {
+        /// The setting, as a configuration file names it.
+        name: &'static str,
+        /// Its value.
+        value: f32,
+        /// What it may be.
+        range: &'static str,
+    },
+    /// The scene cannot be opened.
+    #[error(transparent)]
+    Scene(#[from] SceneError),
+}
+
+impl Settings {
+    /// Whether there is such a sensor, as far as can be told without opening the scene.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let (width, height) = self.size;
+        check_size(width, height)?;
+        let odd = |needs| SettingsError::Odd { format: self.format, width, height, needs };
+        match self.format {
+            Format::Picture(PictureFormat::Nv12) if width % 2 + height % 2 > 0 => {
+                return Err(odd("its width and height are even"));
+            }
+            Format::Picture(PictureFormat::Yuyv) if width % 2 > 0 => {
+                return Err(odd("its width is even"));
+            }
+            Format::Raw(raw)
+                if raw.cfa().is_some()
+                    && self.readout != Readout::Full
+                    && width % 2 + height % 2 > 0 =>
+            {
+                return Err(odd("bins and skips take whole groups of colour filters"));
+            }
+            _ => {}
+        }
+        let Size { width, height } = self.frame();
+        let array = self.readout.array(self.frame());
+        let limits = (*WIDTHS.end() as usize, *HEIGHTS.end() as usize);
+        if array.width > limits.0 || array.height > limits.1 {
+            return Err(SettingsError::Array { readout: self.readout, width, height });
+        }
+        self.light.validate()?;
+        // Written so that what is no number is refused.
+        let within = |name, value: f32, valid: bool, range| match valid {
+            true => Ok(()),
+            false => Err(SettingsError::Range { name, value, range }),
+        };
+        let Lens { vignetting, blur } = self.lens;
+        within("lens.vignetting", vignetting, (0.0..1.0).contains(&vignetting), "0 to below 1")?;
+        within("lens.blur", blur, (0.0..=MAX_BLUR).contains(&blur), "0 to 8 pixels")?;
+        let hot = self.pixels.hot;
+        within("pixels.hot", hot, (0.0..=MAX_HOT).contains(&hot), "0 to 0.01")
+    }
+
+    /// The size of a frame.
+    pub(super) fn frame(&self) -> Size {
+        Size { width: self.size.0 as usize, height: self.size.1 as usize }
+    }
+}
+
+impl Light {
+    /// Whether there is such a lamp.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let Self { kelvin, lux, .. } = *self;
+        if !KELVIN.contains(&kelvin) {
+            let range = "2000 to 12000 kelvin";
+            return Err(SettingsError::Range { name: "light.kelvin", value: kelvin, range });
+        }
+        if !LUX.contains(&lux) {
+            let range = "0.001 to 200000 lux";
+            return Err(SettingsError::Range { name: "light.lux", value: lux, range });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_patterns_first() {
+        for text in ["test", "test:pn9", "bars", "colorchecker:moving", "test.png", "./test"] {
+            assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
+        }
+        assert_eq!("test".parse::<Source>(), Ok(Source::default()));
+        assert!(matches!("bars".parse(), Ok(Source::Scene(_))));
+    }
+
+    #[test]
+    fn what_makes_no_sensor_is_refused() {
+        let good = Settings::default();
+        assert!(good.validate().is_ok());
+        let with = |change: &dyn Fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            settings.validate()
+        };
+        let format = |text: &str| text.parse::<Format>().unwrap();
+        assert!(matches!(with(&|s| s.size = (64, 480)), Err(SettingsError::Size(_))));
+        for (text, size) in [("NV12", (641, 480)), ("NV12", (640, 481)), ("YUYV", (641, 480))] {
+            let result = with(&|s| (s.format, s.size) = (format(text), size));
+            assert!(matches!(result, Err(SettingsError::Odd { .. })), "{text}");
+        }
+        let binned = |s: &mut Settings| (s.readout, s.size) = (Readout::Bin2, (641, 480));
+        assert!(matches!(with(&binned), Err(SettingsError::Odd { .. })));
+        let huge = |s: &mut Settings| (s.readout, s.size) = (Readout::Skip4, (8000, 480));
+        assert!(matches!(with(&huge), Err(SettingsError::Array { .. })));
+        assert!(with(&|s| (s.format, s.size) = (format("YUYV"), (640, 481))).is_ok());
+        for value in [f32::NAN, -1.0, f32::INFINITY] {
+            let changes: [&dyn Fn(&mut Settings); 5] = [
+                &|s| s.light.kelvin = value,
+                &|s| s.light.lux = value,
+                &|s| s.lens.vignetting = value,
+                &|s| s.lens.blur = value,
+                &|s| s.pixels.hot = value,
+            ];
+            for change in changes {
+                assert!(matches!(with(change), Err(SettingsError::Range { .. })), "{value}");
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The frame's number and time, burnt into any picture.
+
+use std::time::Duration;
+
+use super::encode;
+use super::format::{Format, PictureFormat};
+use super::scene::Size;
+use super::strip;
+
+/// Two strips along the top: the frame's number, then its time in microseconds, each as its lowest
+/// 32 bits.
+#[derive(Debug)]
+pub(super) struct Stamp {
+    format: Format,
+    height: usize,
+    levels: Vec<[f32; 3]>,
+    numbers: Vec<u16>,
+    /// The bytes of a row of each strip.
+    rows: [Vec<u8>; 2],
+}
+
+impl Stamp {
+    pub(super) fn new(format: Format, size: Size) -> Self {
+        let row_bytes = match format {
+            Format::Raw(raw) => raw.row_bytes(size.width as u32) as usize,
+            Format::Picture(picture) => picture.row_bytes(size.width),
+        };
+        Self {
+            format,
+            height: strip::rows(size.height),
+            levels: vec![[0.0; 3]; size.width],
+            numbers: vec![0; size.width],
+            rows: [vec![0; row_bytes], vec![0; row_bytes]],
+        }
+    }
+
+    /// Writes over the top rows of a plane.
+    pub(super) fn write(
+        &mut self,
+        frame: u64,
+        time: Duration,
+        plane: usize,
+        bytes: &mut [u8],
+        stride: usize,
+    ) {
+        let Self { format, height, levels, numbers, rows } = self;
+        for (number, row) in [frame as u32, time.as_micros() as u32].into_iter().zip(&mut *rows) {
+            strip::write(number, levels, [0.0; 3], [1.0; 3]);
+            match *format {
+                Format::Raw(raw) => {
+                    // Black and white are the same through all filters.
+                    encode::numbers(raw, 0, levels, numbers);
+                    raw.pack(numbers, row);
+                }
+                Format::Picture(_) if plane == 1 => encode::nv12_chroma([levels, levels], row),
+                Format::Picture(picture) => encode::picture(picture, levels, row),
+            }
+        }
+        let halved = matches!(format, Format::Picture(PictureFormat::Nv12)) && plane == 1;
+        let height = if halved { *height / 2 } else { *height };
+        let strips = rows.iter().flat_map(|row| std::iter::repeat_n(row, height));
+        for (target, row) in bytes.chunks_mut(stride.max(1)).zip(strips) {
+            if let Some(target) = target.get_mut(..row.len()) {
+                target.copy_from_slice(row);
+            }
+        }
+    }
+}
