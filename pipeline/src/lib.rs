@@ -13,7 +13,9 @@
 
 mod camera;
 mod cheaper;
+pub mod colour;
 mod error;
+pub mod ipa;
 mod links;
 mod planning;
 mod prepare;
