@@ -190,7 +190,16 @@ pub(crate) struct SensorStage {
 
 impl SensorStage {
     /// Runs until the last frame, or until the run is stopped.
-    pub(crate) fn run(mut self) -> Result<(), StageError> {
+    pub(crate) fn run(self) -> Result<(), StageError> {
+        // On one of the sensor's own threads, so that sharing rows with the others allocates nothing.
+        let workers = self.sensor.workers();
+        workers.run(move || self.make_frames())
+    }
+
+    fn make_frames(mut self) -> Result<(), StageError> {
+        if !self.period.is_zero() {
+            self.sensor.set_frame_duration(self.period);
+        }
         let mut pace = Pace::new(self.period, Instant::now());
         for sequence in 0..self.frames.unwrap_or(u64::MAX) {
             let over = || self.stop.is_set();
@@ -205,6 +214,7 @@ impl SensorStage {
             let failed = |source| StageError::Sensor { sequence, source };
             let mut pixels = buffer.cpu_access(CpuAccess::Write).map_err(failed)?;
             let stride = buffer.layout().planes()[0].stride as usize;
+            self.sensor.expose(sequence, timestamp);
             self.sensor.fill(sequence, pixels.plane_mut(0), stride);
             pixels.end().map_err(failed)?;
             // The ISP is gone only if it failed, and then it says why.

@@ -18,6 +18,7 @@ use vcam_isp_gpu::stats::BINS;
 
 use super::controls::{AeControls, Flicker, Setting};
 use crate::sensor::delay::Controls;
+use crate::sensor::timing::{GAINS, Timing};
 
 /// The mean luma that a frame should have, as a part of white: that of a grey card of 18 %, where
 /// white saturates.
@@ -48,6 +49,13 @@ pub struct Limits {
     pub exposure_us: RangeInclusive<f32>,
     /// The lowest and the highest gain, above 0.
     pub gain: RangeInclusive<f32>,
+}
+
+impl From<&Timing> for Limits {
+    /// Those of the sensor.
+    fn from(timing: &Timing) -> Self {
+        Self { exposure_us: timing.exposures(), gain: GAINS }
+    }
 }
 
 /// libcamera's `AeState`.

@@ -75,6 +75,7 @@ impl DirectCamera {
         let bright = electrons * moment.controls.gain / FULL_WELL;
         self.optics.prepare(moment.frame);
         let Self { optics, format, sheets, benches, .. } = self;
+        let table = table();
         let row_bytes = format.row_bytes(self.size.width);
         let height = self.size.height >> plane;
         let make = |y: usize, row: &mut [u8], bench: &mut RowBench| {
@@ -82,7 +83,7 @@ impl DirectCamera {
             let RowBench { optics: bench, rows: [above, below] } = bench;
             let mut levels = |y: usize, row: &mut [[f32; 3]]| {
                 optics.colours(moment.frame, y, bench, row);
-                row.iter_mut().flatten().for_each(|light| *light = level(*light * bright));
+                row.iter_mut().flatten().for_each(|light| *light = level(table, *light * bright));
             };
             if plane == 1 {
                 levels(2 * y, above);
@@ -108,12 +109,15 @@ impl DirectCamera {
     }
 }
 
-/// The level of sRGB, 0 to 1, of linear light.
-fn level(light: f32) -> f32 {
+/// The levels of sRGB, 0 to 1, of light in steps.
+fn table() -> &'static [f32] {
     static TABLE: OnceLock<Vec<f32>> = OnceLock::new();
-    let table = TABLE.get_or_init(|| {
-        (0..=STEPS).map(|step| linear_to_srgb(step as f32 / STEPS as f32)).collect()
-    });
+    let level = |step: usize| linear_to_srgb(step as f32 / STEPS as f32);
+    TABLE.get_or_init(|| (0..=STEPS).map(level).collect())
+}
+
+/// The level of sRGB, 0 to 1, of linear light.
+fn level(table: &[f32], light: f32) -> f32 {
     // A float beyond the range becomes its end.
     table[((light * STEPS as f32 + 0.5) as usize).min(STEPS)]
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use vcam_isp_gpu::{Cfa, RawFormat};
 
+pub mod config;
 pub mod delay;
 mod direct;
 mod encode;

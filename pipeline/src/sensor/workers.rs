@@ -29,6 +29,11 @@ impl Workers {
         Self { pool }
     }
 
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.pool.as_ref().map_or(1, ThreadPool::current_num_threads)
+    }
+
     /// How many bands a frame is made in: each needs a bench to work at.
     pub(super) fn bands(&self) -> usize {
         self.pool.as_ref().map_or(1, |pool| BANDS * pool.current_num_threads())

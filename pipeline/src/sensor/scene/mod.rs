@@ -119,6 +119,20 @@ impl Spec {
         Self { what: What::File(path.into()), moving: None }
     }
 
+    /// A scene of [`NAMED`]; a name that is not there is a file's.
+    pub fn named(name: &str) -> Self {
+        match NAMED.iter().position(|scene| scene.name == name) {
+            Some(index) => Self { what: What::Named(index), moving: None },
+            None => Self::file(name),
+        }
+    }
+
+    /// The same, in motion.
+    #[must_use]
+    pub fn moving(self) -> Self {
+        Self { moving: Some(true), ..self }
+    }
+
     /// The same, with the path taken from this folder if it is not absolute.
     #[must_use]
     pub fn relative_to(self, folder: &std::path::Path) -> Self {
@@ -158,11 +172,7 @@ impl FromStr for Spec {
         if name.is_empty() {
             return Err(EmptySpec);
         }
-        let what = match NAMED.iter().position(|scene| scene.name == name) {
-            Some(index) => What::Named(index),
-            None => What::File(name.into()),
-        };
-        Ok(Self { what, moving })
+        Ok(Self { moving, ..Self::named(name) })
     }
 }
 
