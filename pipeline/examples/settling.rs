@@ -90,7 +90,7 @@ fn panel(
         .x_label_area_size(32)
         .y_label_area_size(64)
         .build_cartesian_2d(0f32..FRAMES as f32, range.clone())?;
-    chart.configure_mesh().x_desc("frame").y_desc(label).draw()?;
+    chart.configure_mesh().max_light_lines(0).x_desc("frame").y_desc(label).draw()?;
     for change in [BRIGHTER, COOLER] {
         let line = [(change as f32, range.start), (change as f32, range.end)];
         chart.draw_series(LineSeries::new(line, BLACK.mix(0.4)))?;
@@ -103,7 +103,12 @@ fn panel(
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour));
     }
-    chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw()?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .border_style(BLACK)
+        .background_style(WHITE)
+        .draw()?;
     Ok(())
 }
 
@@ -121,7 +126,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     panel(
         &panels[0],
         "exposure, gain",
-        0.0..36.0,
+        0.0..50.0,
         &[
             ("exposure (ms)", values(&|point| point.exposure_us / 1000.0)),
             ("gain", values(&|point| point.gain)),
