@@ -116,6 +116,9 @@ impl Ae {
             self.state = AeState::Idle;
             return;
         }
+        if self.state == AeState::Idle {
+            self.state = AeState::Searching;
+        }
         let reach = split.reach();
         let needed = Needed::of(taken, histogram, controls.exposure_value)
             .map(|needed| Needed { stops: clamp(needed.stops, &reach), ..needed });
@@ -125,7 +128,10 @@ impl Ae {
             // The first frame that tells is believed at once.
             (None, Some(needed)) => (needed.stops, AeState::Searching),
             (Some(was), None) => (was, self.state),
-            (None, None) => return,
+            (None, None) => {
+                self.decided = split.of(stops(self.decided));
+                return;
+            }
         };
         self.decided = split.of(wanted);
         (self.wanted, self.state) = (Some(wanted), state);
@@ -419,6 +425,7 @@ mod tests {
         run(&mut ae, &locked, &bright, 10);
         assert_eq!(ae.decided(), (decided, AeState::Idle));
         run(&mut ae, &AeControls::default(), &bright, 1);
+        assert_eq!(ae.decided().1, AeState::Searching);
         let first = ae.decided().0.exposure_us / decided.exposure_us;
         assert!(near(first, (-2.0 * SPEED).exp2(), 0.05), "{first}");
     }
@@ -451,5 +458,15 @@ mod tests {
             ae.process(&controls, bad(exposure), &histogram(&GREY, 1.0));
         }
         assert_eq!(ae.decided().0, decided);
+    }
+
+    #[test]
+    fn the_user_s_word_counts_from_the_first_frame_even_if_that_is_empty() {
+        let mut ae = Ae::new(LIMITS, START);
+        let controls =
+            AeControls { exposure_time: Setting::Manual(5000.0), ..AeControls::default() };
+        ae.process(&controls, START, &[0; BINS]);
+        let same_light = Controls { exposure_us: 5000.0, gain: 2.0 };
+        assert_eq!(ae.decided(), (same_light, AeState::Searching));
     }
 }
