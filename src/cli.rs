@@ -5,8 +5,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use vcam_allocator::Fourcc;
+use vcam_pipeline::sensor::Source;
+use vcam_pipeline::sensor::format::Format;
 
-use crate::probe::Source;
+use crate::probe;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -53,7 +56,7 @@ pub(crate) enum Command {
     #[command(hide = true)]
     ProbeImporters {
         /// The device
-        source: Source,
+        source: probe::Source,
     },
 }
 
@@ -96,9 +99,35 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "WxH")]
     pub(crate) size: Option<Size>,
 
-    /// Frames a second, or max
-    #[arg(long, value_name = "N", default_value = "30")]
-    pub(crate) fps: Fps,
+    /// What the sensor sends: S, its colour filters (RGGB, GRBG, GBRG, BGGR) or Y for none, bits
+    /// (8, 10, 12, 16), and P if packed, as in SRGGB10P [default: SRGGB8]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) sensor_format: Option<Format>,
+
+    /// What the sensor sees: a scene, a picture (PNG, JPEG), a video (Y4M), or a test pattern; then
+    /// :moving or :still, if need be [default: test]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) scene: Option<Source>,
+
+    /// Burn the frame's number and time into the picture
+    #[arg(long)]
+    pub(crate) stamp: bool,
+
+    /// A file of cameras, in TOML or as libcamera's virtual.yaml; other arguments outweigh it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Which camera of the file [default: the first]
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub(crate) camera: Option<String>,
+
+    /// The format of pictures: XR24, NV12, RG16, ...
+    #[arg(long, value_name = "FOURCC", default_value = "XR24")]
+    pub(crate) format: Fourcc,
+
+    /// Frames a second, or max [default: 30]
+    #[arg(long, value_name = "N")]
+    pub(crate) fps: Option<Fps>,
 
     /// How many frames to make [default: 90; with --display, until interrupted]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

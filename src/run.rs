@@ -4,22 +4,28 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use vcam_allocator::{Accounting, Fourcc, Heap, Knowledge, OpenError, heaps, sync_counts};
-use vcam_isp_gpu::Cfa;
-use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain, sensor};
+use vcam_isp_gpu::OUTPUT_FORMATS;
+use vcam_pipeline::sensor::Settings;
+use vcam_pipeline::sensor::config::{self, Camera};
+use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain};
 use vcam_sinks::{FileSink, KmsOptions, KmsSink, NullSink, Sink, TerminalSink};
 
-use crate::cli::{Isp, Output, RunArgs, Size};
+use crate::cli::{Fps, Isp, Output, RunArgs, Size};
 use crate::count::heap_allocs;
 use crate::exit::Error;
 use crate::report::{self, Rejected, Report};
 
 /// The picture's size where neither the user nor a display says otherwise.
-const SIZE: Size = Size(640, 480);
+const SIZE: (u32, u32) = (640, 480);
+
+/// Time from one frame to the next where nobody says otherwise: 30 frames a second.
+const PERIOD: Duration = Duration::from_nanos(33_333_333);
 
 /// Where the picture goes if nobody says where, and there is no terminal.
 const PICTURE: &str = "vcam.png";
@@ -90,9 +96,18 @@ fn prepare(
     stop: StopHandle,
     report: &mut Report,
 ) -> Result<Prepared, Error> {
-    let size = picture_size(args)?;
+    let SensorWish { settings, period } = sensor_wish(args)?;
+    let size = Size(settings.size.0, settings.size.1);
     report.size = [size.0, size.1];
-    let format = Fourcc::XRGB8888;
+    report.sensor.format = settings.format.to_string();
+    report.sensor.scene = settings.source.to_string();
+    let format = args.format;
+    if !OUTPUT_FORMATS.contains(&format) {
+        let known: Vec<_> = OUTPUT_FORMATS.iter().map(Fourcc::to_string).collect();
+        let known = known.join(", ");
+        let words = format!("the ISP makes no pictures in {format}; it makes {known}");
+        return Err(Error::Usage(words));
+    }
     // What was asked for by name comes first, so that a slip of the pen is told before a display
     // is opened; what `auto` stands for depends on the display.
     let asked: Vec<_> = args.heap.iter().map(|name| Wish::of(name)).collect::<Result<_, _>>()?;
@@ -101,10 +116,9 @@ fn prepare(
     let heaps = open_heaps(asked, card.as_deref())?;
     report.plan.rejected = heaps.unusable;
     let config = Config {
-        size: (size.0, size.1),
-        cfa: Cfa::Rggb,
+        sensor: settings,
         format,
-        period: args.fps.0,
+        period,
         stop,
         frames: args.frames.or((args.display.is_none()).then_some(FRAMES)),
         isp: match (args.isp, &args.gpu) {
@@ -152,19 +166,58 @@ impl Captured {
     }
 }
 
-/// The size that the user asks for, or that the display likes best.
-fn picture_size(args: &RunArgs) -> Result<Size, Error> {
-    let size = match (args.size, &args.display) {
-        (Some(size), _) => size,
-        (None, None) => SIZE,
-        (None, Some(connector)) => {
-            let (width, height) =
-                vcam_sinks::preferred_size(args.card.as_deref(), some(connector))?;
-            Size(width, height)
+/// What the user wants of the sensor.
+struct SensorWish {
+    settings: Settings,
+    /// Time from one frame to the next; zero for as fast as can be.
+    period: Duration,
+}
+
+/// What the arguments say of the sensor, then the configuration, then the display.
+fn sensor_wish(args: &RunArgs) -> Result<SensorWish, Error> {
+    let camera = match &args.config {
+        Some(path) => Some(camera_of(path, args.camera.as_deref())?),
+        None => None,
+    };
+    let size = match (args.size, &camera, &args.display) {
+        (Some(Size(width, height)), ..) => (width, height),
+        (None, Some(camera), _) => camera.settings.size,
+        (None, None, None) => SIZE,
+        (None, None, Some(connector)) => {
+            vcam_sinks::preferred_size(args.card.as_deref(), some(connector))?
         }
     };
-    sensor::check_size(size.0, size.1).map_err(StartError::Size)?;
-    Ok(size)
+    let fastest = camera.as_ref().and_then(|camera| camera.modes.first()).map(|mode| {
+        let [_, shortest] = mode.frame_durations();
+        shortest
+    });
+    let period = args.fps.map(|Fps(period)| period).or(fastest).unwrap_or(PERIOD);
+    let mut settings = camera.map_or_else(Settings::default, |camera| camera.settings);
+    settings.size = size;
+    settings.stamp |= args.stamp;
+    if let Some(format) = args.sensor_format {
+        settings.format = format;
+    }
+    if let Some(source) = &args.scene {
+        settings.source = source.clone();
+    }
+    // What needs no file to be opened is told before a display is.
+    settings.validate().map_err(StartError::Sensor)?;
+    Ok(SensorWish { settings, period })
+}
+
+/// A camera of a configuration file: the one of this name, or the first.
+fn camera_of(path: &Path, name: Option<&str>) -> Result<Camera, Error> {
+    let mut cameras = config::read(path)?;
+    let index = match name {
+        None => 0,
+        Some(name) => cameras.iter().position(|camera| camera.name == name).ok_or_else(|| {
+            let names: Vec<_> = cameras.iter().map(|camera| camera.name.as_str()).collect();
+            let (path, names) = (path.display(), names.join(", "));
+            Error::Usage(format!("{path} has no camera '{name}'; it has {names}"))
+        })?,
+    };
+    Ok(cameras.swap_remove(index))
 }
 
 /// `--display` without a value is the empty string.
