@@ -178,7 +178,7 @@ fn auto(card: Option<&Path>) -> Vec<String> {
     let ordinary =
         |name: &String| name == heaps::udmabuf::NAME || name.starts_with(heaps::dma_heap::PREFIX);
     let mut names: Vec<_> = heaps::names().into_iter().filter(ordinary).collect();
-    names.extend(card.map(|card| format!("{}{}", heaps::dumb::PREFIX, card.display())));
+    names.extend(card.and_then(heaps::dumb::name_of));
     names.push(heaps::memfd::NAME.to_owned());
     names
 }

@@ -1,7 +1,8 @@
-//! Buffers of pages of 2 MiB, which only a kernel with hugetlbfs has: in the lab's `qemu` machine,
+//! The heaps that uml has not: pages of 2 MiB and contiguous memory, in the lab's `qemu` machine,
 //! `cargo xtask test --only qemu`.
 //!
-//! The ideas are those of the kernel's `tools/testing/selftests/drivers/dma-buf/udmabuf.c`.
+//! The ideas are those of the kernel's `tools/testing/selftests`: `drivers/dma-buf/udmabuf.c` and
+//! `dmabuf-heaps`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
 use support::books::Held;
+use support::faults;
 use support::raw::{self, Shared};
 use vcam_allocator::heaps::udmabuf::{MemfdRange, Udmabuf};
 use vcam_allocator::{
@@ -101,22 +103,56 @@ fn where_the_pool_is_empty_ordinary_pages_are_taken() {
 #[test]
 fn a_failure_on_the_way_to_huge_pages_leaves_none_behind() {
     let heap = heaps::open("udmabuf:huge").unwrap();
-    let before = Held::read();
-    let mut failed = Vec::new();
-    for n in 1.. {
-        let faulted = fault::inject(n, Errno::NOMEM.raw_os_error(), || {
+    // Whatever goes wrong before there is a buffer, ordinary pages are taken.
+    const HUGE_ALONE: [&str; 7] =
+        ["memfd_create", "ftruncate", "F_ADD_SEALS", "UDMABUF_CREATE", "fstatfs", "lseek", "fstat"];
+    let forgiven = |_, call: &str| HUGE_ALONE.contains(&call);
+    let calls = faults::fail_each_of(&*heap, &rows(HUGE), forgiven);
+    assert_eq!(calls[..7], HUGE_ALONE);
+    assert_eq!(free(), POOL);
+    for call in 1..=7 {
+        let faulted = fault::inject(call, Errno::NOMEM.raw_os_error(), || {
             heap.allocate(&rows(HUGE), "test-fault").map(|buffer| buffer.heap().to_string())
         });
-        assert_eq!((free(), Held::read()), (POOL, before), "{faulted:?}");
-        let Some(call) = faulted.failed else { break };
-        let got = faulted.result.unwrap_or_else(|error| panic!("{call}: {error}"));
-        // The name is for people.
-        let expected = if call == "DMA_BUF_SET_NAME" { "udmabuf:huge" } else { "udmabuf" };
-        assert_eq!(got, expected, "{call}");
-        failed.push(call);
+        assert_eq!((faulted.result.unwrap().as_str(), free()), ("udmabuf", POOL));
     }
-    let calls = ["memfd_create", "ftruncate", "F_ADD_SEALS", "UDMABUF_CREATE"];
-    assert_eq!(failed[..4], calls);
+    faults::run_out_of_descriptors(&*heap, &rows(HUGE));
+    assert_eq!(free(), POOL);
+}
+
+#[test]
+fn contiguous_memory_comes_cleared_and_goes_back_whole() {
+    let heap = heaps::open("dma_heap:cma").unwrap();
+    let layout = Layout::linear(Fourcc::XRGB8888, 640, 480, Alignment::default()).unwrap();
+    for round in 0..4 {
+        let buffer = heap.allocate(&layout, "test-zero").unwrap();
+        let mut guard = buffer.cpu_access(CpuAccess::ReadWrite).unwrap();
+        assert!(guard.plane(0).iter().all(|byte| *byte == 0), "round {round}");
+        guard.plane_mut(0).fill(0xa5);
+    }
+    faults::fail_each_of(&*heap, &layout, |_, _| false);
+    faults::run_out_of_descriptors(&*heap, &layout);
+    // More than the area has is the kernel's to refuse, by name and number.
+    let huge = rows(1 << 30);
+    let before = Held::read();
+    match heap.allocate(&huge, "test-huge") {
+        Err(AllocError::System { step, source, .. }) => {
+            assert_eq!((step, source), ("call DMA_HEAP_IOCTL_ALLOC", Errno::NOMEM));
+        }
+        other => panic!("{other:?}"),
+    }
+    before.assert_unchanged();
+}
+
+#[test]
+fn the_heap_of_contiguous_memory_refuses_bad_flags() {
+    let name = heaps::open("dma_heap:cma").unwrap().name().replace("dma_heap:", "/dev/dma_heap/");
+    let node = std::fs::File::open(name).unwrap();
+    assert!(raw::heap_alloc(node.as_fd(), PAGE, raw::FD_FLAGS, 0).is_ok());
+    let bad = |len, fd_flags, flags| raw::heap_alloc(node.as_fd(), len, fd_flags, flags).err();
+    assert_eq!(bad(PAGE, raw::FD_FLAGS, u64::MAX), Some(Errno::INVAL));
+    assert_eq!(bad(PAGE, u32::MAX, 0), Some(Errno::INVAL));
+    assert_eq!(bad(0, raw::FD_FLAGS, 0), Some(Errno::INVAL));
 }
 
 #[test]

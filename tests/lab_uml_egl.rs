@@ -335,7 +335,7 @@ fn what_is_for_external_textures_alone_is_no_target_and_says_why() {
 
     let isp = GpuIsp::new(None).unwrap();
     let stated = |formats: &[Fourcc]| -> Vec<String> {
-        let constraints = isp.output_constraints(formats);
+        let constraints = isp.raw_constraints(formats);
         constraints.alternatives()[0].statements().map(ToString::to_string).collect()
     };
     let says = |formats: &[Fourcc], words: &str| stated(formats).iter().any(|s| s.contains(words));

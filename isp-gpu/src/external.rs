@@ -52,7 +52,7 @@ impl External {
 
     /// Makes the texture that of unit 0.
     pub(crate) fn bind(&self, current: &Current<'_>) {
-        current.bind_target(GL_TEXTURE_EXTERNAL_OES, &self.object);
+        current.bind_target(0, GL_TEXTURE_EXTERNAL_OES, &self.object);
     }
 
     pub(crate) fn size(&self) -> (u32, u32) {

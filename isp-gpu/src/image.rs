@@ -5,13 +5,13 @@
 
 use std::ffi::c_void;
 use std::mem::transmute;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::rc::Rc;
 
 use glow::HasContext;
 use khronos_egl as egl;
-use vcam_allocator::{Dmabuf, Fourcc, MAX_PLANES, Modifier};
+use vcam_allocator::{Dmabuf, Fourcc, MAX_PLANES, Modifier, PlaneLayout};
 
 use crate::egl::{Context, EglFault, Extensions, Library, fault, function};
 
@@ -174,7 +174,27 @@ impl Image {
         images: &Images,
         buffer: &Dmabuf,
     ) -> Result<Self, ImageFault> {
-        let attributes = attributes(buffer, images.query_modifiers.is_some())?;
+        Self::of(context, images, &Pixels::of(buffer), buffer.planes())
+    }
+
+    /// Imports a part of a buffer as a picture of its own: one of its planes, or every other row.
+    /// The part lies within the plane, whose memory a [`Dmabuf`] has proven to be large enough.
+    pub(crate) fn import_part(
+        context: &Rc<Context>,
+        images: &Images,
+        pixels: &Pixels,
+        plane: (BorrowedFd<'_>, PlaneLayout),
+    ) -> Result<Self, ImageFault> {
+        Self::of(context, images, pixels, std::iter::once(plane))
+    }
+
+    fn of<'a>(
+        context: &Rc<Context>,
+        images: &Images,
+        pixels: &Pixels,
+        planes: impl Iterator<Item = (BorrowedFd<'a>, PlaneLayout)>,
+    ) -> Result<Self, ImageFault> {
+        let attributes = attributes(pixels, planes, images.query_modifiers.is_some())?;
         // SAFETY: the display is initialised while its context lives; dma-bufs are imported
         // without a context or a client buffer; the list ends with EGL_NONE, and its descriptors
         // are open for the call's duration.
@@ -225,10 +245,29 @@ pub(crate) fn is_yuv(format: Fourcc) -> bool {
     format == Fourcc::NV12
 }
 
-fn attributes(buffer: &Dmabuf, modifiers: bool) -> Result<[egl::Int; MOST_ATTRIBUTES], ImageFault> {
+/// What a picture's pixels are, and how many.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pixels {
+    pub(crate) format: Fourcc,
+    pub(crate) modifier: Modifier,
+    pub(crate) size: (u32, u32),
+}
+
+impl Pixels {
+    fn of(buffer: &Dmabuf) -> Self {
+        let size = (buffer.layout().width(), buffer.layout().height());
+        Self { format: buffer.format(), modifier: buffer.modifier(), size }
+    }
+}
+
+fn attributes<'a>(
+    pixels: &Pixels,
+    planes: impl Iterator<Item = (BorrowedFd<'a>, PlaneLayout)>,
+    modifiers: bool,
+) -> Result<[egl::Int; MOST_ATTRIBUTES], ImageFault> {
     let int =
         |name, value: u64| egl::Int::try_from(value).map_err(|_| ImageFault::TooLarge(name, value));
-    let layout = buffer.layout();
+    let Pixels { format, modifier, size } = *pixels;
     let mut list = [egl::NONE; MOST_ATTRIBUTES];
     let mut slots = list.chunks_exact_mut(2);
     let mut push = |name, value| {
@@ -237,20 +276,20 @@ fn attributes(buffer: &Dmabuf, modifiers: bool) -> Result<[egl::Int; MOST_ATTRIB
             slot.copy_from_slice(&[name, value]);
         }
     };
-    push(egl::WIDTH, int("width", layout.width().into())?);
-    push(egl::HEIGHT, int("height", layout.height().into())?);
-    push(EGL_LINUX_DRM_FOURCC_EXT, buffer.format().0 as egl::Int);
-    if is_yuv(buffer.format()) {
+    push(egl::WIDTH, int("width", size.0.into())?);
+    push(egl::HEIGHT, int("height", size.1.into())?);
+    push(EGL_LINUX_DRM_FOURCC_EXT, format.0 as egl::Int);
+    if is_yuv(format) {
         YUV_HINTS.into_iter().for_each(|[name, value]| push(name, value));
     }
-    for ((fd, plane), [fd_name, offset, pitch, low, high]) in buffer.planes().zip(PLANES) {
+    for ((fd, plane), [fd_name, offset, pitch, low, high]) in planes.zip(PLANES) {
         push(fd_name, fd.as_raw_fd());
         push(offset, int("offset", plane.offset)?);
         push(pitch, int("stride", plane.stride)?);
         // INVALID means that the driver knows by itself, so it is not named.
-        if modifiers && buffer.modifier() != Modifier::INVALID {
-            push(low, buffer.modifier().0 as egl::Int);
-            push(high, (buffer.modifier().0 >> 32) as egl::Int);
+        if modifiers && modifier != Modifier::INVALID {
+            push(low, modifier.0 as egl::Int);
+            push(high, (modifier.0 >> 32) as egl::Int);
         }
     }
     Ok(list)
@@ -281,10 +320,10 @@ mod tests {
             [0x3276, 768 * 480],
             [0x3277, 768],
         ];
-        let list = attributes(&buffer, false).unwrap();
+        let list = attributes(&Pixels::of(&buffer), buffer.planes(), false).unwrap();
         assert_eq!(list[..22], *expected.as_flattened());
         assert_eq!(list[22], egl::NONE);
-        let list = attributes(&buffer, true).unwrap();
+        let list = attributes(&Pixels::of(&buffer), buffer.planes(), true).unwrap();
         assert_eq!(list[16..20], [0x3443, 0, 0x3444, 0]);
         assert_eq!(list[30], egl::NONE);
     }

@@ -12,9 +12,9 @@ use vcam_allocator::{Dmabuf, Fourcc, ImportCache, Importer, MemoryKind, Modifier
 
 use crate::egl::Context;
 use crate::external::External;
-use crate::frame::ByteOrder;
 use crate::gl::{GlFault, Target, Texture};
 use crate::image::{Image, ImageFault, Images};
+use crate::targets::{Planes, is_rendered_by_plane, renders_planes};
 
 /// What tells whether a format is for external textures alone.
 const QUERY: &str = "eglQueryDmaBufModifiersEXT";
@@ -25,6 +25,8 @@ enum Usage {
     Texture,
     External,
     Target,
+    /// A target, or one for each of its planes.
+    Planes,
 }
 
 /// Imports buffers for one usage; reports name it as `egl-texture:llvmpipe`.
@@ -36,7 +38,7 @@ pub(crate) struct Imports<T> {
 }
 
 /// What software renderers need of a target with 32 bits a pixel: they store four at a time.
-const SOFTWARE_ALIGNMENT: u64 = 16;
+pub(crate) const SOFTWARE_ALIGNMENT: u64 = 16;
 
 impl Imports<Texture> {
     pub(crate) fn textures(context: &Rc<Context>, renderer: &str) -> Self {
@@ -76,12 +78,33 @@ impl Imports<Target> {
         Self { context: context.clone(), usage: Usage::Target, device, cache }
     }
 
-    /// The framebuffer of a buffer, imported the first time.
+    /// The framebuffer of a buffer as it is, imported the first time.
     pub(crate) fn target(&mut self, buffer: &Dmabuf) -> Result<&Target, Refusal> {
         let Self { context, usage, device, cache } = self;
         cache.get_or_import(buffer, |buffer| {
             let texture = texture(context, *usage, device, buffer)?;
             Target::new(context, texture).map_err(|fault| refused(device, fault))
+        })
+    }
+}
+
+impl Imports<Planes> {
+    pub(crate) fn outputs(context: &Rc<Context>, renderer: &str) -> Self {
+        let device = format!("egl-target:{renderer}");
+        let cache = ImportCache::default();
+        Self { context: context.clone(), usage: Usage::Planes, device, cache }
+    }
+
+    /// What a picture is rendered through into a buffer, imported the first time.
+    pub(crate) fn output(&mut self, buffer: &Dmabuf) -> Result<&Planes, Refusal> {
+        let Self { context, usage, device, cache } = self;
+        cache.get_or_import(buffer, |buffer| {
+            if is_rendered_by_plane(buffer.format()) {
+                acceptable(context, *usage, buffer)
+                    .map_err(|(step, detail)| Refusal::because(device, step, detail))?;
+                return Planes::of_planes(context, device, buffer);
+            }
+            Planes::of_whole(context, device, buffer, texture(context, *usage, device, buffer)?)
         })
     }
 }
@@ -124,6 +147,13 @@ impl<T> Imports<T> {
         for format in formats {
             let listed =
                 images.modifiers(*format).unwrap_or_else(|| vec![(Modifier::LINEAR, false)]);
+            if self.usage == Usage::Planes && is_rendered_by_plane(*format) {
+                // A plane is a picture of its own only where its rows follow each other.
+                let linear = BTreeSet::from([Modifier::LINEAR]);
+                let renders = renders_planes(images, *format);
+                plain.insert(*format, if renders { linear } else { BTreeSet::new() });
+                continue;
+            }
             if !listed.is_empty() && listed.iter().all(|(_, external_only)| *external_only) {
                 external_only.push(format.to_string());
             }
@@ -137,7 +167,7 @@ impl<T> Imports<T> {
         statements.push(says(&source, Rule::Formats(plain)));
         let usage = match self.usage {
             Usage::Texture | Usage::External => constraints::Usage::Source,
-            Usage::Target => constraints::Usage::Target32,
+            Usage::Target | Usage::Planes => constraints::Usage::Target32,
         };
         statements.extend(exceptions(&self.device, self.context.renderer(), usage));
         statements.into_iter().collect()
@@ -148,6 +178,17 @@ pub(crate) fn refused(device: &str, fault: GlFault) -> Refusal {
     let words = fault.to_string();
     let detail = words.strip_prefix(fault.step).and_then(|rest| rest.strip_prefix(": "));
     Refusal::because(device, fault.step, detail.unwrap_or(&words))
+}
+
+pub(crate) fn image_refused(device: &str, fault: ImageFault) -> Refusal {
+    match fault {
+        ImageFault::TooLarge(what, value) => Refusal::because(
+            device,
+            "EGL_EXT_image_dma_buf_import",
+            format!("a {what} of {value} is more than EGL can express"),
+        ),
+        ImageFault::Egl(fault) => Refusal::because(device, "eglCreateImageKHR", fault.to_string()),
+    }
 }
 
 /// Imports a buffer as a texture.
@@ -179,13 +220,8 @@ fn image(
         let detail = format!("{format} with {modifier} is external_only: for external textures");
         return Err(because(QUERY, detail));
     }
-    let image = Image::import(context, images, buffer).map_err(|fault| match fault {
-        ImageFault::TooLarge(what, value) => because(
-            "EGL_EXT_image_dma_buf_import",
-            format!("a {what} of {value} is more than EGL can express"),
-        ),
-        ImageFault::Egl(fault) => because("eglCreateImageKHR", fault.to_string()),
-    })?;
+    let image =
+        Image::import(context, images, buffer).map_err(|fault| image_refused(device, fault))?;
     Ok((image, (buffer.layout().width(), buffer.layout().height())))
 }
 
@@ -199,7 +235,9 @@ fn acceptable(
         return Err(("EGL_EXT_image_dma_buf_import", "a memfd is not a dma-buf".into()));
     }
     let software = software(context.renderer());
-    if usage == Usage::Target && software.is_some() && ByteOrder::of(buffer.format()).is_some() {
+    let four = buffer.format().planes().is_some_and(|planes| planes[0].bytes == 4);
+    let target = matches!(usage, Usage::Target | Usage::Planes);
+    if target && software.is_some() && four {
         for plane in buffer.layout().planes() {
             for (what, value) in [("a stride", plane.stride), ("an offset", plane.offset)] {
                 if !value.is_multiple_of(SOFTWARE_ALIGNMENT) {
@@ -214,6 +252,11 @@ fn acceptable(
         }
     }
     Ok(())
+}
+
+/// The renderer's name without what is in brackets after it.
+pub(crate) fn short_name(renderer: &str) -> &str {
+    renderer.split(" (").next().unwrap_or(renderer).trim()
 }
 
 /// The short name of a renderer that is a program on the CPU.
@@ -245,7 +288,7 @@ impl Importer for TextureImporter<'_> {
 }
 
 /// Asks whether the GPU can render into a buffer: `egl-target:` and the renderer.
-pub struct TargetImporter<'a>(pub(crate) &'a mut Imports<Target>);
+pub struct TargetImporter<'a>(pub(crate) &'a mut Imports<Planes>);
 
 impl Importer for TargetImporter<'_> {
     fn name(&self) -> String {
@@ -262,7 +305,7 @@ impl Importer for TargetImporter<'_> {
 
     fn try_import(&mut self, buffer: &Dmabuf) -> Result<(), Refusal> {
         current(&self.0.context, &self.0.device)?;
-        self.0.target(buffer).map(|_| ())
+        self.0.output(buffer).map(|_| ())
     }
 }
 
@@ -274,6 +317,18 @@ fn current(context: &Context, device: &str) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn renderers_are_named_shortly() {
+        for (renderer, short) in [
+            ("llvmpipe (LLVM 15.0.6, 256 bits)", "llvmpipe"),
+            ("softpipe", "softpipe"),
+            ("Mesa Intel(R) UHD Graphics 620 (KBL GT2)", "Mesa Intel(R) UHD Graphics 620"),
+            ("", ""),
+        ] {
+            assert_eq!(short_name(renderer), short);
+        }
+    }
 
     #[test]
     fn renderers_on_the_cpu_are_known_by_name() {

@@ -14,10 +14,9 @@ use vcam_allocator::{AccessError, Dmabuf, Fourcc, Modifier, Refusal};
 
 use crate::egl::{Context, EglError};
 use crate::external::External;
-use crate::gl::{Current, Program, Target, Texture, Uniform};
-use crate::gpu::short_name;
+use crate::gl::{Current, Program, Shader, Storage, Target, Texture, Uniform};
 use crate::image::is_yuv;
-use crate::import::Imports;
+use crate::import::{Imports, short_name};
 
 const IMPORT: &str = "eglCreateImageKHR";
 const DRAW: &str = "glDrawArrays";
@@ -29,17 +28,17 @@ const READ: &str = "glReadPixels";
 pub fn probers() -> Result<Vec<Box<dyn Prober>>, EglError> {
     let context = Rc::new(Context::new(None)?);
     let gl = context.make_current()?;
-    let vertex = ("fullscreen.vert", include_str!("shaders/fullscreen.vert"));
-    let copy = ("texels.frag", include_str!("shaders/texels.frag"));
-    let copy = Program::new(&context, vertex, copy)?;
-    let draw = ("pattern.frag", include_str!("shaders/pattern.frag"));
-    let draw = Program::new(&context, vertex, draw)?;
+    let shader = |name, source: &'static str| Shader { name, source: source.into() };
+    let copy = shader("texels.frag", include_str!("shaders/texels.frag"));
+    let copy = Program::new(&context, copy)?;
+    let draw = shader("pattern.frag", include_str!("shaders/pattern.frag"));
+    let draw = Program::new(&context, draw)?;
     gl.check("setting up")?;
     let seed = draw.uniform("seed");
     let mut convert = None;
     if context.images().is_some_and(|images| images.sample_external()) {
-        let source = ("external.frag", include_str!("shaders/external.frag"));
-        convert = Some(Convert::new(Program::new(&context, vertex, source)?));
+        let source = shader("external.frag", include_str!("shaders/external.frag"));
+        convert = Some(Convert::new(Program::new(&context, source)?));
     }
     Ok(vec![
         Box::new(TextureProber { context: context.clone(), copy, convert }),
@@ -106,7 +105,7 @@ impl Sampled<'_> {
         match self {
             Self::Plain(texture, program) => {
                 program.enter(gl);
-                gl.bind(texture);
+                gl.bind(0, texture);
             }
             Self::External(texture, convert) => {
                 let (width, height) = texture.size();
@@ -156,7 +155,7 @@ impl Prober for TextureProber {
             let (width, height) = sampled.size();
             steps(DRAW);
             let fault = |fault| Finding::Unknown(crate::import::refused(&device, fault));
-            let own = Texture::new(&self.context, glow::RGBA8, width, height)
+            let own = Texture::new(&self.context, Storage::RGBA8, (width, height))
                 .and_then(|texture| Target::new(&self.context, texture))
                 .map_err(fault)?;
             sampled.copy(&gl, &own);
@@ -164,7 +163,7 @@ impl Prober for TextureProber {
             steps(READ);
             let stride = width as usize * 4;
             let mut pixels = vec![0; stride * height as usize];
-            gl.read(&own, &mut pixels, stride);
+            gl.read(&own, &mut pixels);
             gl.check(READ).map_err(fault)?;
             let should = |seed, x, y| match is_yuv(buffer.format()) {
                 true => pattern::nv12_rgb(Colours::default(), seed, x, y),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use vcam_allocator::cost::LinkCost;
 use vcam_allocator::knowledge::Asked;
 use vcam_allocator::{Dmabuf, Importer, Knowledge, Method, Refusal};
-use vcam_isp_gpu::{Cfa, GpuIsp, Isp, IspError, IspParams};
+use vcam_isp_gpu::{Cfa, GpuIsp, Isp, IspError, IspParams, Job, Output, RawFormat};
 
 use crate::error::chain;
 
@@ -115,7 +115,14 @@ fn measure(mut isp: GpuIsp, trial: &Trial<'_>) -> Result<[LinkCost; 2], IspError
         for (times, (raw, output)) in times.iter_mut().zip([(0, 0), (1, 0), (0, 1)]) {
             let begun = Instant::now();
             let (raw, output) = (&trial.raw[raw], &trial.output[output]);
-            let done = isp.process(0, trial.cfa, raw, output, trial.params)?;
+            let done = isp.process(&Job {
+                sequence: 0,
+                format: RawFormat::SRGGB8.with_cfa(Some(trial.cfa)),
+                size: size(raw),
+                raw,
+                outputs: &[Output::new(output)],
+                params: trial.params,
+            })?;
             if let Some(fence) = done {
                 // A frame that does not get done in time is as dear as it looks.
                 let _ = fence.wait(PATIENCE);

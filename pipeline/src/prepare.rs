@@ -3,9 +3,9 @@
 //! This happens on the ISP's thread, because its EGL context belongs to the thread that made it.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use vcam_allocator::constraints::{CpuUse, Rule, Statement};
+use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
 use vcam_allocator::knowledge::Asked;
-use vcam_allocator::{Budget, Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Pool};
+use vcam_allocator::{Budget, Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Pool, sysfs};
 use vcam_isp_gpu::{Cfa, CpuIsp, GpuIsp, Isp, IspParams};
 use vcam_sinks::{Frame, Sink};
 
@@ -153,12 +153,17 @@ impl IspStart {
         let writes = CpuUse { write: true, ..CpuUse::default() };
         let sensor = Statement::new("sensor", "it is a program", Rule::Cpu(writes));
         let budget = Budget::of_free_memory();
+        let bus = of_bus(&self.choice, &info.name);
         let raw = planning::Request {
             name: "raw",
             buffers: "sensor-raw",
             size: self.size,
             formats: &[Fourcc::R8],
-            parties: vec![[sensor].into_iter().collect(), isp.raw_constraints()],
+            parties: vec![
+                [sensor].into_iter().collect(),
+                isp.raw_constraints(&[Fourcc::R8]),
+                bus.clone(),
+            ],
             budget,
             in_flight: RAW_IN_FLIGHT,
             by_cost: self.by_cost,
@@ -172,7 +177,7 @@ impl IspStart {
         let taken: u64 = raw_pool.buffers().iter().map(Dmabuf::bytes).sum();
         let formats = [self.format];
         let sinks = &mut self.sinks;
-        let mut parties = vec![isp.output_constraints(&formats)];
+        let mut parties = vec![isp.output_constraints(&formats), bus];
         parties.extend(sinks.iter().map(|sink| sink.constraints()));
         let output = planning::Request {
             name: "output",
@@ -228,6 +233,12 @@ impl IspStart {
     }
 }
 
+/// What the bus of the GPU needs, where the user says which GPU it is.
+fn of_bus(choice: &IspChoice, isp: &str) -> Constraints {
+    let IspChoice::Gpu(Some(node)) = choice else { return Constraints::default() };
+    sysfs::device(node).map_or_else(Constraints::default, |device| sysfs::constraints(isp, &device))
+}
+
 /// A second ISP like the first one, if that is the GPU's.
 fn another_gpu(choice: &IspChoice) -> Option<GpuIsp> {
     let node = match choice {
@@ -245,7 +256,7 @@ fn make_isp(
     let info =
         |isp: &dyn Isp, reason| IspInfo { name: isp.name(), description: isp.describe(), reason };
     let cpu = |reason: Option<String>| {
-        let isp = CpuIsp;
+        let isp = CpuIsp::new();
         let info = info(&isp, reason);
         (Box::new(isp) as Box<dyn Isp>, info)
     };

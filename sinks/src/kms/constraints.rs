@@ -8,6 +8,7 @@ use drm::{Device as _, DriverCapability};
 use vcam_allocator::constraints::{
     Bounds, Constraints, FormatSet, Rule, Statement, Usage, exceptions,
 };
+use vcam_allocator::heaps::dumb;
 use vcam_allocator::{Fourcc, Modifier, sysfs};
 
 use super::card::Card;
@@ -25,7 +26,7 @@ pub(super) struct Limits {
     /// Widths and heights of framebuffers.
     widths: Bounds,
     heights: Bounds,
-    /// The largest cursor.
+    /// A cursor that it takes (`DRM_CAP_CURSOR_WIDTH`, `DRM_CAP_CURSOR_HEIGHT`).
     cursor: (u32, u32),
 }
 
@@ -47,8 +48,8 @@ impl Limits {
         })
     }
 
-    /// The statements of a card, whose own heap is `dumb`.
-    fn statements(&self, card: &str, dumb: &str) -> Vec<Statement> {
+    /// The statements of a card, whose own heap, if it has one, is `dumb`.
+    fn statements(&self, card: &str, dumb: impl FnOnce() -> Option<String>) -> Vec<Statement> {
         let says = |source: &str, rule| Statement::new(card, source, rule);
         let mut statements = vec![
             says("PRIME_FD_TO_HANDLE", Rule::DmaBuf),
@@ -56,15 +57,18 @@ impl Limits {
             says("MODE_GETRESOURCES", Rule::Height(self.heights)),
         ];
         if !self.imports {
-            statements.push(says("DRM_CAP_PRIME", Rule::Heaps([dumb.to_owned()].into())));
+            statements.push(says("DRM_CAP_PRIME", Rule::Heaps(dumb().into_iter().collect())));
         }
         statements
     }
 
-    /// What a cursor plane needs beside: the size that `DRM_CAP_CURSOR_WIDTH` and `_HEIGHT` give,
-    /// which every driver takes; smaller ones only some.
-    pub(super) fn cursor(&self) -> (u32, u32) {
-        self.cursor
+    /// A size that a cursor plane takes: the one that the card gives, which some have as the
+    /// largest and some as the only one; where that is more than the screen, a usual one.
+    pub(super) fn cursor(&self, screen: (u32, u32)) -> (u32, u32) {
+        match self.cursor {
+            (width, height) if width <= screen.0 && height <= screen.1 => self.cursor,
+            _ => (CURSOR, CURSOR),
+        }
     }
 }
 
@@ -88,8 +92,7 @@ const CURSOR: u32 = 64;
 /// The statements of the card that was asked, of its bus, and of who found out what it hides.
 pub(super) fn of(card: &Card, limits: &Limits, output: &Output, size: (u32, u32)) -> Constraints {
     let (name, path) = (card.name(), card.path());
-    let dumb = format!("{}{}", vcam_allocator::heaps::dumb::PREFIX, path.display());
-    let mut statements = limits.statements(name, &dumb);
+    let mut statements = limits.statements(name, || dumb::name_of(path));
     statements.extend(exceptions(name, card.driver(), Usage::Source));
     statements.extend(of_output(name, output, size));
     let constraints: Constraints = statements.into_iter().collect();
@@ -178,7 +181,7 @@ mod tests {
         let bounds = Bounds { min: 1, max: 4096 };
         let limits = Limits { imports: true, widths: bounds, heights: bounds, cursor: (64, 64) };
         let words = |limits: &Limits| {
-            let statements = limits.statements("kms:test", "dumb:/dev/dri/card0");
+            let statements = limits.statements("kms:test", || Some("dumb:test".to_owned()));
             statements.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         };
         assert_eq!(
@@ -186,11 +189,11 @@ mod tests {
             "kms:test needs a dma-buf (PRIME_FD_TO_HANDLE), kms:test needs a width of 1 to 4096 \
              (MODE_GETRESOURCES), kms:test needs a height of 1 to 4096 (MODE_GETRESOURCES)"
         );
+        assert_eq!(limits.cursor((256, 128)), (64, 64));
+        let large = Limits { cursor: (512, 512), ..limits.clone() };
+        assert_eq!(large.cursor((256, 128)), (64, 64));
         let alone = words(&Limits { imports: false, ..limits });
-        assert!(
-            alone.ends_with("kms:test needs heap dumb:/dev/dri/card0 (DRM_CAP_PRIME)"),
-            "{alone}"
-        );
+        assert!(alone.ends_with("kms:test needs heap dumb:test (DRM_CAP_PRIME)"), "{alone}");
     }
 
     #[test]

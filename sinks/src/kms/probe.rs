@@ -347,12 +347,13 @@ impl Prober for PlaneProber {
 
     fn layout(&mut self, format: Fourcc) -> Result<Layout, Refusal> {
         let size = match (self.plane.kind, &self.shared.screen) {
-            (PlaneType::Cursor, _) => Limits::of(&self.shared.card)
-                .map_err(|error| {
-                    let words = error.to_string();
-                    Refusal::because(self.shared.card.name(), "DRM_IOCTL_GET_CAP", words)
-                })?
-                .cursor(),
+            (PlaneType::Cursor, screen) => {
+                let card = &self.shared.card;
+                let limits = Limits::of(card).map_err(|error| {
+                    Refusal::because(card.name(), "DRM_IOCTL_GET_CAP", error.to_string())
+                })?;
+                limits.cursor(screen.as_ref().map_or(probe::SIZE, |screen| screen.borrow().size))
+            }
             (_, Ok(screen)) => screen.borrow().size,
             (_, Err(_)) => probe::SIZE,
         };
