@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use vcam_allocator::{Fourcc, heaps};
+use vcam_allocator::{Fourcc, Knowledge, heaps};
 use vcam_isp_gpu::Cfa;
 use vcam_pipeline::{Config, IspChoice, Prepared, StopHandle};
 use vcam_sinks::FileSink;
@@ -21,6 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         stop: StopHandle::default(),
         isp: IspChoice::Auto,
         strict: false,
+        by_cost: false,
+        knowledge: Knowledge::default(),
         heap_allocs: None,
     };
     // In order of preference; the plan takes the first that every device accepts.

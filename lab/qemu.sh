@@ -21,6 +21,9 @@ mount_share() {
 }
 
 devices() {
+    # Early, while there is memory in one piece: buffers of pages of 2 MiB.
+    echo 8 >/proc/sys/vm/nr_hugepages
+    [ "$(cat /proc/sys/vm/nr_hugepages)" = 8 ] || { say "no huge pages"; return 1; }
     # The order fixes the numbers of the cards.
     modprobe -a virtio_gpu bochs vgem drm_shmem_helper drm_client_lib configfs vivid
     # Built in where Debian says so, and then these say nothing.

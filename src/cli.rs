@@ -112,6 +112,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "NODE")]
     pub(crate) gpu: Option<PathBuf>,
 
+    /// Forget what earlier runs and `vcam probe` learned about this machine, and measure anew
+    #[arg(long)]
+    pub(crate) fresh: bool,
+
     /// Fail, with exit code 3, if any link copies
     #[arg(long)]
     pub(crate) strict: bool,

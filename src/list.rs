@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vcam_allocator::{OpenError, Permission, heaps};
+use vcam_allocator::{OpenError, Permission, heaps, uaccess_rule};
 use vcam_isp_gpu::{GpuIsp, Isp};
 use vcam_pipeline::chain;
 use vcam_pipeline::sensor::{HEIGHTS, WIDTHS};
@@ -35,6 +35,8 @@ struct Entry {
     reason: Option<String>,
     /// A line for the shell that would mend that.
     fix: Option<String>,
+    /// Who else may use it, by the distribution's rules.
+    note: Option<String>,
 }
 
 impl Entry {
@@ -45,6 +47,7 @@ impl Entry {
             available: true,
             reason: None,
             fix: None,
+            note: None,
         }
     }
 
@@ -64,9 +67,8 @@ impl Entry {
         match File::options().read(true).write(true).open(node) {
             Ok(_) => Self::usable(name, description),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                let permission = Permission::of(node);
-                let fix = permission.fix.clone();
-                Self::unusable(name, description, "not permitted", Some(fix))
+                let (reason, fix) = forbidden(&Permission::of(node));
+                Self::unusable(name, description, reason, Some(fix))
             }
             Err(error) => Self::unusable(name, description, error.to_string(), None),
         }
@@ -95,7 +97,28 @@ pub(crate) fn list(json: bool) -> Result<(), Error> {
     if json { crate::run::print_json(&list) } else { crate::run::print(&list) }
 }
 
+/// Why a node is not permitted, and what mends it.
+fn forbidden(permission: &Permission) -> (String, String) {
+    let words = permission.to_string();
+    let reason = words.split("; try: ").next().unwrap_or(&words);
+    (format!("not permitted: {reason}"), permission.fix.clone())
+}
+
+/// Whether the distribution gives udmabuf to whoever sits at the machine.
+fn udmabuf_note() -> String {
+    match uaccess_rule(Path::new(heaps::udmabuf::NODE)) {
+        Some(rule) => format!("{} gives it to whoever sits at the machine", rule.display()),
+        None => "no udev rule gives it to whoever sits at the machine; systemd has one since 257"
+            .to_owned(),
+    }
+}
+
 fn heap(found: heaps::Discovered) -> Entry {
+    let note = (found.name == heaps::udmabuf::NAME).then(udmabuf_note);
+    Entry { note, ..heap_itself(found) }
+}
+
+fn heap_itself(found: heaps::Discovered) -> Entry {
     match found.heap {
         Ok(heap) => {
             let words: Vec<_> = heap
@@ -106,11 +129,14 @@ fn heap(found: heaps::Discovered) -> Entry {
             Entry::usable(found.name, words.join(", "))
         }
         Err(error) => {
-            let fix = match &error {
-                OpenError::Permission { permission, .. } => Some(permission.fix.clone()),
-                _ => None,
+            let (reason, fix) = match &error {
+                OpenError::Permission { permission, .. } => {
+                    let (reason, fix) = forbidden(permission);
+                    (reason, Some(fix))
+                }
+                _ => (chain(&error), None),
             };
-            Entry::unusable(found.name, "", chain(&error), fix)
+            Entry::unusable(found.name, "", reason, fix)
         }
     }
 }
@@ -156,7 +182,8 @@ fn displays() -> Vec<Entry> {
             let description = format!("{driver} {}", connectors.join(", "));
             match card.error {
                 Some(KmsError::Permission(permission)) => {
-                    Entry::unusable(name, description, "not permitted", Some(permission.fix))
+                    let (reason, fix) = forbidden(&permission);
+                    Entry::unusable(name, description, reason, Some(fix))
                 }
                 Some(error) => Entry::unusable(name, description, chain(&error), None),
                 None if !card.free => {
@@ -212,6 +239,9 @@ impl fmt::Display for List {
                 write!(f, "\n {mark} {:<18} {}", entry.name, entry.description)?;
                 if let Some(reason) = &entry.reason {
                     write!(f, "\n   {:<18} not usable: {reason}", "")?;
+                }
+                if let Some(note) = &entry.note {
+                    write!(f, "\n   {:<18} {note}", "")?;
                 }
                 if let Some(fix) = &entry.fix {
                     write!(f, "\n   {:<18} try: {fix}", "")?;

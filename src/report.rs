@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use vcam_allocator::Method;
+use vcam_allocator::{Accounting, Held, Method};
 use vcam_pipeline::{Frames, Latency, Link, Steady, StreamPlan};
 
 /// The number of this document's shape; a field that scripts rely on never changes within it.
@@ -23,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) latency_us: Latency,
     pub(crate) fps: f64,
     pub(crate) plan: Plan,
+    /// What the run holds in dma-bufs, by exporter; `None` where there is no /proc.
+    pub(crate) memory: Option<Accounting>,
     pub(crate) size: [u32; 2],
     pub(crate) isp: Isp,
     /// What each sink shows or writes to, such as `kms:vkms Virtual-1 1024x768@60`.
@@ -125,6 +127,15 @@ impl Report {
                 f,
                 "  {stream:<8} {buffers} buffers of {format} {modifier} in {heap}, stride {}",
                 strides.join(" and ")
+            )?;
+        }
+        for (exporter, held) in self.memory.iter().flat_map(|memory| &memory.exporters) {
+            let Held { buffers, bytes, descriptors } = held;
+            let mib = *bytes as f64 / f64::from(1 << 20);
+            writeln!(
+                f,
+                "  memory   {mib:.1} MiB in {buffers} dma-bufs of {exporter}, {descriptors} \
+                 descriptors"
             )?;
         }
         let mut told = Vec::new();

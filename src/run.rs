@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use vcam_allocator::{Fourcc, Heap, OpenError, heaps, sync_counts};
+use vcam_allocator::{Accounting, Fourcc, Heap, Knowledge, OpenError, heaps, sync_counts};
 use vcam_isp_gpu::Cfa;
 use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain, sensor};
 use vcam_sinks::{FileSink, KmsOptions, KmsSink, NullSink, Sink, TerminalSink};
@@ -116,6 +116,8 @@ fn prepare(
             (Isp::Gpu | Isp::Auto, node) => IspChoice::Gpu(node.clone()),
         },
         strict: args.strict,
+        by_cost: args.heap.iter().all(|name| name == "auto"),
+        knowledge: knowledge(args.fresh),
         heap_allocs: Some(heap_allocs),
     };
     let prepared = Prepared::new(config, heaps.opened, sinks)?;
@@ -123,7 +125,17 @@ fn prepare(
     report.isp.reason = prepared.isp_reason().map(str::to_owned);
     report.links = prepared.links().to_vec();
     report.planned(prepared.plans());
+    report.memory = Accounting::read().ok();
     Ok(prepared)
+}
+
+/// What was learned about this machine, or nothing for a user who has no folder for it.
+pub(crate) fn knowledge(fresh: bool) -> Knowledge {
+    match Knowledge::file() {
+        Some(path) if fresh => Knowledge::fresh(&path),
+        Some(path) => Knowledge::open(&path),
+        None => Knowledge::default(),
+    }
 }
 
 /// What the display showed last, on its way out of the sink's thread.
@@ -166,7 +178,7 @@ fn auto(card: Option<&Path>) -> Vec<String> {
     let ordinary =
         |name: &String| name == heaps::udmabuf::NAME || name.starts_with(heaps::dma_heap::PREFIX);
     let mut names: Vec<_> = heaps::names().into_iter().filter(ordinary).collect();
-    names.extend(card.map(|card| format!("{}{}", heaps::dumb::PREFIX, card.display())));
+    names.extend(card.and_then(heaps::dumb::name_of));
     names.push(heaps::memfd::NAME.to_owned());
     names
 }

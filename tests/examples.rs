@@ -30,3 +30,10 @@ fn the_plan_takes_contiguous_memory_and_names_the_odd_one_out() {
         "{printed}"
     );
 }
+
+#[test]
+fn a_buffer_is_shared_with_another_process_by_plan() {
+    let printed = run("share");
+    assert!(printed.contains("stride 1536"), "a multiple of 256 and of 512: {printed}");
+    assert!(printed.contains("consumer: 320x240, pixels right: true"), "{printed}");
+}

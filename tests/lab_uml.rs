@@ -13,7 +13,7 @@ use serde_json::Value;
 use support::books;
 use support::command::{Child, Ran, assert_zero_copy, command, link, vcam};
 use support::step::{Step, assert_equal};
-use vcam_allocator::{Fourcc, heaps};
+use vcam_allocator::{Fourcc, Knowledge, heaps};
 use vcam_isp_gpu::Cfa;
 use vcam_pipeline::{Config, IspChoice, Prepared, StopHandle};
 use vcam_sinks::{KmsOptions, KmsSink};
@@ -200,6 +200,8 @@ fn two_hundred_starts_and_stops_leak_nothing() {
             stop: StopHandle::default(),
             isp: IspChoice::Gpu(None),
             strict: true,
+            by_cost: false,
+            knowledge: Knowledge::default(),
             heap_allocs: None,
         };
         let prepared = Prepared::new(config, vec![heap], vec![Box::new(sink)]).unwrap();

@@ -72,6 +72,8 @@ fn every_kind_of_importer_is_proven() {
             ("kms:vkms", "RG16"),
             ("kms:vkms/cursor", "AR24"),
             ("v4l2-capture:vivid", "NV12"),
+            ("v4l2-output:vivid", "XR24"),
+            ("v4l2-output:vivid", "NV12"),
         ] {
             let cell = cell(&report, heap, importer, format);
             assert_eq!(
@@ -80,9 +82,6 @@ fn every_kind_of_importer_is_proven() {
                 "{cell:#}"
             );
         }
-        let output = cell(&report, heap, "v4l2-output:vivid", "XR24");
-        assert_eq!(output["result"], "ok", "{output:#}");
-        assert_eq!(output["reason"], "accepted; pixels not provable here", "{output:#}");
     }
     let memfd = report["cells"].as_array().unwrap().iter().filter(|cell| cell["heap"] == "memfd");
     for cell in memfd {
@@ -190,7 +189,6 @@ fn the_table_says_it_in_words() {
         "kms:vkms XR24",
         "egl-texture:llvmpipe R8",
         "refused, PRIME_FD_TO_HANDLE: a memfd is not a dma-buf",
-        "* ok: accepted; pixels not provable here",
     ] {
         assert!(ran.stdout.contains(words), "'{words}' is not in {}", ran.stdout);
     }

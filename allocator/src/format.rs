@@ -31,11 +31,19 @@ impl Fourcc {
     pub const ABGR8888: Self = Self::new(*b"AB24");
     /// 16 bits a pixel, red in the top five.
     pub const RGB565: Self = Self::new(*b"RG16");
+    /// 32 bits a pixel: two unused, then ten each of red, green and blue, from the top.
+    pub const XRGB2101010: Self = Self::new(*b"XR30");
     /// Full-size luma, then half-size interleaved chroma, blue difference first.
     pub const NV12: Self = Self::new(*b"NV12");
+    /// Full-size luma, then half-size interleaved chroma, red difference first.
+    pub const NV21: Self = Self::new(*b"NV21");
+    /// Full-size luma, half-size blue difference, half-size red difference.
+    pub const YUV420: Self = Self::new(*b"YU12");
+    /// Two pixels in four bytes: luma, blue difference, luma, red difference.
+    pub const YUYV: Self = Self::new(*b"YUYV");
 
     /// Every format whose geometry is known here.
-    pub const KNOWN: [Self; 9] = [
+    pub const KNOWN: [Self; 13] = [
         Self::R8,
         Self::GR88,
         Self::R16,
@@ -44,7 +52,11 @@ impl Fourcc {
         Self::XBGR8888,
         Self::ABGR8888,
         Self::RGB565,
+        Self::XRGB2101010,
         Self::NV12,
+        Self::NV21,
+        Self::YUV420,
+        Self::YUYV,
     ];
 
     /// The code of four ASCII characters.
@@ -60,10 +72,15 @@ impl Fourcc {
         Some(match self {
             Self::R8 => &const { [plane(1, 1, 1)] },
             Self::GR88 | Self::R16 | Self::RGB565 => &const { [plane(2, 1, 1)] },
-            Self::XRGB8888 | Self::ARGB8888 | Self::XBGR8888 | Self::ABGR8888 => {
-                &const { [plane(4, 1, 1)] }
-            }
-            Self::NV12 => &const { [plane(1, 1, 1), plane(2, 2, 2)] },
+            Self::XRGB8888
+            | Self::ARGB8888
+            | Self::XBGR8888
+            | Self::ABGR8888
+            | Self::XRGB2101010 => &const { [plane(4, 1, 1)] },
+            Self::NV12 | Self::NV21 => &const { [plane(1, 1, 1), plane(2, 2, 2)] },
+            Self::YUV420 => &const { [plane(1, 1, 1), plane(1, 2, 2), plane(1, 2, 2)] },
+            // One sample of four bytes covers two pixels.
+            Self::YUYV => &const { [plane(4, 2, 1)] },
             _ => return None,
         })
     }

@@ -289,7 +289,7 @@ pub enum OpenError {
         /// The name that was asked for.
         name: String,
         /// Whose it is, and what mends it.
-        permission: Permission,
+        permission: Box<Permission>,
     },
     /// The device is something else than its name suggests.
     #[error("'{name}' is not a heap: {reason}")]
@@ -330,7 +330,7 @@ impl OpenError {
                 Self::Missing { name, node, advice: advice.to_owned() }
             }
             io::Errno::ACCESS | io::Errno::PERM => {
-                Self::Permission { name, permission: Permission::of(&node) }
+                Self::Permission { name, permission: Box::new(Permission::of(&node)) }
             }
             source => Self::Open { name, node, source },
         }

@@ -78,8 +78,18 @@ pub trait Importer {
     /// The device, as reports name it: `kind:driver`, such as `kms:vkms`.
     fn name(&self) -> String;
 
+    /// What tells this device and its driver from others of the same name: its path in sysfs
+    /// ([`sysfs::device`](crate::sysfs::device)), or the version of a driver that is a library.
+    ///
+    /// What is learned about it is kept under this, from one run to the next.
+    fn identity(&self) -> String;
+
     /// Imports the buffer for real, or says why that cannot be.
     fn try_import(&mut self, buffer: &Dmabuf) -> Result<(), Refusal>;
+
+    /// Never imports this buffer: it is known to go wrong, or a copy is cheaper. Its frames are
+    /// copied from then on, with this as the reason.
+    fn decline(&mut self, buffer: &Dmabuf, refusal: Refusal);
 }
 
 /// What a device made of each buffer, kept for the buffer's life; refusals too, so that none is

@@ -22,6 +22,7 @@
 mod access;
 mod accounting;
 pub mod constraints;
+pub mod cost;
 mod dmabuf;
 mod fence;
 pub mod foreign;
@@ -29,6 +30,7 @@ mod format;
 mod heap;
 pub mod heaps;
 mod import;
+pub mod knowledge;
 mod layout;
 mod link;
 mod memory;
@@ -37,6 +39,7 @@ pub mod plan;
 mod pool;
 pub mod probe;
 pub mod socket;
+pub mod sysfs;
 mod uapi;
 
 #[cfg(any(test, feature = "fault"))]
@@ -49,8 +52,9 @@ pub use fence::{Fence, FenceError};
 pub use format::{Fourcc, Modifier, ParseFourccError, PlaneFormat};
 pub use heap::{AllocError, Capabilities, Heap, OpenError, RangeError, allocate_split};
 pub use import::{ImportCache, Importer, Refusal, errno_name};
+pub use knowledge::Knowledge;
 pub use layout::{Alignment, Layout, LayoutError, PlaneLayout};
 pub use link::{LinkEnd, Method};
 pub use memory::{MemoryId, MemoryKind};
-pub use permission::Permission;
+pub use permission::{Membership, Permission, uaccess_rule};
 pub use pool::{Budget, Pool, PooledBuffer, TakeError};

@@ -18,8 +18,23 @@ pub struct Permission {
     pub mode: u32,
     /// The name of its group, or the number of a group without one.
     pub group: String,
+    /// Whether this user is in that group.
+    pub membership: Membership,
+    /// The file of udev rules that gives the node to whoever sits at the machine, if one does.
+    pub rule: Option<PathBuf>,
     /// One line that mends it, to be run in a shell.
     pub fix: String,
+}
+
+/// Whether a user is in a node's group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// No.
+    No,
+    /// According to `/etc/group`, but this session began before that.
+    AfterLogin,
+    /// Yes.
+    Yes,
 }
 
 impl Permission {
@@ -27,33 +42,119 @@ impl Permission {
     pub fn of(node: &Path) -> Self {
         let (mode, gid) =
             fs::metadata(node).map_or((0, 0), |meta| (meta.mode() & 0o777, meta.gid()));
-        let group = group_name(gid).unwrap_or_else(|| gid.to_string());
+        let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+        let membership = membership(gid, &groups);
+        let rule = uaccess_rule(node);
+        Self::explain(node, (mode, gid), &groups, membership, rule)
+    }
+
+    fn explain(
+        node: &Path,
+        (mode, gid): (u32, u32),
+        groups: &str,
+        membership: Membership,
+        rule: Option<PathBuf>,
+    ) -> Self {
+        let group = group_name(gid, groups).unwrap_or_else(|| gid.to_string());
         let shared_with_group = gid != 0 && mode & 0o060 == 0o060;
-        let fix = if shared_with_group {
-            format!("sudo usermod -aG {group} \"$USER\"   # then log in again")
-        } else {
-            // The rule that systemd ships for udmabuf since 257: whoever sits at the machine.
-            let name = node.file_name().unwrap_or_default().to_string_lossy();
-            let subsystem = match node.parent().and_then(Path::to_str) {
-                Some("/dev/dma_heap") => "dma_heap",
-                Some("/dev/dri") => "drm",
-                _ if name.starts_with("video") => "video4linux",
-                _ => "misc",
-            };
-            format!(
-                "echo 'SUBSYSTEM==\"{subsystem}\", KERNEL==\"{name}\", TAG+=\"uaccess\", GROUP=\"video\", \
-                 MODE=\"0660\"' | sudo tee /etc/udev/rules.d/70-vcam.rules && sudo udevadm trigger"
-            )
+        let fix = match membership {
+            Membership::AfterLogin if shared_with_group => {
+                format!("newgrp {group}   # or log in again")
+            }
+            Membership::No if shared_with_group => {
+                format!("sudo usermod -aG {group} \"$USER\"   # then log in again")
+            }
+            _ => {
+                // The rule that systemd ships for udmabuf since 257: whoever sits at the machine.
+                let name = node.file_name().unwrap_or_default().to_string_lossy();
+                let subsystem = match node.parent().and_then(Path::to_str) {
+                    Some("/dev/dma_heap") => "dma_heap",
+                    Some("/dev/dri") => "drm",
+                    _ if name.starts_with("video") => "video4linux",
+                    _ => "misc",
+                };
+                format!(
+                    "echo 'SUBSYSTEM==\"{subsystem}\", KERNEL==\"{name}\", TAG+=\"uaccess\", \
+                     GROUP=\"video\", MODE=\"0660\"' | sudo tee /etc/udev/rules.d/70-vcam.rules \
+                     && sudo udevadm trigger"
+                )
+            }
         };
-        Self { node: node.to_owned(), mode, group, fix }
+        Self { node: node.to_owned(), mode, group, membership, rule, fix }
     }
 }
 
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, mode, group, fix } = self;
-        write!(f, "{} has mode {mode:04o} and group '{group}'; try: {fix}", node.display())
+        let Self { node, mode, group, membership, rule, fix } = self;
+        write!(f, "{} has mode {mode:04o} and group '{group}', ", node.display())?;
+        f.write_str(match membership {
+            Membership::Yes => "in which this user is",
+            Membership::AfterLogin => "in which this user will be after logging in again",
+            Membership::No => "in which this user is not",
+        })?;
+        if let Some(rule) = rule {
+            write!(f, "; {} gives it to whoever sits at the machine", rule.display())?;
+        }
+        write!(f, "; try: {fix}")
     }
+}
+
+fn membership(gid: u32, groups: &str) -> Membership {
+    let of_process = rustix::process::getgroups().unwrap_or_default();
+    if rustix::process::getegid().as_raw() == gid
+        || of_process.iter().any(|group| group.as_raw() == gid)
+    {
+        return Membership::Yes;
+    }
+    let uid = rustix::process::getuid().as_raw();
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    match is_member(gid, uid, groups, &users) {
+        true => Membership::AfterLogin,
+        false => Membership::No,
+    }
+}
+
+/// Whether the files `/etc/group` and `/etc/passwd` say that a user is in a group.
+fn is_member(gid: u32, uid: u32, groups: &str, users: &str) -> bool {
+    let user = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    });
+    let members = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.nth(2)?.parse() == Ok(gid)).then(|| fields.next().unwrap_or_default())
+    });
+    user.zip(members).is_some_and(|(user, members)| members.split(',').any(|one| one == user))
+}
+
+/// Where udev's rules are, the ones that count most first (`udev(7)`).
+const RULES: [&str; 4] =
+    ["/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
+
+/// The file of rules that gives a node to whoever sits at the machine, by the tag `uaccess`.
+///
+/// systemd has such a rule for `/dev/udmabuf` since version 257.
+pub fn uaccess_rule(node: &Path) -> Option<PathBuf> {
+    let name = node.file_name()?.to_str()?;
+    let folders = RULES.iter().filter_map(|folder| fs::read_dir(folder).ok());
+    let mut files: Vec<_> = folders.flatten().flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rules"));
+    files.into_iter().find(|file| {
+        fs::read_to_string(file).is_ok_and(|rules| rules.lines().any(|line| gives(line, name)))
+    })
+}
+
+/// Whether a rule tags a node of this name.
+fn gives(rule: &str, name: &str) -> bool {
+    let rule: String = rule.chars().filter(|letter| !letter.is_whitespace()).collect();
+    !rule.starts_with('#')
+        && rule.contains("\"uaccess\"")
+        && rule.split(',').any(|part| {
+            let names = part.strip_prefix("KERNEL==\"").and_then(|rest| rest.strip_suffix('"'));
+            names.is_some_and(|names| names.split('|').any(|one| one == name))
+        })
 }
 
 /// Opens a node for reading, which is all that allocators ask for.
@@ -78,9 +179,8 @@ fn open(node: &Path, write: bool) -> Result<fs::File, Errno> {
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
-/// The name of a group in `/etc/group`.
-fn group_name(gid: u32) -> Option<String> {
-    let groups = fs::read_to_string("/etc/group").ok()?;
+/// The name of a group, from `/etc/group`.
+fn group_name(gid: u32, groups: &str) -> Option<String> {
     groups.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
@@ -103,8 +203,46 @@ mod tests {
         assert!(permission.to_string().contains("KERNEL==\"udmabuf\""), "{permission}");
     }
 
+    const GROUPS: &str = "root:x:0:\nkvm:x:104:alice,bob\n";
+    const USERS: &str = "root:x:0:0::/root:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/sh\n";
+
+    fn words(mode: u32, gid: u32, membership: Membership) -> String {
+        let node = Path::new("/dev/udmabuf");
+        Permission::explain(node, (mode, gid), GROUPS, membership, None).to_string()
+    }
+
+    #[test]
+    fn what_mends_it_depends_on_the_group() {
+        let stranger = words(0o660, 104, Membership::No);
+        assert!(stranger.contains("group 'kvm', in which this user is not"), "{stranger}");
+        assert!(stranger.contains("usermod -aG kvm"), "{stranger}");
+        let member = words(0o660, 104, Membership::AfterLogin);
+        assert!(member.contains("newgrp kvm") && !member.contains("usermod"), "{member}");
+        let nobody = words(0o600, 0, Membership::No);
+        assert!(nobody.contains("udev/rules.d"), "{nobody}");
+    }
+
+    #[test]
+    fn members_are_those_that_the_files_name() {
+        assert!(is_member(104, 1001, GROUPS, USERS));
+        assert!(!is_member(104, 0, GROUPS, USERS));
+        assert!(!is_member(0, 1001, GROUPS, USERS));
+        assert!(!is_member(104, 7, GROUPS, USERS));
+    }
+
+    #[test]
+    fn a_rule_is_for_the_nodes_that_it_names() {
+        let rule = r#"SUBSYSTEM=="misc", KERNEL=="udmabuf", TAG+="uaccess""#;
+        assert!(gives(rule, "udmabuf"));
+        assert!(!gives(rule, "kvm"));
+        assert!(!gives(&format!("# {rule}"), "udmabuf"));
+        assert!(!gives(r#"KERNEL=="udmabuf", GROUP="kvm""#, "udmabuf"));
+        assert!(gives(r#"KERNEL=="kvm|udmabuf", TAG+="uaccess""#, "udmabuf"));
+    }
+
     #[test]
     fn group_zero_is_root() {
-        assert_eq!(group_name(0).as_deref(), Some("root"));
+        assert_eq!(group_name(0, GROUPS).as_deref(), Some("root"));
+        assert_eq!(group_name(7, GROUPS), None);
     }
 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::constraints::{
     Bounds, Constraints, Contradiction, FormatSet, Requirement, Statement, VendorRules, resolve,
 };
+use crate::cost::clearly_less;
 use crate::format::{Fourcc, Modifier};
 use crate::heap::{Capabilities, Heap};
 use crate::layout::{Alignment, Layout, PlaneLayout};
@@ -156,8 +157,9 @@ impl Planner {
         Self { vendors, ..self }
     }
 
-    /// Tries the heap first whose frames were measured to cost the least; heaps without a
-    /// measurement keep their order, after the others.
+    /// Tries a heap before others whose frames were measured to cost clearly more: by more than
+    /// a third, since measurements are noisy. Heaps that differ by less, and those without a
+    /// measurement, keep their order.
     #[must_use]
     pub fn by_cost(self) -> Self {
         Self { by_cost: true, ..self }
@@ -175,6 +177,7 @@ impl Planner {
                     let rejected = order[..index]
                         .iter()
                         .map(|heap| self.reject(heap, &statements, stream))
+                        .chain(self.dearer(heap))
                         .collect();
                     let (heap, buffers) = (heap.name.clone(), requirement.buffers);
                     return Ok(Plan { heap, layout, buffers, rejected });
@@ -197,9 +200,31 @@ impl Planner {
     fn order(&self) -> Vec<&HeapOffer> {
         let mut order: Vec<_> = self.heaps.iter().collect();
         if self.by_cost {
-            order.sort_by_key(|heap| heap.frame_cost_us.unwrap_or(u64::MAX));
+            let mut rest = std::mem::take(&mut order);
+            while !rest.is_empty() {
+                let mut best = 0;
+                for (index, heap) in rest.iter().enumerate() {
+                    if cheaper(heap, rest[best]) {
+                        best = index;
+                    }
+                }
+                order.push(rest.remove(best));
+            }
         }
         order
+    }
+
+    /// The heaps that are liked better than this one and were passed over for what they cost.
+    fn dearer<'a>(&'a self, chosen: &'a HeapOffer) -> impl Iterator<Item = Rejected> + 'a {
+        let liked_better = self.heaps.iter().take_while(|heap| heap.name != chosen.name);
+        liked_better.filter(|heap| self.by_cost && cheaper(chosen, heap)).map(|heap| {
+            let us = |heap: &HeapOffer| heap.frame_cost_us.unwrap_or_default();
+            let (dear, cheap, chosen) = (us(heap), us(chosen), &chosen.name);
+            let reason = format!(
+                "a frame costs {dear} µs of CPU there and {cheap} µs in {chosen}, as measured"
+            );
+            Rejected { heap: heap.name.clone(), by: "cost".to_owned(), reason }
+        })
     }
 
     fn satisfies(&self, heap: &HeapOffer, statements: &[&Statement], stream: &Stream<'_>) -> bool {
@@ -229,6 +254,11 @@ impl Planner {
         };
         Rejected { heap: heap.name.clone(), by, reason }
     }
+}
+
+/// Whether frames in one heap cost clearly less than in the other.
+fn cheaper(one: &HeapOffer, other: &HeapOffer) -> bool {
+    one.frame_cost_us.zip(other.frame_cost_us).is_some_and(|(one, other)| clearly_less(one, other))
 }
 
 /// Why a heap excludes itself, whatever is needed of it.

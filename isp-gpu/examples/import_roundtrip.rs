@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use vcam_allocator::{
     Alignment, CpuAccess, Dmabuf, Fourcc, Heap, Layout, Pool, heaps, sync_counts,
 };
-use vcam_isp_gpu::{Cfa, GpuIsp, Isp, IspParams, reference};
+use vcam_isp_gpu::reference::off_by;
+use vcam_isp_gpu::{Cfa, GpuIsp, Isp, IspParams, Job, Output, RawFormat, RawImage};
 
 /// Every so many frames the picture is compared.
 const COMPARED: u64 = 10;
@@ -109,14 +110,18 @@ impl Run {
                 fill(&raw, sequence)?;
             }
             let start = Instant::now();
-            let fence = self.isp.process(sequence, cfa, &raw, &output, &params)?;
+            let format = RawFormat::SRGGB8.with_cfa(Some(cfa));
+            let size = (raw.layout().width(), raw.layout().height());
+            let outputs = [Output::new(&output)];
+            let job = Job { sequence, format, size, raw: &raw, outputs: &outputs, params: &params };
+            let fence = self.isp.process(&job)?;
             if let Some(fence) = fence {
                 fences += 1;
                 fence.wait(SOON)?;
             }
             times.push(start.elapsed());
             if sequence % COMPARED == 0 {
-                let off = difference(cfa, &raw, &output, &params)?;
+                let off = difference(&job)?;
                 if off > 1 {
                     return Err(format!("frame {sequence} ({cfa}) is off by {off} levels").into());
                 }
@@ -154,23 +159,9 @@ fn fill(raw: &Dmabuf, seed: u64) -> Result<(), Box<dyn Error>> {
     Ok(guard.end()?)
 }
 
-fn difference(
-    cfa: Cfa,
-    raw: &Dmabuf,
-    output: &Dmabuf,
-    params: &IspParams,
-) -> Result<u8, Box<dyn Error>> {
-    let (width, height) = (raw.layout().width(), raw.layout().height());
-    let (from, is) = (raw.cpu_access(CpuAccess::Read)?, output.cpu_access(CpuAccess::Read)?);
-    let mut should = vec![0; is.plane(0).len()];
-    let (pixels, format) = (from.plane(0), output.format());
-    let (raw_stride, out_stride) = (stride(raw), stride(output));
-    reference(cfa, pixels, raw_stride, width, height, params, format, &mut should, out_stride);
-    let row = width as usize * 4;
-    let rows = is.plane(0).chunks(out_stride).zip(should.chunks(out_stride));
-    let off = rows
-        .flat_map(|(is, should)| is[..row].iter().zip(&should[..row]))
-        .map(|(is, should)| is.abs_diff(*should))
-        .max();
-    Ok(off.unwrap_or(0))
+fn difference(job: &Job<'_>) -> Result<u32, Box<dyn Error>> {
+    let from = job.raw.cpu_access(CpuAccess::Read)?;
+    let Job { format, size, .. } = *job;
+    let image = RawImage { format, size, stride: stride(job.raw), bytes: from.plane(0) };
+    Ok(off_by(&image, job.params, &job.outputs[0])?)
 }

@@ -8,10 +8,12 @@
 
 use std::ffi::c_void;
 use std::fmt;
+use std::mem::transmute;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use glow::HasContext;
 use khronos_egl as egl;
 
 use crate::gl::{Current, GlFault};
@@ -308,7 +310,7 @@ fn first_device(library: &Library) -> Result<*mut c_void, EglError> {
     let query = library.get_proc_address("eglQueryDevicesEXT").ok_or(failure(EglFault(None)))?;
     // SAFETY: this is the function's signature in `EGL_EXT_device_enumeration`, which the caller
     // has found to be listed.
-    let query = unsafe { std::mem::transmute::<extern "system" fn(), QueryDevices>(query) };
+    let query = unsafe { transmute::<extern "system" fn(), QueryDevices>(query) };
     let (mut device, mut count) = (ptr::null_mut(), 0);
     // SAFETY: there is room for the one device that is asked for, and for the count.
     let done = unsafe { query(1, &mut device, &mut count) };
@@ -327,16 +329,26 @@ pub(crate) fn fault(library: &Library) -> EglFault {
 pub(crate) struct Context {
     gl: glow::Context,
     renderer: String,
+    version: String,
     images: Option<Images>,
     syncs: Option<Syncs>,
+    /// `glGetGraphicsResetStatus`, if the context was made to tell.
+    reset_status: Option<ResetStatus>,
     // Dropped after all of the above.
     raw: RawContext,
 }
 
+type ResetStatus = unsafe extern "system" fn() -> u32;
+
 struct RawContext {
     display: Display,
     raw: egl::Context,
+    /// Whether it tells of resets.
+    robust: bool,
 }
+
+const EGL_CONTEXT_OPENGL_RESET_NOTIFICATION_STRATEGY_EXT: egl::Int = 0x3138;
+const EGL_LOSE_CONTEXT_ON_RESET_EXT: egl::Int = 0x31BF;
 
 impl Context {
     /// Opens a display on a render node, or on whatever there is, and makes a context current.
@@ -352,8 +364,18 @@ impl Context {
         };
         let images = Images::load(library, display.raw, display.extensions, &gl);
         let syncs = Syncs::load(library, display.raw, display.extensions);
-        let mut context = Self { gl, renderer: String::new(), images, syncs, raw };
-        context.renderer = Current::new(&context).string(glow::RENDERER);
+        let reset_status = ["glGetGraphicsResetStatusEXT", "glGetGraphicsResetStatusKHR"]
+            .into_iter()
+            .filter(|_| raw.robust)
+            .find_map(|name| library.get_proc_address(name))
+            // SAFETY: this is its signature in GL_EXT_robustness and GL_KHR_robustness, of which
+            // a context that tells of resets has one.
+            .map(|status| unsafe { transmute::<extern "system" fn(), ResetStatus>(status) });
+        let (renderer, version) = (String::new(), String::new());
+        let mut context = Self { gl, renderer, version, images, syncs, reset_status, raw };
+        let strings = [glow::RENDERER, glow::VERSION];
+        [context.renderer, context.version] =
+            strings.map(|name| Current::new(&context).string(name));
         Ok(context)
     }
 
@@ -386,9 +408,31 @@ impl Context {
         self.raw.display.platform == "GBM"
     }
 
+    /// Whether it has compute shaders: GLES 3.1.
+    pub(crate) fn computes(&self) -> bool {
+        let version = self.gl.version();
+        (version.major, version.minor) >= (3, 1)
+    }
+
+    /// Whether the GPU was reset since the context was made.
+    pub(crate) fn is_lost(&self) -> bool {
+        // SAFETY: the function takes nothing, and our callers hold a `Current`.
+        self.reset_status.is_some_and(|status| unsafe { status() } != glow::NO_ERROR)
+    }
+
     /// The driver's name of what renders, as in `llvmpipe (LLVM 19.1.7, 256 bits)`.
     pub(crate) fn renderer(&self) -> &str {
         &self.renderer
+    }
+
+    /// The version of GL and of the driver, as in `OpenGL ES 3.2 Mesa 26.1.0-1`.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What tells this driver from others, and from its other versions.
+    pub(crate) fn identity(&self) -> String {
+        format!("{}, {}", self.renderer, self.version)
     }
 
     /// The version and the platform, as in `EGL 1.5 surfaceless`.
@@ -417,14 +461,28 @@ impl RawContext {
                 .map_err(failed("eglChooseConfig"))?
                 .ok_or(EglError::Call { call: "eglChooseConfig", fault: EglFault(None) })?
         };
-        // 3.1 is wanted; 3.0 has all that is used so far.
-        let create = |minor| {
-            let version =
-                [egl::CONTEXT_MAJOR_VERSION, 3, egl::CONTEXT_MINOR_VERSION, minor, egl::NONE];
-            library.create_context(display.raw, config, None, &version)
+        // 3.1 computes statistics; 3.0 has all else.
+        let create = |(minor, robust): (egl::Int, bool)| {
+            let version = [egl::CONTEXT_MAJOR_VERSION, 3, egl::CONTEXT_MINOR_VERSION, minor];
+            let reset =
+                [EGL_CONTEXT_OPENGL_RESET_NOTIFICATION_STRATEGY_EXT, EGL_LOSE_CONTEXT_ON_RESET_EXT];
+            let mut attributes = version.to_vec();
+            attributes.extend(reset.into_iter().filter(|_| robust));
+            attributes.push(egl::NONE);
+            let raw = library.create_context(display.raw, config, None, &attributes)?;
+            Ok((raw, robust))
         };
-        let raw = create(1).or_else(|_| create(0)).map_err(failed("eglCreateContext"))?;
-        Ok(Self { display, raw })
+        let tells = display.extensions.has("EGL_EXT_create_context_robustness");
+        let kinds = [(1, true), (1, false), (0, true), (0, false)];
+        let mut made = Err(egl::Error::BadMatch);
+        for kind in kinds.into_iter().filter(|(_, robust)| tells || !robust) {
+            made = create(kind);
+            if made.is_ok() {
+                break;
+            }
+        }
+        let (raw, robust) = made.map_err(failed("eglCreateContext"))?;
+        Ok(Self { display, raw, robust })
     }
 
     fn is_current(&self) -> bool {

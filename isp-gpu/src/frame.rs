@@ -1,37 +1,99 @@
-//! What both ISPs ask of a frame before they touch it, and how it may fail.
+//! What both ISPs are asked for, what they ask of it before they touch it, and how it may fail.
 
 use vcam_allocator::{AccessError, Dmabuf, Fourcc, Modifier, Refusal};
 
 use crate::egl::EglError;
 use crate::gl::GlFault;
 use crate::params::{IspParams, ParamsError};
+use crate::raw::RawFormat;
+use crate::view::{Crop, View};
+
+/// A raw frame, and the pictures that are to be made of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// The frame's number, for the report.
+    pub sequence: u64,
+    /// The format of the raw frame.
+    pub format: RawFormat,
+    /// Width and height of the raw frame in samples, each at least 2.
+    pub size: (u32, u32),
+    /// The raw frame, in a buffer of the format and width that [`RawFormat::carrier`] tells.
+    pub raw: &'a Dmabuf,
+    /// The pictures; the raw frame is read once for all of them. Without any, it is only measured.
+    pub outputs: &'a [Output<'a>],
+    /// What is to be done to it.
+    pub params: &'a IspParams,
+}
+
+/// A picture that is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Output<'a> {
+    /// Where it goes; it is scaled to the size of this.
+    pub buffer: &'a Dmabuf,
+    /// What it shows.
+    pub view: View,
+}
+
+impl<'a> Output<'a> {
+    /// The whole picture, upright.
+    pub fn new(buffer: &'a Dmabuf) -> Self {
+        Self { buffer, view: View::default() }
+    }
+}
+
+/// The formats of pictures that both ISPs make.
+pub const OUTPUT_FORMATS: [Fourcc; 10] = [
+    Fourcc::XRGB8888,
+    Fourcc::ARGB8888,
+    Fourcc::XBGR8888,
+    Fourcc::ABGR8888,
+    Fourcc::RGB565,
+    Fourcc::XRGB2101010,
+    Fourcc::NV12,
+    Fourcc::NV21,
+    Fourcc::YUV420,
+    Fourcc::YUYV,
+];
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
 pub enum IspError {
-    /// The raw buffer is not 8-bit Bayer.
-    #[error("the raw buffer '{name}' is {format}, but the ISP takes R8")]
-    RawFormat {
+    /// The raw buffer does not hold a frame of the format and size that are named.
+    #[error(
+        "the raw buffer '{name}' is {}x{} of {carrier}, but a frame of {}x{} in {format} travels as \
+         {}x{} of {expected}", is.0, is.1, size.0, size.1, should.0, should.1
+    )]
+    Carrier {
         /// The buffer's name.
         name: String,
-        /// Its format.
-        format: Fourcc,
+        /// The format of the raw frame.
+        format: RawFormat,
+        /// Width and height of the raw frame.
+        size: (u32, u32),
+        /// The buffer's format.
+        carrier: Fourcc,
+        /// The buffer's width and height.
+        is: (u32, u32),
+        /// What the format should be.
+        expected: Fourcc,
+        /// What width and height should be.
+        should: (u32, u32),
     },
     /// The ISP does not make this format.
-    #[error("the output buffer '{name}' is {format}, but the ISP makes XR24, AR24, XB24 or AB24")]
+    #[error("the output buffer '{name}' is {format}, but the ISP makes {}", list(&OUTPUT_FORMATS))]
     OutputFormat {
         /// The buffer's name.
         name: String,
         /// Its format.
         format: Fourcc,
     },
-    /// The raw frame and the picture differ in size.
-    #[error("a raw frame of {}x{} does not fill a picture of {}x{}", raw.0, raw.1, output.0, output.1)]
-    Size {
-        /// Width and height of the raw frame.
-        raw: (u32, u32),
-        /// Width and height of the picture.
-        output: (u32, u32),
+    /// The part that is to be shown is not in the frame, or has no pixels.
+    #[error("{crop} is no part of a frame of {}x{}", size.0, size.1)]
+    Crop {
+        /// The part.
+        crop: Crop,
+        /// Width and height of the frame.
+        size: (u32, u32),
     },
     /// There is no site of every colour.
     #[error("a raw frame of {width}x{height} has not all colours: it needs 2x2 pixels or more")]
@@ -81,69 +143,52 @@ pub enum IspError {
     Gl(#[from] GlFault),
 }
 
-/// The order of a picture's bytes in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ByteOrder {
-    /// XRGB8888 and ARGB8888, whose names are those of a little-endian word.
-    Bgrx,
-    /// XBGR8888 and ABGR8888.
-    Rgbx,
+fn list(formats: &[Fourcc]) -> String {
+    formats.iter().map(Fourcc::to_string).collect::<Vec<_>>().join(", ")
 }
 
-impl ByteOrder {
-    pub(crate) fn of(format: Fourcc) -> Option<Self> {
-        match format {
-            Fourcc::XRGB8888 | Fourcc::ARGB8888 => Some(Self::Bgrx),
-            Fourcc::XBGR8888 | Fourcc::ABGR8888 => Some(Self::Rgbx),
-            _ => None,
-        }
-    }
-}
-
-/// Bytes of a pixel of every output format.
-pub(crate) const OUTPUT_BYTES: usize = 4;
-
-/// A frame that both ISPs can make.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Frame {
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-    pub(crate) order: ByteOrder,
-}
-
-impl Frame {
-    pub(crate) fn check(
-        raw: &Dmabuf,
-        output: &Dmabuf,
-        params: &IspParams,
-    ) -> Result<Self, IspError> {
-        params.validate()?;
-        if raw.format() != Fourcc::R8 {
-            return Err(IspError::RawFormat { name: raw.name().into(), format: raw.format() });
-        }
-        let Some(order) = ByteOrder::of(output.format()) else {
-            let format = output.format();
-            return Err(IspError::OutputFormat { name: output.name().into(), format });
-        };
-        let size = |buffer: &Dmabuf| (buffer.layout().width(), buffer.layout().height());
-        let (width, height) = size(raw);
-        if size(output) != (width, height) {
-            return Err(IspError::Size { raw: size(raw), output: size(output) });
-        }
+impl Job<'_> {
+    /// Whether it can be done at all.
+    pub(crate) fn check(&self) -> Result<(), IspError> {
+        let Self { format, size, raw, .. } = *self;
+        let (width, height) = size;
+        self.params.validate()?;
         if width < 2 || height < 2 {
             return Err(IspError::TooSmall { width, height });
         }
-        Ok(Self { width, height, order })
+        let (expected, columns) = format.carrier(width);
+        let is = (raw.layout().width(), raw.layout().height());
+        if raw.format() != expected || is != (columns, height) {
+            let (name, carrier, should) = (raw.name().to_owned(), raw.format(), (columns, height));
+            return Err(IspError::Carrier { name, format, size, carrier, is, expected, should });
+        }
+        for Output { buffer, view } in self.outputs {
+            if !OUTPUT_FORMATS.contains(&buffer.format()) {
+                let (name, format) = (buffer.name().to_owned(), buffer.format());
+                return Err(IspError::OutputFormat { name, format });
+            }
+            let crop = view.crop_of(size);
+            if !crop.is_within(size) {
+                return Err(IspError::Crop { crop, size });
+            }
+        }
+        Ok(())
     }
 }
 
-/// The stride of a buffer whose pixels the CPU is about to touch.
-pub(crate) fn cpu_stride(buffer: &Dmabuf) -> Result<usize, IspError> {
+/// Width and height of a buffer's picture.
+pub(crate) fn size_of(buffer: &Dmabuf) -> (u32, u32) {
+    (buffer.layout().width(), buffer.layout().height())
+}
+
+/// The stride of a plane whose pixels the CPU is about to touch.
+pub(crate) fn cpu_stride(buffer: &Dmabuf, plane: usize) -> Result<usize, IspError> {
     let (name, modifier) = (buffer.name(), buffer.modifier());
     if modifier != Modifier::LINEAR {
         return Err(IspError::Modifier { name: name.into(), modifier });
     }
     // A plane that is mapped fits into the address space, and so does its stride unless there is
     // but one row, in which case it means nothing.
-    Ok(buffer.layout().planes()[0].stride.try_into().unwrap_or(usize::MAX))
+    let stride = buffer.layout().planes().get(plane).map_or(0, |plane| plane.stride);
+    Ok(stride.try_into().unwrap_or(usize::MAX))
 }

@@ -1,22 +1,31 @@
 //! EGL images: a dma-buf, as EGL sees it.
 //!
 //! Sources: `EGL_EXT_image_dma_buf_import`, `EGL_EXT_image_dma_buf_import_modifiers`,
-//! `EGL_KHR_image_base`, `GL_OES_EGL_image`.
+//! `EGL_KHR_image_base`, `GL_OES_EGL_image`, `GL_OES_EGL_image_external_essl3`.
 
 use std::ffi::c_void;
 use std::mem::transmute;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::rc::Rc;
 
 use glow::HasContext;
 use khronos_egl as egl;
-use vcam_allocator::{Dmabuf, Fourcc, MAX_PLANES, Modifier};
+use vcam_allocator::{Dmabuf, Fourcc, MAX_PLANES, Modifier, PlaneLayout};
 
 use crate::egl::{Context, EglFault, Extensions, Library, fault, function};
 
 const EGL_LINUX_DMA_BUF_EXT: egl::Enum = 0x3270;
 const EGL_LINUX_DRM_FOURCC_EXT: egl::Int = 0x3271;
+/// How YUV becomes RGB. Unless told, a driver guesses, some by the size of the picture; so it is
+/// told what [`Colours::default`](vcam_allocator::probe::pattern::Colours) is: BT.601, and luma
+/// from 16 to 235.
+const YUV_HINTS: [[egl::Int; 2]; 2] = [
+    // EGL_YUV_COLOR_SPACE_HINT_EXT: EGL_ITU_REC601_EXT
+    [0x327B, 0x327F],
+    // EGL_SAMPLE_RANGE_HINT_EXT: EGL_YUV_NARROW_RANGE_EXT
+    [0x327C, 0x3283],
+];
 /// Descriptor, offset and pitch; then the low and the high half of the modifier.
 const PLANES: [[egl::Int; 5]; MAX_PLANES] = [
     [0x3272, 0x3273, 0x3274, 0x3443, 0x3444],
@@ -52,6 +61,8 @@ pub(crate) struct Images {
     target_texture: TargetTexture,
     /// Present if modifiers may be named at all.
     query_modifiers: Option<QueryModifiers>,
+    /// Whether shaders can sample external textures.
+    external: bool,
 }
 
 impl Images {
@@ -79,6 +90,7 @@ impl Images {
         {
             return None;
         }
+        let external = gl.supported_extensions().contains("GL_OES_EGL_image_external_essl3");
         let create = function(library, "eglCreateImageKHR")?;
         let destroy = function(library, "eglDestroyImageKHR")?;
         let target_texture = function(library, "glEGLImageTargetTexture2DOES")?;
@@ -96,6 +108,7 @@ impl Images {
                 target_texture: transmute::<extern "system" fn(), TargetTexture>(target_texture),
                 query_modifiers: query_modifiers
                     .map(|query| transmute::<extern "system" fn(), QueryModifiers>(query)),
+                external,
             })
         }
     }
@@ -105,6 +118,11 @@ impl Images {
     pub(crate) fn is_external_only(&self, format: Fourcc, modifier: Modifier) -> bool {
         let listed = self.modifiers(format).unwrap_or_default();
         listed.contains(&(modifier, true))
+    }
+
+    /// Whether shaders can sample external textures (`samplerExternalOES`).
+    pub(crate) fn sample_external(&self) -> bool {
+        self.external
     }
 
     /// The modifiers that the driver lists for a format, each with whether it is for external
@@ -156,7 +174,27 @@ impl Image {
         images: &Images,
         buffer: &Dmabuf,
     ) -> Result<Self, ImageFault> {
-        let attributes = attributes(buffer, images.query_modifiers.is_some())?;
+        Self::of(context, images, &Pixels::of(buffer), buffer.planes())
+    }
+
+    /// Imports a part of a buffer as a picture of its own: one of its planes, or every other row.
+    /// The part lies within the plane, whose memory a [`Dmabuf`] has proven to be large enough.
+    pub(crate) fn import_part(
+        context: &Rc<Context>,
+        images: &Images,
+        pixels: &Pixels,
+        plane: (BorrowedFd<'_>, PlaneLayout),
+    ) -> Result<Self, ImageFault> {
+        Self::of(context, images, pixels, std::iter::once(plane))
+    }
+
+    fn of<'a>(
+        context: &Rc<Context>,
+        images: &Images,
+        pixels: &Pixels,
+        planes: impl Iterator<Item = (BorrowedFd<'a>, PlaneLayout)>,
+    ) -> Result<Self, ImageFault> {
+        let attributes = attributes(pixels, planes, images.query_modifiers.is_some())?;
         // SAFETY: the display is initialised while its context lives; dma-bufs are imported
         // without a context or a client buffer; the list ends with EGL_NONE, and its descriptors
         // are open for the call's duration.
@@ -177,9 +215,14 @@ impl Image {
 
     /// Makes the image the storage of the texture that is bound to `GL_TEXTURE_2D`.
     pub(crate) fn bind_storage(&self) {
+        self.bind_storage_of(glow::TEXTURE_2D);
+    }
+
+    /// Makes the image the storage of the texture that is bound to this target.
+    pub(crate) fn bind_storage_of(&self, target: u32) {
         let Some(images) = self.context.images() else { return };
         // SAFETY: the image is alive; whoever has bound a texture has a context that is current.
-        unsafe { (images.target_texture)(glow::TEXTURE_2D, self.raw) }
+        unsafe { (images.target_texture)(target, self.raw) }
     }
 }
 
@@ -194,13 +237,37 @@ impl Drop for Image {
     }
 }
 
-/// Three pairs for the picture, five for each plane, and the end.
-const MOST_ATTRIBUTES: usize = 2 * (3 + 5 * MAX_PLANES) + 1;
+/// Three pairs for the picture, the hints, five for each plane, and the end.
+const MOST_ATTRIBUTES: usize = 2 * (3 + YUV_HINTS.len() + 5 * MAX_PLANES) + 1;
 
-fn attributes(buffer: &Dmabuf, modifiers: bool) -> Result<[egl::Int; MOST_ATTRIBUTES], ImageFault> {
+/// Whether a format is luma and chroma, which GLES samples through external textures.
+pub(crate) fn is_yuv(format: Fourcc) -> bool {
+    format == Fourcc::NV12
+}
+
+/// What a picture's pixels are, and how many.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pixels {
+    pub(crate) format: Fourcc,
+    pub(crate) modifier: Modifier,
+    pub(crate) size: (u32, u32),
+}
+
+impl Pixels {
+    fn of(buffer: &Dmabuf) -> Self {
+        let size = (buffer.layout().width(), buffer.layout().height());
+        Self { format: buffer.format(), modifier: buffer.modifier(), size }
+    }
+}
+
+fn attributes<'a>(
+    pixels: &Pixels,
+    planes: impl Iterator<Item = (BorrowedFd<'a>, PlaneLayout)>,
+    modifiers: bool,
+) -> Result<[egl::Int; MOST_ATTRIBUTES], ImageFault> {
     let int =
         |name, value: u64| egl::Int::try_from(value).map_err(|_| ImageFault::TooLarge(name, value));
-    let layout = buffer.layout();
+    let Pixels { format, modifier, size } = *pixels;
     let mut list = [egl::NONE; MOST_ATTRIBUTES];
     let mut slots = list.chunks_exact_mut(2);
     let mut push = |name, value| {
@@ -209,17 +276,20 @@ fn attributes(buffer: &Dmabuf, modifiers: bool) -> Result<[egl::Int; MOST_ATTRIB
             slot.copy_from_slice(&[name, value]);
         }
     };
-    push(egl::WIDTH, int("width", layout.width().into())?);
-    push(egl::HEIGHT, int("height", layout.height().into())?);
-    push(EGL_LINUX_DRM_FOURCC_EXT, buffer.format().0 as egl::Int);
-    for ((fd, plane), [fd_name, offset, pitch, low, high]) in buffer.planes().zip(PLANES) {
+    push(egl::WIDTH, int("width", size.0.into())?);
+    push(egl::HEIGHT, int("height", size.1.into())?);
+    push(EGL_LINUX_DRM_FOURCC_EXT, format.0 as egl::Int);
+    if is_yuv(format) {
+        YUV_HINTS.into_iter().for_each(|[name, value]| push(name, value));
+    }
+    for ((fd, plane), [fd_name, offset, pitch, low, high]) in planes.zip(PLANES) {
         push(fd_name, fd.as_raw_fd());
         push(offset, int("offset", plane.offset)?);
         push(pitch, int("stride", plane.stride)?);
         // INVALID means that the driver knows by itself, so it is not named.
-        if modifiers && buffer.modifier() != Modifier::INVALID {
-            push(low, buffer.modifier().0 as egl::Int);
-            push(high, (buffer.modifier().0 >> 32) as egl::Int);
+        if modifiers && modifier != Modifier::INVALID {
+            push(low, modifier.0 as egl::Int);
+            push(high, (modifier.0 >> 32) as egl::Int);
         }
     }
     Ok(list)
@@ -241,6 +311,8 @@ mod tests {
             [egl::WIDTH, 640],
             [egl::HEIGHT, 480],
             [EGL_LINUX_DRM_FOURCC_EXT, i32::from_le_bytes(*b"NV12")],
+            [0x327B, 0x327F],
+            [0x327C, 0x3283],
             [0x3272, fd],
             [0x3273, 0],
             [0x3274, 768],
@@ -248,11 +320,11 @@ mod tests {
             [0x3276, 768 * 480],
             [0x3277, 768],
         ];
-        let list = attributes(&buffer, false).unwrap();
-        assert_eq!(list[..18], *expected.as_flattened());
-        assert_eq!(list[18], egl::NONE);
-        let list = attributes(&buffer, true).unwrap();
-        assert_eq!(list[12..16], [0x3443, 0, 0x3444, 0]);
-        assert_eq!(list[26], egl::NONE);
+        let list = attributes(&Pixels::of(&buffer), buffer.planes(), false).unwrap();
+        assert_eq!(list[..22], *expected.as_flattened());
+        assert_eq!(list[22], egl::NONE);
+        let list = attributes(&Pixels::of(&buffer), buffer.planes(), true).unwrap();
+        assert_eq!(list[16..20], [0x3443, 0, 0x3444, 0]);
+        assert_eq!(list[30], egl::NONE);
     }
 }

@@ -1,51 +1,50 @@
-//! Raw Bayer in, picture out.
+//! Raw frames in, pictures out.
 //!
-//! An [`Isp`] turns the raw frame of a sensor into a picture: black level, white balance, bilinear
-//! demosaic, gamma. There are two, and they do the same maths:
+//! An [`Isp`] turns the raw frame of a sensor into pictures, and measures it on the way. What it
+//! does is defined once, in plain words, by the [`reference`](mod@reference); there are two that do
+//! it:
 //!
-//! - [`GpuIsp`] imports both buffers into EGL and renders from one into the other, so that no byte
+//! - [`GpuIsp`] imports the buffers into EGL and renders from one into the others, so that no byte
 //!   is copied. A driver that refuses a buffer gets its pixels by upload, or gives them by
 //!   read-back, and [`Isp::raw_end`] and [`Isp::output_end`] say so and why.
-//! - [`CpuIsp`] reads and writes the mapped buffers in place. Its function [`reference()`] is the
-//!   yardstick of the tests: the GPU's picture is within one level of it on every pixel.
+//! - [`CpuIsp`] reads and writes the mapped buffers in place, on all cores.
 //!
-//! # The maths
-//!
-//! A colour that the sensor did not see at a pixel is the mean of its neighbours that did: two or
-//! four of them. Outside of the picture the mosaic is mirrored at the border pixel, which is not
-//! repeated (-1 is 1, the width is the width less 2), since this alone keeps the colour of a site.
-//! A mean of bytes is a whole number of quarters, so both sides have it without a rounding error;
-//! they differ only in how they round the power that follows:
-//!
-//! `level = 255 * clamp((mean - black) * gain / (255 - black), 0, 1) ^ (1 / gamma)`
-//!
-//! Row 0 of the raw buffer is row 0 of the output buffer, in memory.
+//! Both are within one level of the reference on every pixel, and within two where a picture is
+//! scaled. Row 0 of the raw buffer is row 0 of an upright picture, in memory.
 
 mod cpu;
 mod egl;
+mod external;
 mod frame;
 mod gl;
 mod gpu;
 mod image;
 mod import;
+mod mirror;
 mod params;
 pub mod probe;
 pub mod raw;
+pub mod reference;
 pub mod stats;
 mod sync;
+mod targets;
+mod tone;
+pub mod view;
 
 use vcam_allocator::constraints::Constraints;
 use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, LinkEnd};
 
-pub use cpu::{CpuIsp, reference};
+pub use cpu::CpuIsp;
 pub use egl::{EglError, EglFault};
-pub use frame::IspError;
+pub use frame::{IspError, Job, OUTPUT_FORMATS, Output};
 pub use gl::GlFault;
 pub use gpu::GpuIsp;
 pub use import::{TargetImporter, TextureImporter};
-pub use params::{Cfa, IspParams, ParamsError};
+pub use params::{Cfa, Colour, Defects, Demosaic, Denoise, IspParams, ParamsError, Shading, Tone};
 pub use raw::RawFormat;
+pub use reference::{RawImage, reference};
 pub use stats::{Statistics, Zone};
+pub use view::{ColourSpace, Crop, Orientation, View};
 
 /// Makes pictures of raw frames.
 ///
@@ -58,8 +57,9 @@ pub trait Isp {
     /// All there is to say about what does the work: renderer, driver and versions.
     fn describe(&self) -> String;
 
-    /// What it needs of raw buffers.
-    fn raw_constraints(&self) -> Constraints;
+    /// What it needs of raw buffers, whose frames travel in one of these formats
+    /// ([`RawFormat::carrier`]).
+    fn raw_constraints(&self, carriers: &[Fourcc]) -> Constraints;
 
     /// What it needs of the buffers that it renders into, in one of these formats.
     fn output_constraints(&self, formats: &[Fourcc]) -> Constraints;
@@ -76,22 +76,16 @@ pub trait Isp {
     /// [`raw_end`](Isp::raw_end) and [`output_end`](Isp::output_end) tell from then on.
     fn prepare(&mut self, raw: &[Dmabuf], output: &[Dmabuf]);
 
-    /// Makes the picture of one frame.
+    /// Makes the pictures of one frame, and measures it.
     ///
-    /// `raw` is linear Bayer in R8; `output` is XRGB8888, ARGB8888, XBGR8888 or ABGR8888 of the
-    /// same size, and its fourth byte becomes 255. `sequence` is the frame's number, for the
-    /// report.
+    /// The fence signals when all buffers are done with; without one, they are already. On an
+    /// error no output holds a picture: there is no frame that is silently black.
+    fn process(&mut self, job: &Job<'_>) -> Result<Option<Fence>, IspError>;
+
+    /// The statistics of the latest frame whose statistics are there, and its number.
     ///
-    /// The fence signals when both buffers are done with; without one, they are already. On an
-    /// error the output holds no picture: there is no frame that is silently black.
-    fn process(
-        &mut self,
-        sequence: u64,
-        cfa: Cfa,
-        raw: &Dmabuf,
-        output: &Dmabuf,
-        params: &IspParams,
-    ) -> Result<Option<Fence>, IspError>;
+    /// A GPU is not waited for: its statistics may be some frames late.
+    fn statistics(&self) -> Option<(u64, &Statistics)>;
 
     /// This end of the link from the sensor.
     fn raw_end(&self) -> LinkEnd;

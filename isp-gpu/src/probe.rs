@@ -1,20 +1,22 @@
 //! Tries the GPU's imports out, with pixels as proof.
 //!
 //! As a texture: the CPU draws a pattern into the buffer, the GPU samples it into a picture of its
-//! own, and that is read back. As a target: the GPU draws the pattern into the buffer, and the CPU
+//! own, and that is read back; NV12 through an external texture, which turns it into RGB. As a
+//! target: the GPU draws the pattern into the buffer, and the CPU
 //! reads it.
 
 use std::rc::Rc;
 use std::time::Instant;
 
-use vcam_allocator::probe::pattern::{self, compare, value};
+use vcam_allocator::probe::pattern::{self, Colours, compare, value};
 use vcam_allocator::probe::{FORMATS, Finding, ImporterInfo, Prober, Steps};
 use vcam_allocator::{AccessError, Dmabuf, Fourcc, Modifier, Refusal};
 
 use crate::egl::{Context, EglError};
-use crate::gl::{Current, Program, Target, Texture, Uniform};
-use crate::gpu::short_name;
-use crate::import::Imports;
+use crate::external::External;
+use crate::gl::{Current, Program, Shader, Storage, Target, Texture, Uniform};
+use crate::image::is_yuv;
+use crate::import::{Imports, short_name};
 
 const IMPORT: &str = "eglCreateImageKHR";
 const DRAW: &str = "glDrawArrays";
@@ -26,22 +28,28 @@ const READ: &str = "glReadPixels";
 pub fn probers() -> Result<Vec<Box<dyn Prober>>, EglError> {
     let context = Rc::new(Context::new(None)?);
     let gl = context.make_current()?;
-    let vertex = ("fullscreen.vert", include_str!("shaders/fullscreen.vert"));
-    let copy = ("texels.frag", include_str!("shaders/texels.frag"));
-    let copy = Program::new(&context, vertex, copy)?;
-    let draw = ("pattern.frag", include_str!("shaders/pattern.frag"));
-    let draw = Program::new(&context, vertex, draw)?;
+    let shader = |name, source: &'static str| Shader { name, source: source.into() };
+    let copy = shader("texels.frag", include_str!("shaders/texels.frag"));
+    let copy = Program::new(&context, copy)?;
+    let draw = shader("pattern.frag", include_str!("shaders/pattern.frag"));
+    let draw = Program::new(&context, draw)?;
     gl.check("setting up")?;
     let seed = draw.uniform("seed");
+    let mut convert = None;
+    if context.images().is_some_and(|images| images.sample_external()) {
+        let source = shader("external.frag", include_str!("shaders/external.frag"));
+        convert = Some(Convert::new(Program::new(&context, source)?));
+    }
     Ok(vec![
-        Box::new(TextureProber { context: context.clone(), copy }),
+        Box::new(TextureProber { context: context.clone(), copy, convert }),
         Box::new(TargetProber { context, draw, seed }),
     ])
 }
 
 fn info(kind: &str, context: &Context) -> ImporterInfo {
     let driver = short_name(context.renderer()).to_owned();
-    ImporterInfo { name: format!("{kind}:{driver}"), driver, node: None }
+    let identity = context.identity();
+    ImporterInfo { name: format!("{kind}:{driver}"), driver, node: None, identity }
 }
 
 /// The formats that the driver lists as LINEAR: all of them where it answers no such question, for
@@ -49,7 +57,7 @@ fn info(kind: &str, context: &Context) -> ImporterInfo {
 fn listed(context: &Context, usable: impl Fn(Fourcc, bool) -> bool) -> Vec<Fourcc> {
     let listed = |format: Fourcc| match context.images().and_then(|images| images.modifiers(format))
     {
-        None => usable(format, false),
+        None => usable(format, is_yuv(format)),
         Some(modifiers) => modifiers
             .iter()
             .any(|(modifier, external)| *modifier == Modifier::LINEAR && usable(format, *external)),
@@ -61,6 +69,52 @@ fn listed(context: &Context, usable: impl Fn(Fourcc, bool) -> bool) -> Vec<Fourc
 struct TextureProber {
     context: Rc<Context>,
     copy: Program,
+    /// What samples external textures, if the driver has them.
+    convert: Option<Convert>,
+}
+
+/// Samples external textures.
+struct Convert {
+    program: Program,
+    size: Uniform,
+}
+
+impl Convert {
+    fn new(program: Program) -> Self {
+        let size = program.uniform("size");
+        Self { program, size }
+    }
+}
+
+/// A buffer that can be sampled.
+enum Sampled<'a> {
+    Plain(&'a Texture, &'a Program),
+    External(&'a External, &'a Convert),
+}
+
+impl Sampled<'_> {
+    fn size(&self) -> (u32, u32) {
+        match self {
+            Self::Plain(texture, _) => texture.size(),
+            Self::External(texture, _) => texture.size(),
+        }
+    }
+
+    /// Copies it, pixel by pixel.
+    fn copy(&self, gl: &Current<'_>, to: &Target) {
+        match self {
+            Self::Plain(texture, program) => {
+                program.enter(gl);
+                gl.bind(0, texture);
+            }
+            Self::External(texture, convert) => {
+                let (width, height) = texture.size();
+                convert.program.enter(gl).set(&convert.size, &[width as f32, height as f32]);
+                texture.bind(gl);
+            }
+        }
+        gl.fill(to);
+    }
 }
 
 impl Prober for TextureProber {
@@ -69,8 +123,7 @@ impl Prober for TextureProber {
     }
 
     fn formats(&self) -> Vec<Fourcc> {
-        // What is for external textures alone has no plain texture that could be sampled.
-        listed(&self.context, |format, external| !external && format != Fourcc::NV12)
+        listed(&self.context, |_, external| !external || self.convert.is_some())
     }
 
     fn takes_any_size(&self) -> bool {
@@ -83,30 +136,40 @@ impl Prober for TextureProber {
             Ok(gl) => gl,
             Err(refusal) => return vec![Finding::Unknown(refusal)],
         };
-        let mut imports = Imports::textures(&self.context, short_name(self.context.renderer()));
+        let renderer = short_name(self.context.renderer());
+        let mut textures = Imports::textures(&self.context, renderer);
+        let mut externals = Imports::externals(&self.context, renderer);
         let mut one = |(index, buffer): (usize, &Dmabuf)| {
             let seed = seed_of(index);
             pattern::fill(buffer, seed).map_err(|error| no_access(&device, &error))?;
             steps(IMPORT);
             let begun = Instant::now();
-            let texture = imports.texture(buffer).map_err(Finding::Refused)?;
+            let sampled = match &self.convert {
+                Some(convert) if is_yuv(buffer.format()) => {
+                    externals.external(buffer).map(|texture| Sampled::External(texture, convert))
+                }
+                _ => textures.texture(buffer).map(|texture| Sampled::Plain(texture, &self.copy)),
+            };
+            let sampled = sampled.map_err(Finding::Refused)?;
             let time = begun.elapsed();
-            let (width, height) = texture.size();
+            let (width, height) = sampled.size();
             steps(DRAW);
             let fault = |fault| Finding::Unknown(crate::import::refused(&device, fault));
-            let own = Texture::new(&self.context, glow::RGBA8, width, height)
+            let own = Texture::new(&self.context, Storage::RGBA8, (width, height))
                 .and_then(|texture| Target::new(&self.context, texture))
                 .map_err(fault)?;
-            self.copy.enter(&gl);
-            gl.bind(texture);
-            gl.fill(&own);
+            sampled.copy(&gl, &own);
             gl.check(DRAW).map_err(fault)?;
             steps(READ);
             let stride = width as usize * 4;
             let mut pixels = vec![0; stride * height as usize];
-            gl.read(&own, &mut pixels, stride);
+            gl.read(&own, &mut pixels);
             gl.check(READ).map_err(fault)?;
-            let compared = compare(buffer.format(), (width, height), seed, value, |x, y| {
+            let should = |seed, x, y| match is_yuv(buffer.format()) {
+                true => pattern::nv12_rgb(Colours::default(), seed, x, y),
+                false => value(seed, x, y),
+            };
+            let compared = compare(buffer.format(), (width, height), seed, should, |x, y| {
                 let at = y as usize * stride + x as usize * 4;
                 [pixels[at], pixels[at + 1], pixels[at + 2]]
             });
@@ -130,7 +193,9 @@ impl Prober for TargetProber {
     }
 
     fn formats(&self) -> Vec<Fourcc> {
-        listed(&self.context, |format, _| format != Fourcc::NV12)
+        // What is for external textures alone is listed as well: that it is refused, and why, is
+        // what there is to tell.
+        listed(&self.context, |_, _| true)
     }
 
     fn takes_any_size(&self) -> bool {

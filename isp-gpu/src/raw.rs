@@ -111,27 +111,18 @@ impl RawFormat {
     /// Bits above the depth, which a sensor leaves zero, are ignored. Samples for which `row` is
     /// too short keep what they are.
     pub fn unpack(self, row: &[u8], samples: &mut [u16]) {
-        let (count, bytes) = self.group();
-        let groups = samples.chunks_mut(count).zip(row.chunks_exact(bytes));
         match (self.packing, self.bits) {
             (Packing::Unpacked, 8) => {
                 samples.iter_mut().zip(row).for_each(|(sample, byte)| *sample = (*byte).into());
             }
             (Packing::Unpacked, _) => {
-                let white = self.white();
-                for (sample, bytes) in groups {
-                    sample[0] = u16::from_le_bytes([bytes[0], bytes[1]]) & white;
+                let (bytes, white) = (row.as_chunks().0, self.white());
+                for (sample, bytes) in samples.iter_mut().zip(bytes) {
+                    *sample = u16::from_le_bytes(*bytes) & white;
                 }
             }
-            (Packing::Csi2, bits) => {
-                let low = u32::from(bits) - 8;
-                for (samples, bytes) in groups {
-                    for (index, sample) in samples.iter_mut().enumerate() {
-                        let rest = bytes[count] >> (low * index as u32) & ((1 << low) - 1);
-                        *sample = u16::from(bytes[index]) << low | u16::from(rest);
-                    }
-                }
-            }
+            (Packing::Csi2, 10) => unpack_groups::<4, 5>(row, samples),
+            (Packing::Csi2, _) => unpack_groups::<2, 3>(row, samples),
         }
     }
 
@@ -167,6 +158,23 @@ impl RawFormat {
                 }
             }
         }
+    }
+}
+
+/// Reads groups of `COUNT` samples in `BYTES` bytes, the last of which has the low bits.
+fn unpack_groups<const COUNT: usize, const BYTES: usize>(row: &[u8], samples: &mut [u16]) {
+    let low = 8 / COUNT;
+    let sample = |bytes: &[u8; BYTES], index: usize| {
+        let rest = bytes[COUNT] >> (low * index) & ((1 << low) - 1);
+        u16::from(bytes[index]) << low | u16::from(rest)
+    };
+    let (whole, last) = samples.as_chunks_mut::<COUNT>();
+    let mut groups = row.as_chunks::<BYTES>().0.iter();
+    for (samples, bytes) in whole.iter_mut().zip(&mut groups) {
+        *samples = std::array::from_fn(|index| sample(bytes, index));
+    }
+    if let Some(bytes) = groups.next() {
+        last.iter_mut().enumerate().for_each(|(index, value)| *value = sample(bytes, index));
     }
 }
 

@@ -69,15 +69,26 @@ impl Statistics {
         black_level: f32,
     ) -> Self {
         let row_bytes = usize::try_from(format.row_bytes(width)).unwrap_or(usize::MAX);
+        let mut light = vec![0; width as usize * height as usize];
+        for (row, light) in raw.chunks(stride).zip(light.chunks_exact_mut(width as usize)) {
+            format.unpack(&row[..row_bytes], light);
+            light.iter_mut().for_each(|sample| *sample = light_of(format, black_level, *sample));
+        }
+        Self::of_light(format, &light, (width, height), black_level)
+    }
+
+    /// The same, of light that was made already.
+    pub(crate) fn of_light(
+        format: RawFormat,
+        light: &[u16],
+        (width, height): (u32, u32),
+        black_level: f32,
+    ) -> Self {
         let mut meter = Meter::new(format, width, height, black_level);
         let columns = width as usize;
-        let mut rows = [vec![0; columns], vec![0; columns]];
-        for top in (0..height as usize & !1).step_by(2) {
-            for (y, row) in (top..).zip(&mut rows) {
-                format.unpack(&raw[y * stride..][..row_bytes], row);
-                row.iter_mut().for_each(|sample| *sample = light(format, black_level, *sample));
-            }
-            meter.add(top / 2, &rows[0], &rows[1]);
+        for (row, rows) in light.chunks_exact(2 * columns).take(height as usize / 2).enumerate() {
+            let (upper, lower) = rows.split_at(columns);
+            meter.add(row, upper, lower);
         }
         let mut statistics = Self::default();
         meter.read(&mut statistics);
@@ -86,10 +97,10 @@ impl Statistics {
 }
 
 /// The light above black of a sample, in 16 bits.
-pub(crate) fn light(format: RawFormat, black_level: f32, sample: u16) -> u16 {
+fn light_of(format: RawFormat, black_level: f32, sample: u16) -> u16 {
     let full = f32::from(sample) / f32::from(format.white());
     let above = ((full - black_level) / (1.0 - black_level)).clamp(0.0, 1.0);
-    (above * f32::from(WHITE)).round() as u16
+    (above * f32::from(WHITE) + 0.5) as u16
 }
 
 /// The 16-bit light from which on a sample counts as saturated.
@@ -144,6 +155,25 @@ impl Meter {
         }
     }
 
+    /// Begins the next frame.
+    pub(crate) fn clear(&mut self, black_level: f32) {
+        self.saturation = saturation(black_level);
+        self.zones.fill(Sums::default());
+        self.histogram.fill(0);
+        (self.differences, self.pairs, self.above) = (0, 0, None);
+    }
+
+    /// Looks at the row of quads above the first that is to be added: it belongs to somebody else,
+    /// and only the differences from it count here.
+    pub(crate) fn look(&mut self, row: usize, upper: &[u16], lower: &[u16]) {
+        let first = self.order()[1];
+        for (column, green) in self.greens.iter_mut().enumerate() {
+            let quad = quad(column, upper, lower);
+            *green = green_of(self.cfa, quad, first);
+        }
+        self.above = Some(row);
+    }
+
     /// Adds a row of quads, given the 16-bit light of the two rows of sites that make it.
     pub(crate) fn add(&mut self, row: usize, upper: &[u16], lower: &[u16]) {
         let [red, green, blue] = self.order();
@@ -182,6 +212,18 @@ impl Meter {
         self.pairs += self.columns as u64 - 1;
         self.pairs += if below_another { self.columns as u64 } else { 0 };
         self.above = Some(row);
+    }
+
+    /// Adds what somebody else counted in another part of the same frame.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (zone, theirs) in self.zones.iter_mut().zip(&other.zones) {
+            zone.light.iter_mut().zip(theirs.light).for_each(|(sum, light)| *sum += light);
+            zone.quads += theirs.quads;
+            zone.saturated += theirs.saturated;
+        }
+        self.histogram.iter_mut().zip(other.histogram).for_each(|(bin, count)| *bin += count);
+        self.differences += other.differences;
+        self.pairs += other.pairs;
     }
 
     /// The statistics of what was added.
@@ -311,5 +353,29 @@ mod tests {
             assert_eq!(statistics.zones.iter().map(|zone| zone.quads).sum::<u32>(), quads);
             assert_eq!(statistics.histogram.iter().sum::<u32>(), quads);
         }
+    }
+
+    #[test]
+    fn parts_that_are_merged_are_the_whole() {
+        let (width, height) = (30u32, 22u32);
+        let rows: Vec<Vec<u16>> = (0..height)
+            .map(|y| (0..width).map(|x| (x * 977 + y * 3571) as u16).collect())
+            .collect();
+        let meter = || Meter::new(RawFormat::SRGGB8, width, height, 0.0);
+        let (mut whole, mut upper, mut lower) = (meter(), meter(), meter());
+        for row in 0..11 {
+            whole.add(row, &rows[2 * row], &rows[2 * row + 1]);
+        }
+        (0..4).for_each(|row| upper.add(row, &rows[2 * row], &rows[2 * row + 1]));
+        lower.look(3, &rows[6], &rows[7]);
+        (4..11).for_each(|row| lower.add(row, &rows[2 * row], &rows[2 * row + 1]));
+        upper.merge(&lower);
+        let [mut is, mut should] = [Statistics::default(), Statistics::default()];
+        upper.read(&mut is);
+        whole.read(&mut should);
+        assert_eq!(is, should);
+        whole.clear(0.0);
+        whole.read(&mut is);
+        assert_eq!(is, Statistics::default());
     }
 }

@@ -5,13 +5,15 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
-use vcam_allocator::{Dmabuf, Fourcc, Heap};
+use vcam_allocator::knowledge::Asked;
+use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Method, Refusal};
 use vcam_isp_gpu::{Cfa, EglError};
 use vcam_sinks::Sink;
 
+use crate::error::chain;
 use crate::links::Link;
 use crate::planning::{PlanError, StreamPlan};
-use crate::prepare::{Go, IspInfo, IspStart, Ready, sensor_end, start_isp};
+use crate::prepare::{AskedDevices, Go, IspInfo, IspStart, Ready, sensor_end, start_isp};
 use crate::sensor::{Sensor, SizeError};
 use crate::stages::{
     IspRun, SensorStage, SinkRun, SinkStage, StageError, StopHandle, forbid_copies,
@@ -52,6 +54,11 @@ pub struct Config {
     pub isp: IspChoice,
     /// Whether a copy is an error.
     pub strict: bool,
+    /// Whether measured costs may decide: take heaps out of their order, and copy where an import
+    /// costs more. For users who leave the choice to the camera.
+    pub by_cost: bool,
+    /// What was learned about this machine before; what is learned now is added and saved.
+    pub knowledge: Knowledge,
     /// Counts the heap allocations of the process, for [`Steady::heap_allocs_per_frame`].
     pub heap_allocs: Option<fn() -> u64>,
 }
@@ -150,6 +157,8 @@ pub struct Camera {
     sinks: Vec<String>,
     raw: Dmabuf,
     output: Dmabuf,
+    knowledge: Knowledge,
+    asked: AskedDevices,
 }
 
 pub(crate) type Run<T> = JoinHandle<(T, Result<(), StageError>)>;
@@ -167,7 +176,7 @@ impl Prepared {
     /// `heaps` are tried in their order; the pictures go to each of `sinks`. What is planned here
     /// is proven: see [`Prepared::plans`] and [`Prepared::links`].
     pub fn new(
-        config: Config,
+        mut config: Config,
         heaps: Vec<Box<dyn Heap>>,
         sinks: Vec<Box<dyn Sink>>,
     ) -> Result<Self, StartError> {
@@ -179,6 +188,8 @@ impl Prepared {
             cfa: config.cfa,
             format: config.format,
             strict: config.strict,
+            by_cost: config.by_cost,
+            knowledge: std::mem::take(&mut config.knowledge),
             stop: config.stop.clone(),
             heaps,
             sinks,
@@ -219,7 +230,7 @@ impl Prepared {
         self.check_strict()?;
         let Self { sensor, config, isp: mut isp_thread, ready } = self;
         let stop = config.stop;
-        let Ready { isp, sinks, raw_pool, output, .. } = ready;
+        let Ready { isp, sinks, raw_pool, output, knowledge, asked, .. } = ready;
         let raw = raw_pool.buffers()[0].clone();
         let (to_isp, raw_frames) = bounded(QUEUE);
         let (to_sinks, from_isp): (Vec<_>, Vec<_>) = sinks.iter().map(|_| bounded(QUEUE)).unzip();
@@ -241,7 +252,7 @@ impl Prepared {
         };
         let sensor = spawn("sensor", move || stage.run())?;
         let threads = Some(Threads { sensor, isp: isp_thread, sinks: sink_threads });
-        Ok(Camera { threads, stop, isp, sinks: names, raw, output })
+        Ok(Camera { threads, stop, isp, sinks: names, raw, output, knowledge, asked })
     }
 }
 
@@ -254,7 +265,7 @@ impl Camera {
         }
     }
 
-    fn join(&self, threads: Threads) -> (Outcome, Result<(), StageError>) {
+    fn join(&mut self, threads: Threads) -> (Outcome, Result<(), StageError>) {
         // The first stage that failed, in the order of the stages, is the one to tell of.
         let mut result = joined("sensor", threads.sensor).and_then(|result| result);
         let lost = |result: &Result<(), StageError>| {
@@ -269,11 +280,14 @@ impl Camera {
         result = result.and(isp_result);
         let raw_end = (self.isp.name.as_str(), &isp.raw_end);
         let mut links = vec![Link::join(("sensor", &sensor_end()), raw_end, &self.raw)];
+        learn(&mut self.knowledge, &self.asked.raw, &isp.raw_end, &self.raw);
+        learn(&mut self.knowledge, &self.asked.output, &isp.output_end, &self.output);
         let mut latency = LatencyMeter::new();
         let mut frames = Frames { completed: isp.completed, ..Frames::default() };
         let mut imports = isp.imports.per_frame();
         let mut heap_allocs = None;
-        for (name, thread) in self.sinks.iter().zip(threads.sinks) {
+        let ends = self.sinks.iter().zip(&self.asked.sinks).zip(threads.sinks);
+        for ((name, asked), thread) in ends {
             let run = match joined(name, thread) {
                 Ok((run, sink_result)) => {
                     errors += lost(&sink_result);
@@ -287,11 +301,15 @@ impl Camera {
             };
             let from = (self.isp.name.as_str(), &isp.output_end);
             links.push(Link::join(from, (name, &run.end), &self.output));
+            learn(&mut self.knowledge, asked, &run.end, &self.output);
             frames.displayed = frames.displayed.max(run.counts.displayed);
             frames.dropped += run.counts.dropped;
             latency.add(&run.latency);
             imports = imports.zip(run.imports.per_frame()).map(|(a, b)| a + b);
             heap_allocs = run.heap_allocs.per_frame().or(heap_allocs);
+        }
+        if let Err(error) = self.knowledge.save() {
+            tracing::warn!(error = chain(&error), "what was learned is not kept");
         }
         frames.errors = errors;
         let seconds = isp.elapsed.as_secs_f64();
@@ -302,6 +320,16 @@ impl Camera {
             syscalls_per_frame: None,
         };
         (Outcome { frames, links, steady, latency: latency.summary(), fps }, result)
+    }
+}
+
+/// Remembers that a device took a buffer and failed with it later on.
+fn learn(knowledge: &mut Knowledge, asked: &Option<Asked>, end: &LinkEnd, buffer: &Dmabuf) {
+    if let (Some(asked), Method::Copy, 1..) = (asked, end.method, end.since_frame) {
+        let reason = end.reason.as_deref().unwrap_or_default();
+        let refusal = Refusal::because(&asked.name, "while streaming", reason);
+        let size = (buffer.layout().width(), buffer.layout().height());
+        knowledge.note_import(asked, buffer.heap(), buffer.format(), size, Err(&refusal));
     }
 }
 

@@ -12,6 +12,7 @@
 //! the frames flow, and [`Camera::wait`] returns what the run did.
 
 mod camera;
+mod cheaper;
 mod error;
 pub mod ipa;
 mod links;
@@ -24,6 +25,6 @@ mod stats;
 pub use camera::{Camera, Config, IspChoice, Prepared, StartError};
 pub use error::chain;
 pub use links::Link;
-pub use planning::{PlanError, StreamPlan};
+pub use planning::{FrameCost, PlanError, StreamPlan};
 pub use stages::{StageError, StopHandle};
 pub use stats::{Frames, Latency, Outcome, Steady};

@@ -4,12 +4,18 @@
 //! the first frame: every buffer is really allocated and really handed to every device. A refusal
 //! becomes a statement ("kms:virtio_gpu needs a heap other than udmabuf"), and the plan is made
 //! again, until one holds or no heap is left. Only then do links copy.
+//!
+//! What was learned before, by a probe or by another run, spares the attempt ([`Knowledge`]). A heap
+//! that a device refused then is tried after all before a link copies; one that a device took and
+//! showed wrong, or whose driver crashed, is not: that device gets copies.
 
 use serde::Serialize;
-use vcam_allocator::constraints::{Constraints, Rule, Statement};
+use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
+use vcam_allocator::cost::HeapCost;
+use vcam_allocator::knowledge::{Asked, Severity, Verdict};
 use vcam_allocator::plan::{HeapOffer, Planner, Rejected, Stream};
 use vcam_allocator::{
-    Alignment, AllocError, Budget, Capabilities, Dmabuf, Fourcc, Heap, Importer, Layout,
+    Alignment, AllocError, Budget, Capabilities, Dmabuf, Fourcc, Heap, Importer, Knowledge, Layout,
     LayoutError, Pool, Refusal,
 };
 
@@ -27,7 +33,15 @@ pub(crate) struct Request<'a> {
     pub(crate) budget: Budget,
     /// How many buffers the camera itself keeps on their way, beside what devices keep.
     pub(crate) in_flight: u64,
+    /// Whether a heap that comes later in order may be taken because it costs less.
+    pub(crate) by_cost: bool,
 }
+
+/// What is done with one device.
+pub(crate) type Visit<'a> = dyn FnMut(&mut dyn Importer) -> Result<(), Refusal> + 'a;
+
+/// The devices that import a stream's buffers: visits each in turn, until one refuses.
+pub(crate) type Devices<'a> = dyn FnMut(&mut Visit<'_>) -> Result<(), Refusal> + 'a;
 
 /// Where a stream's buffers live, and why.
 #[derive(Debug, Clone, Serialize)]
@@ -48,6 +62,17 @@ pub struct StreamPlan {
     pub rejected: Vec<Rejected>,
     /// Why no heap serves every device, if so: the smallest set of statements in the way, in words.
     pub conflict: Option<String>,
+    /// What a frame costs in each heap, where that was measured.
+    pub costs: Vec<FrameCost>,
+}
+
+/// What a stream's frames cost in a heap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FrameCost {
+    /// The heap.
+    pub heap: String,
+    /// Microseconds of CPU for a frame: the accesses, and a pass over the bytes for each.
+    pub frame_us: u64,
 }
 
 /// Why a stream has no buffers.
@@ -68,14 +93,27 @@ pub enum PlanError {
 pub(crate) fn plan(
     request: &Request<'_>,
     heaps: &[Box<dyn Heap>],
-    prove: &mut dyn FnMut(&[Dmabuf]) -> Result<(), Refusal>,
+    devices: &mut Devices<'_>,
+    knowledge: &mut Knowledge,
 ) -> Result<(Pool, StreamPlan), PlanError> {
-    let offers: Vec<_> = heaps.iter().map(|heap| HeapOffer::from(&**heap)).collect();
-    let planner = Planner::new(offers);
-    let mut parties = request.parties.clone();
+    let mut offers: Vec<_> = heaps.iter().map(|heap| HeapOffer::from(&**heap)).collect();
+    let costs = match request.by_cost {
+        true => costs(request, heaps, &mut offers, knowledge),
+        false => Vec::new(),
+    };
+    let planner = Planner::new(offers).by_cost();
+    let harmful = remembered(request, devices, knowledge, Severity::Harmful);
+    let mut refused_before = remembered(request, devices, knowledge, Severity::Refused);
+    let learned_from = |verdicts: &[(Asked, Verdict)]| -> Constraints {
+        verdicts.iter().map(|(_, verdict)| verdict.statement.clone()).collect()
+    };
+    let mut learned_parties = vec![learned_from(&harmful)];
     let mut learned: Vec<Rejected> = Vec::new();
     let (mut first_failure, mut refused_pool) = (None, None);
     loop {
+        let mut parties = request.parties.clone();
+        parties.extend_from_slice(&learned_parties);
+        parties.push(learned_from(&refused_before));
         let stream = Stream {
             name: request.name,
             width: request.size.0,
@@ -85,6 +123,11 @@ pub(crate) fn plan(
         };
         let plan = match planner.plan(&stream) {
             Ok(plan) => plan,
+            // What refused then may take it now, and to ask costs less than to copy.
+            Err(_) if !refused_before.is_empty() => {
+                refused_before.clear();
+                continue;
+            }
             Err(no_plan) => {
                 let rejected = rejected(no_plan.rejected.clone(), learned);
                 let conflict = Some(no_plan.to_string());
@@ -92,7 +135,8 @@ pub(crate) fn plan(
                     Some(pool) => pool,
                     None => any_pool(request, heaps, first_failure)?,
                 };
-                let plan = describe(request, &pool, rejected, conflict);
+                decline(&pool, &harmful, devices);
+                let plan = describe(request, &pool, rejected, conflict, costs);
                 return Ok((pool, plan));
             }
         };
@@ -102,10 +146,10 @@ pub(crate) fn plan(
         let count = usize::try_from(plan.buffers + request.in_flight).unwrap_or(usize::MAX);
         let pool = Pool::with_budget(&**heap, &plan.layout, request.buffers, count, request.budget);
         let refused = match pool {
-            Ok(pool) => match prove(pool.buffers()) {
+            Ok(pool) => match prove(&pool, devices, knowledge) {
                 Ok(()) => {
                     let rejected = rejected(plan.rejected, learned);
-                    let plan = describe(request, &pool, rejected, None);
+                    let plan = describe(request, &pool, rejected, None, costs);
                     return Ok((pool, plan));
                 }
                 Err(refusal) => {
@@ -131,8 +175,117 @@ pub(crate) fn plan(
             }
         };
         // Each round rules a heap out, so there are no more rounds than heaps.
-        parties.push([refused].into_iter().collect());
+        learned_parties.push([refused].into_iter().collect());
     }
+}
+
+/// Hands every buffer to every device, and remembers what they answer.
+fn prove(pool: &Pool, devices: &mut Devices<'_>, knowledge: &mut Knowledge) -> Result<(), Refusal> {
+    let buffers = pool.buffers();
+    devices(&mut |device| {
+        let result = hand_to(device, buffers);
+        if let Some(buffer) = buffers.first() {
+            let size = (buffer.layout().width(), buffer.layout().height());
+            let asked = Asked::of(device);
+            let (heap, format) = (buffer.heap(), buffer.format());
+            knowledge.note_import(&asked, heap, format, size, result.as_ref().copied());
+        }
+        result
+    })
+}
+
+/// What is known to go wrong, with which device, in whatever format the stream may have.
+fn remembered(
+    request: &Request<'_>,
+    devices: &mut Devices<'_>,
+    knowledge: &Knowledge,
+    severity: Severity,
+) -> Vec<(Asked, Verdict)> {
+    let mut found = Vec::new();
+    let visited = devices(&mut |device| {
+        let asked = Asked::of(device);
+        let mut by_format =
+            request.formats.iter().map(|format| knowledge.verdicts(&asked, *format, request.size));
+        let first = by_format.next().unwrap_or_default();
+        let others: Vec<_> = by_format.collect();
+        found.extend(
+            first
+                .into_iter()
+                .filter(|verdict| verdict.severity == severity)
+                .filter(|verdict| {
+                    others.iter().all(|list| list.iter().any(|other| other.heap == verdict.heap))
+                })
+                .map(|verdict| (asked.clone(), verdict)),
+        );
+        Ok(())
+    });
+    debug_assert!(visited.is_ok(), "nobody was asked for anything");
+    found
+}
+
+/// Keeps devices from buffers with which they are known to go wrong.
+fn decline(pool: &Pool, harmful: &[(Asked, Verdict)], devices: &mut Devices<'_>) {
+    let visited = devices(&mut |device| {
+        let asked = Asked::of(device);
+        for buffer in pool.buffers() {
+            let known = |(of, verdict): &&(Asked, Verdict)| {
+                *of == asked && *verdict.heap == **buffer.heap()
+            };
+            if let Some((_, verdict)) = harmful.iter().find(known) {
+                device.decline(buffer, verdict.refusal.clone());
+            }
+        }
+        Ok(())
+    });
+    debug_assert!(visited.is_ok(), "nobody was asked for anything");
+}
+
+/// What a frame costs in each heap, measured now where that was not done before.
+fn costs(
+    request: &Request<'_>,
+    heaps: &[Box<dyn Heap>],
+    offers: &mut [HeapOffer],
+    knowledge: &mut Knowledge,
+) -> Vec<FrameCost> {
+    let cpu =
+        request.parties.iter().flat_map(statements).fold(CpuUse::default(), |all, statement| {
+            match statement.rule {
+                Rule::Cpu(CpuUse { read, write, cached }) => CpuUse {
+                    read: all.read || read,
+                    write: all.write || write,
+                    cached: all.cached || cached,
+                },
+                _ => all,
+            }
+        });
+    let (width, height) = request.size;
+    let format = request.formats.first().copied().unwrap_or(Fourcc::XRGB8888);
+    let bytes = match Layout::linear(format, width, height, Alignment::default()) {
+        Ok(layout) if cpu.read || cpu.write => layout.size(),
+        // Whatever the CPU does not touch costs it nothing.
+        _ => return Vec::new(),
+    };
+    let mut costs = Vec::new();
+    for (heap, offer) in heaps.iter().zip(offers) {
+        if !heap.capabilities().contains(Capabilities::CPU_MAP) {
+            continue;
+        }
+        let known = knowledge.cost(heap.name(), bytes);
+        let cost = match known.map_or_else(|| HeapCost::measure(&**heap, bytes), Ok) {
+            Ok(cost) => cost,
+            Err(error) => {
+                tracing::debug!(heap = heap.name(), error = chain(&error), "costs are not known");
+                continue;
+            }
+        };
+        if known.is_none() {
+            knowledge.note_cost(heap.name(), cost);
+        }
+        let frame_us = cost.frame_us(bytes, cpu);
+        offer.frame_cost_us = Some(frame_us);
+        costs.push(FrameCost { heap: heap.name().to_owned(), frame_us });
+    }
+    costs
 }
 
 /// What was learned by trying says more than what the last plan has to say of the same heap.
@@ -168,10 +321,15 @@ fn any_pool(
 
 /// How many buffers a party keeps.
 fn kept(party: &Constraints) -> impl Iterator<Item = u64> {
-    party.alternatives()[0].statements().filter_map(|statement| match statement.rule {
+    statements(party).filter_map(|statement| match statement.rule {
         Rule::Camping(count) => Some(u64::from(count)),
         _ => None,
     })
+}
+
+/// What a party likes best.
+fn statements(party: &Constraints) -> impl Iterator<Item = &Statement> {
+    party.alternatives()[0].statements()
 }
 
 fn describe(
@@ -179,6 +337,7 @@ fn describe(
     pool: &Pool,
     rejected: Vec<Rejected>,
     conflict: Option<String>,
+    costs: Vec<FrameCost>,
 ) -> StreamPlan {
     let buffer = &pool.buffers()[0];
     // The heap that serves in spite of a refusal is not among those that do not.
@@ -192,6 +351,7 @@ fn describe(
         buffers: pool.buffers().len(),
         rejected,
         conflict,
+        costs,
     }
 }
 
@@ -206,6 +366,7 @@ pub(crate) fn hand_to(
 #[cfg(test)]
 mod tests {
     use vcam_allocator::heaps::memfd::Memfd;
+    use vcam_allocator::probe::{Cell, ImporterInfo, Outcome};
 
     use super::*;
 
@@ -244,6 +405,7 @@ mod tests {
             parties,
             budget: Budget::ANY,
             in_flight: 2,
+            by_cost: false,
         }
     }
 
@@ -255,30 +417,139 @@ mod tests {
         ]
     }
 
-    fn refuse(heap: &'static str) -> impl FnMut(&[Dmabuf]) -> Result<(), Refusal> {
-        // The last buffer, so that those before it were contiguous by luck.
-        move |buffers| match buffers.last() {
-            Some(buffer) if **buffer.heap() == *heap || heap == "all" => {
-                Err(Refusal::errno("kms:test", "PRIME_FD_TO_HANDLE", 19))
+    /// A device that refuses the last buffer of a heap, so that those before it were contiguous by
+    /// luck.
+    struct FakeDevice {
+        refuses: &'static str,
+        imported: Vec<String>,
+        declined: Vec<Refusal>,
+    }
+
+    impl Importer for FakeDevice {
+        fn name(&self) -> String {
+            "kms:test".to_owned()
+        }
+
+        fn identity(&self) -> String {
+            "a fake".to_owned()
+        }
+
+        fn try_import(&mut self, buffer: &Dmabuf) -> Result<(), Refusal> {
+            self.imported.push(buffer.heap().to_string());
+            let last = buffer.name().ends_with("-2");
+            match self.refuses == "all" || **buffer.heap() == *self.refuses && last {
+                true => Err(Refusal::errno("kms:test", "PRIME_FD_TO_HANDLE", 19)),
+                false => Ok(()),
             }
-            _ => Ok(()),
+        }
+
+        fn decline(&mut self, _: &Dmabuf, refusal: Refusal) {
+            self.declined.push(refusal);
         }
     }
 
+    fn refuses(refuses: &'static str) -> FakeDevice {
+        FakeDevice { refuses, imported: Vec::new(), declined: Vec::new() }
+    }
+
+    fn plan(
+        request: &Request<'_>,
+        heaps: &[Box<dyn Heap>],
+        device: &mut FakeDevice,
+        knowledge: &mut Knowledge,
+    ) -> Result<(Pool, StreamPlan), PlanError> {
+        super::plan(request, heaps, &mut |visit| visit(device), knowledge)
+    }
+
     #[test]
-    fn a_refusal_makes_the_plan_anew() {
-        let (pool, plan) = plan(&request(vec![]), &heaps(true), &mut refuse("one")).unwrap();
-        assert_eq!((plan.heap.as_str(), plan.conflict), ("two", None));
+    fn a_refusal_makes_the_plan_anew_and_is_remembered() {
+        let mut knowledge = Knowledge::default();
+        let mut device = refuses("one");
+        let (pool, first) =
+            plan(&request(vec![]), &heaps(true), &mut device, &mut knowledge).unwrap();
+        assert_eq!((first.heap.as_str(), first.conflict), ("two", None));
         assert_eq!(pool.buffers().len(), 3);
-        assert_eq!(plan.rejected.len(), 1);
-        assert_eq!(plan.rejected[0].by, "kms:test");
-        assert!(plan.rejected[0].reason.contains("ENODEV"), "{plan:?}", plan = plan.rejected);
+        assert_eq!(first.rejected.len(), 1);
+        assert_eq!(first.rejected[0].by, "kms:test");
+        assert!(first.rejected[0].reason.contains("ENODEV"), "{:?}", first.rejected);
+        assert!(device.imported.contains(&"one".to_owned()));
+
+        let mut device = refuses("one");
+        let (_, again) = plan(&request(vec![]), &heaps(true), &mut device, &mut knowledge).unwrap();
+        assert_eq!(again.heap, "two");
+        assert!(again.rejected[0].reason.contains("ENODEV (a run)"), "{:?}", again.rejected);
+        assert!(!device.imported.contains(&"one".to_owned()), "it was asked again");
+    }
+
+    #[test]
+    fn what_was_refused_once_is_tried_again_before_anything_is_copied() {
+        let mut knowledge = Knowledge::default();
+        let mut device = refuses("all");
+        plan(&request(vec![]), &heaps(true), &mut device, &mut knowledge).unwrap();
+        let mut mended = refuses("none");
+        let (_, plan) = plan(&request(vec![]), &heaps(true), &mut mended, &mut knowledge).unwrap();
+        assert_eq!((plan.heap.as_str(), plan.conflict), ("one", None));
+    }
+
+    #[test]
+    fn what_shows_wrong_pixels_is_not_tried_again() {
+        let wrong = |heap: &str| Cell {
+            result: Outcome::WrongPixels,
+            size: (16, 16),
+            ..Cell::unknown(heap, "kms:test", Fourcc::XRGB8888, Some("compare"), "all black".into())
+        };
+        let info = ImporterInfo {
+            name: "kms:test".into(),
+            driver: "test".into(),
+            node: None,
+            identity: "a fake".into(),
+        };
+        let mut knowledge = Knowledge::default();
+        knowledge.note_cell(&info, &wrong("one"));
+        let mut device = refuses("none");
+        let (_, chosen) =
+            plan(&request(vec![]), &heaps(true), &mut device, &mut knowledge).unwrap();
+        assert_eq!((chosen.heap.as_str(), device.declined.len()), ("two", 0));
+
+        // Where the user wants no other heap, the device gets copies.
+        let only = &heaps(true)[..1];
+        let (pool, chosen) = plan(&request(vec![]), only, &mut device, &mut knowledge).unwrap();
+        assert_eq!((chosen.heap.as_str(), device.declined.len()), ("one", pool.buffers().len()));
+        assert!(chosen.conflict.unwrap().contains("all black (vcam probe)"));
+        assert!(device.declined[0].to_string().contains("all black"), "{}", device.declined[0]);
+        assert!(!device.imported.contains(&"one".to_owned()), "it was tried again");
+    }
+
+    #[test]
+    fn costs_are_measured_once_and_decide_only_where_they_may() {
+        let writes = Rule::Cpu(CpuUse { write: true, ..CpuUse::default() });
+        let writes = [Statement::new("sensor", "it is a program", writes)].into_iter().collect();
+        let mut knowledge = Knowledge::default();
+        let request = Request { by_cost: true, ..request(vec![writes]) };
+        let mut device = refuses("none");
+        let (_, first) = plan(&request, &heaps(true), &mut device, &mut knowledge).unwrap();
+        assert_eq!(first.costs.len(), 3);
+        let known = knowledge.cost("one", 1).unwrap();
+        let dear = HeapCost { write_ns: u64::MAX / 2, ..known };
+        knowledge.note_cost("one", dear);
+        let (_, second) = plan(&request, &heaps(true), &mut device, &mut knowledge).unwrap();
+        assert_ne!(second.heap, "one");
+        assert_eq!(second.rejected[0].by, "cost");
+        let named = Request { by_cost: false, ..request };
+        let (_, third) = plan(&named, &heaps(true), &mut device, &mut knowledge).unwrap();
+        assert_eq!((third.heap.as_str(), third.costs.len()), ("one", 0));
     }
 
     #[test]
     fn when_all_are_refused_the_first_serves_by_copy_and_the_conflict_is_told() {
         let kept = [Statement::new("kms:test", "flips", Rule::Camping(2))].into_iter().collect();
-        let (pool, plan) = plan(&request(vec![kept]), &heaps(true), &mut refuse("all")).unwrap();
+        let (pool, plan) = plan(
+            &request(vec![kept]),
+            &heaps(true),
+            &mut refuses("all"),
+            &mut Knowledge::default(),
+        )
+        .unwrap();
         assert_eq!(plan.heap, "one");
         assert_eq!(pool.buffers().len(), 5);
         let conflict = plan.conflict.unwrap();
@@ -287,9 +558,11 @@ mod tests {
 
     #[test]
     fn heaps_that_give_nothing_are_an_error_with_its_reason() {
-        let error = plan(&request(vec![]), &heaps(false), &mut refuse("none")).unwrap_err();
+        let mut knowledge = Knowledge::default();
+        let mut device = refuses("none");
+        let error = plan(&request(vec![]), &heaps(false), &mut device, &mut knowledge).unwrap_err();
         assert!(matches!(error, PlanError::Alloc(AllocError::TooLarge { .. })));
-        let error = plan(&request(vec![]), &[], &mut refuse("none")).unwrap_err();
+        let error = plan(&request(vec![]), &[], &mut device, &mut knowledge).unwrap_err();
         assert!(matches!(error, PlanError::NoHeap));
     }
 }

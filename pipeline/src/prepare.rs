@@ -3,15 +3,17 @@
 //! This happens on the ISP's thread, because its EGL context belongs to the thread that made it.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use vcam_allocator::constraints::{CpuUse, Rule, Statement};
-use vcam_allocator::{Budget, Dmabuf, Fourcc, Heap, LinkEnd, Pool};
+use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
+use vcam_allocator::knowledge::Asked;
+use vcam_allocator::{Budget, Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Pool, sysfs};
 use vcam_isp_gpu::{Cfa, CpuIsp, GpuIsp, Isp, IspParams};
 use vcam_sinks::{Frame, Sink};
 
 use crate::camera::{IspChoice, Run, StartError, joined, spawn};
+use crate::cheaper::{Trial, prefer_copies};
 use crate::error::chain;
 use crate::links::Link;
-use crate::planning::{self, StreamPlan, hand_to};
+use crate::planning::{self, StreamPlan};
 use crate::sensor::BLACK_LEVEL;
 use crate::stages::{IspRun, IspStage, RawFrame, StageError, StopHandle};
 
@@ -30,6 +32,16 @@ pub(crate) struct Ready {
     pub(crate) output: Dmabuf,
     pub(crate) plans: Vec<StreamPlan>,
     pub(crate) links: Vec<Link>,
+    pub(crate) knowledge: Knowledge,
+    pub(crate) asked: AskedDevices,
+}
+
+/// Whom the ends of the links asked to import.
+#[derive(Debug)]
+pub(crate) struct AskedDevices {
+    pub(crate) raw: Option<Asked>,
+    pub(crate) output: Option<Asked>,
+    pub(crate) sinks: Vec<Option<Asked>>,
 }
 
 /// What the ISP needs to begin.
@@ -58,6 +70,8 @@ pub(crate) struct IspStart {
     pub(crate) cfa: Cfa,
     pub(crate) format: Fourcc,
     pub(crate) strict: bool,
+    pub(crate) by_cost: bool,
+    pub(crate) knowledge: Knowledge,
     pub(crate) stop: StopHandle,
     pub(crate) heaps: Vec<Box<dyn Heap>>,
     pub(crate) sinks: Vec<Box<dyn Sink>>,
@@ -119,27 +133,51 @@ impl WaitingIsp {
 }
 
 impl IspStart {
+    /// What was learned on the way is kept, whatever comes of it.
     fn prepare(mut self) -> Result<(WaitingIsp, Ready), StartError> {
+        let mut knowledge = std::mem::take(&mut self.knowledge);
+        let prepared = self.prepare_with(&mut knowledge);
+        if let Err(error) = knowledge.save() {
+            tracing::warn!(error = chain(&error), "what was learned is not kept");
+        }
+        let (waiting, mut ready) = prepared?;
+        ready.knowledge = knowledge;
+        Ok((waiting, ready))
+    }
+
+    fn prepare_with(
+        mut self,
+        knowledge: &mut Knowledge,
+    ) -> Result<(WaitingIsp, Ready), StartError> {
         let (mut isp, info) = make_isp(&self.choice, self.size)?;
         let writes = CpuUse { write: true, ..CpuUse::default() };
         let sensor = Statement::new("sensor", "it is a program", Rule::Cpu(writes));
         let budget = Budget::of_free_memory();
+        let bus = of_bus(&self.choice, &info.name);
         let raw = planning::Request {
             name: "raw",
             buffers: "sensor-raw",
             size: self.size,
             formats: &[Fourcc::R8],
-            parties: vec![[sensor].into_iter().collect(), isp.raw_constraints()],
+            parties: vec![
+                [sensor].into_iter().collect(),
+                isp.raw_constraints(&[Fourcc::R8]),
+                bus.clone(),
+            ],
             budget,
             in_flight: RAW_IN_FLIGHT,
+            by_cost: self.by_cost,
         };
-        let (raw_pool, raw_plan) = planning::plan(&raw, &self.heaps, &mut |buffers| {
-            isp.raw_importer().map_or(Ok(()), |mut gpu| hand_to(&mut *gpu, buffers))
-        })?;
+        let (raw_pool, raw_plan) = planning::plan(
+            &raw,
+            &self.heaps,
+            &mut |visit| isp.raw_importer().map_or(Ok(()), |mut gpu| visit(&mut *gpu)),
+            knowledge,
+        )?;
         let taken: u64 = raw_pool.buffers().iter().map(Dmabuf::bytes).sum();
         let formats = [self.format];
         let sinks = &mut self.sinks;
-        let mut parties = vec![isp.output_constraints(&formats)];
+        let mut parties = vec![isp.output_constraints(&formats), bus];
         parties.extend(sinks.iter().map(|sink| sink.constraints()));
         let output = planning::Request {
             name: "output",
@@ -149,17 +187,30 @@ impl IspStart {
             parties,
             budget: Budget { bytes: budget.bytes.saturating_sub(taken), ..budget },
             in_flight: OUTPUT_IN_FLIGHT,
+            by_cost: self.by_cost,
         };
-        let (pool, output_plan) = planning::plan(&output, &self.heaps, &mut |buffers| {
-            isp.output_importer().map_or(Ok(()), |mut gpu| hand_to(&mut *gpu, buffers))?;
-            sinks
-                .iter_mut()
-                .filter_map(|sink| sink.importer())
-                .try_for_each(|device| hand_to(device, buffers))
-        })?;
+        let (pool, output_plan) = planning::plan(
+            &output,
+            &self.heaps,
+            &mut |visit| {
+                isp.output_importer().map_or(Ok(()), |mut gpu| visit(&mut *gpu))?;
+                sinks.iter_mut().filter_map(|sink| sink.importer()).try_for_each(&mut *visit)
+            },
+            knowledge,
+        )?;
 
         // What was refused becomes a copy here, and not at the first frame.
         isp.prepare(raw_pool.buffers(), pool.buffers());
+        let params = IspParams {
+            black_level: f32::from(BLACK_LEVEL) / f32::from(u8::MAX),
+            ..IspParams::default()
+        };
+        if self.by_cost && !self.strict {
+            let (raw, output) = (raw_pool.buffers(), pool.buffers());
+            let trial = Trial { raw, output, cfa: self.cfa, params: &params };
+            let another = || another_gpu(&self.choice);
+            prefer_copies(&mut *isp, &another, &trial, knowledge);
+        }
         sinks.iter_mut().for_each(|sink| sink.prepare(pool.buffers()));
         let (raw, output) = (raw_pool.buffers()[0].clone(), pool.buffers()[0].clone());
         let (raw_end, output_end) = (isp.raw_end(), isp.output_end());
@@ -169,15 +220,33 @@ impl IspStart {
             let to = (&*sink.name(), &sink.link_end());
             links.push(Link::join((&info.name, &output_end), to, &output));
         }
-        let params = IspParams {
-            black_level: f32::from(BLACK_LEVEL) / f32::from(u8::MAX),
-            ..IspParams::default()
+        let asked = AskedDevices {
+            raw: isp.raw_importer().map(|device| Asked::of(&*device)),
+            output: isp.output_importer().map(|device| Asked::of(&*device)),
+            sinks: sinks.iter_mut().map(|sink| sink.importer().map(|it| Asked::of(it))).collect(),
         };
         let Self { cfa, strict, stop, go, sinks, .. } = self;
         let plans = vec![raw_plan, output_plan];
-        let ready = Ready { isp: info, sinks, raw_pool, output, plans, links };
+        let knowledge = Knowledge::default();
+        let ready = Ready { isp: info, sinks, raw_pool, output, plans, links, knowledge, asked };
         Ok((WaitingIsp { isp, cfa, params, strict, pool, stop, go }, ready))
     }
+}
+
+/// What the bus of the GPU needs, where the user says which GPU it is.
+fn of_bus(choice: &IspChoice, isp: &str) -> Constraints {
+    let IspChoice::Gpu(Some(node)) = choice else { return Constraints::default() };
+    sysfs::device(node).map_or_else(Constraints::default, |device| sysfs::constraints(isp, &device))
+}
+
+/// A second ISP like the first one, if that is the GPU's.
+fn another_gpu(choice: &IspChoice) -> Option<GpuIsp> {
+    let node = match choice {
+        IspChoice::Cpu => return None,
+        IspChoice::Gpu(node) => node.as_deref(),
+        IspChoice::Auto => None,
+    };
+    GpuIsp::new(node).inspect_err(|error| tracing::debug!(%error, "no second ISP")).ok()
 }
 
 fn make_isp(
@@ -187,7 +256,7 @@ fn make_isp(
     let info =
         |isp: &dyn Isp, reason| IspInfo { name: isp.name(), description: isp.describe(), reason };
     let cpu = |reason: Option<String>| {
-        let isp = CpuIsp;
+        let isp = CpuIsp::new();
         let info = info(&isp, reason);
         (Box::new(isp) as Box<dyn Isp>, info)
     };

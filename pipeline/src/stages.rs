@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use vcam_allocator::{AccessError, CpuAccess, LinkEnd, Method, Pool, PooledBuffer, TakeError};
-use vcam_isp_gpu::{Cfa, Isp, IspError, IspParams};
+use vcam_isp_gpu::{Cfa, Isp, IspError, IspParams, Job, Output, RawFormat};
 use vcam_sinks::{Frame, Sink, SinkCounts, SinkError};
 
 use crate::links::Link;
@@ -300,7 +300,14 @@ impl IspStage {
         };
         let ready = self
             .isp
-            .process(sequence, self.cfa, &raw, &output, &self.params)
+            .process(&Job {
+                sequence,
+                format: RawFormat::SRGGB8.with_cfa(Some(self.cfa)),
+                size: (raw.layout().width(), raw.layout().height()),
+                raw: &raw,
+                outputs: &[Output::new(&output)],
+                params: &self.params,
+            })
             .map_err(|source| StageError::Isp { sequence, source })?;
         if let Some(fence) = &ready {
             raw.release_after(fence.clone());

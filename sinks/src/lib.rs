@@ -8,6 +8,7 @@
 //!
 //! To add a sink: a file with a type that implements [`Sink`]; [`NullSink`] is the shortest.
 
+mod device;
 mod file;
 pub mod kms;
 mod null;

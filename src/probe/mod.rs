@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use vcam_allocator::Fourcc;
 use vcam_allocator::probe::{Cell, HeapInfo, ImporterInfo};
+use vcam_pipeline::chain;
 
 use crate::exit::Error;
-use crate::run::{print, print_json};
+use crate::run::{knowledge, print, print_json};
 
 pub(crate) use child::serve;
 
@@ -75,10 +76,17 @@ impl Source {
         let driver = driver.unwrap_or_else(|| "unknown".to_owned());
         kinds
             .iter()
-            .map(|kind| ImporterInfo {
-                name: format!("{kind}:{driver}"),
-                driver: driver.clone(),
-                node: node.map(|node| node.display().to_string()),
+            .map(|kind| {
+                let name = format!("{kind}:{driver}");
+                match node {
+                    Some(node) => ImporterInfo::of_node(name, &driver, node),
+                    None => ImporterInfo {
+                        name,
+                        driver: driver.clone(),
+                        node: None,
+                        identity: String::new(),
+                    },
+                }
             })
             .collect()
     }
@@ -161,7 +169,21 @@ enum Answer {
 /// Probes, and prints what was found.
 pub(crate) fn probe(json: bool, limit: Duration) -> Result<(), Error> {
     let report = run(limit)?;
+    remember(&report);
     if json { print_json(&report) } else { print(&table::Table(&report)) }
+}
+
+/// Lets later plans know.
+fn remember(report: &Report) {
+    let mut knowledge = knowledge(false);
+    for cell in &report.cells {
+        if let Some(info) = report.importers.iter().find(|info| info.name == cell.importer) {
+            knowledge.note_cell(info, cell);
+        }
+    }
+    if let Err(error) = knowledge.save() {
+        tracing::warn!(error = chain(&error), "what was found is not kept");
+    }
 }
 
 /// Fills the whole table.

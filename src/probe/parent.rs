@@ -89,6 +89,7 @@ pub(super) fn try_out(
                             patience = if hung { 0 } else { patience - 1 };
                             let step = step.as_deref();
                             cell = Cell::unknown(&heap, &info.name, *format, step, why);
+                            cell.crashed = true;
                             child = Child::start(source, limit)?.ok().map(|(child, _)| child);
                         }
                     }
@@ -112,7 +113,8 @@ fn died_before(report: &mut Report, info: ImporterInfo, death: &Death) {
     for heap in usable(report) {
         let step = death.step.as_deref().or(Some("open"));
         let why = death.why.clone();
-        report.cells.push(Cell::unknown(&heap, &info.name, Fourcc::XRGB8888, step, why));
+        let cell = Cell::unknown(&heap, &info.name, Fourcc::XRGB8888, step, why);
+        report.cells.push(Cell { crashed: true, ..cell });
     }
     report.importers.push(info);
 }

@@ -195,6 +195,7 @@ mod tests {
             schema: 1,
             heaps: vec![heap("udmabuf", true), heap("memfd", true), heap("gone", false)],
             importers: vec![ImporterInfo {
+                identity: String::new(),
                 name: "kms:test".into(),
                 driver: "test".into(),
                 node: None,

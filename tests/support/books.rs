@@ -75,6 +75,39 @@ impl Books {
     }
 }
 
+/// What is held of buffers, without the memory that a driver maps for itself and keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub descriptors: usize,
+    /// Mappings of dma-bufs in this process.
+    pub mapped: usize,
+    /// Dma-bufs of the machine.
+    pub dma_bufs: usize,
+    /// Framebuffers of the machine.
+    pub framebuffers: usize,
+}
+
+impl Held {
+    pub fn read() -> Self {
+        let maps = fs::read_to_string("/proc/self/maps").expect("procfs is mounted");
+        Self {
+            descriptors: fs::read_dir("/proc/self/fd").expect("procfs is mounted").count(),
+            mapped: maps.lines().filter(|line| line.contains("/dmabuf:")).count(),
+            dma_bufs: dma_bufs().len(),
+            framebuffers: framebuffers(),
+        }
+    }
+
+    /// Asserts that as much is held as then, once the kernel has cleaned up.
+    pub fn assert_unchanged(&self) {
+        let deadline = Instant::now() + SETTLING;
+        while Self::read() != *self && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(Self::read(), *self);
+    }
+}
+
 /// The kernel lets go of what the last flip replaced when it gets round to it.
 const SETTLING: Duration = Duration::from_secs(5);
 

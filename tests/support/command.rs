@@ -1,6 +1,8 @@
 //! The `vcam` command, run as a user runs it.
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -72,6 +74,13 @@ impl Drop for Child {
 pub fn command(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vcam"));
     command.args(arguments.split_whitespace()).env_remove("VCAM_HEAP");
+    // What one run learns is nothing for the next test to know.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("cache-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // A machine of the lab that ran before may have had the same numbers.
+    let _ = std::fs::remove_dir_all(&folder);
+    command.env("XDG_CACHE_HOME", folder);
     command
 }
 

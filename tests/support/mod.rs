@@ -7,6 +7,10 @@
 
 pub mod books;
 pub mod command;
+pub mod egl;
+pub mod errnos;
+pub mod faults;
 pub mod qmp;
 pub mod raw;
 pub mod step;
+pub mod vkms;

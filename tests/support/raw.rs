@@ -2,10 +2,13 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::OFlags;
 use rustix::io::{self, Errno};
 use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode, Setter, Updater, opcode};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use vcam_allocator::Dmabuf;
 use vcam_allocator::foreign::Claim;
 
@@ -87,8 +90,50 @@ pub fn sync(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
     unsafe { ioctl::ioctl(fd, Setter::<SYNC, u64>::new(flags)) }
 }
 
+/// A shared mapping of a descriptor's memory, which others may change at any time.
+pub struct Shared {
+    start: *mut u8,
+    len: usize,
+}
+
+impl Shared {
+    pub fn new(fd: BorrowedFd<'_>, len: u64) -> io::Result<Self> {
+        let len = usize::try_from(len).unwrap();
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing.
+        let start = unsafe { mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, fd, 0)? };
+        Ok(Self { start: start.cast(), len })
+    }
+
+    /// Writes a byte all over a range.
+    pub fn fill(&self, range: std::ops::Range<u64>, byte: u8) {
+        assert!(range.end <= self.len as u64);
+        let len = usize::try_from(range.end - range.start).unwrap();
+        // SAFETY: the range lies within the mapping, as just checked, of which there are no slices.
+        unsafe { self.start.add(range.start as usize).write_bytes(byte, len) }
+    }
+
+    pub fn read(&self, at: u64) -> u8 {
+        assert!(at < self.len as u64);
+        // SAFETY: as in `fill`; volatile, since others write to it.
+        unsafe { self.start.add(at as usize).read_volatile() }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping that `new` made.
+        unsafe { munmap(self.start.cast(), self.len) }.unwrap();
+    }
+}
+
 /// A card of this driver, opened anew.
 pub fn card(driver: &str) -> File {
+    card_and_node(driver).0
+}
+
+/// A card of this driver, opened anew, and its node.
+pub fn card_and_node(driver: &str) -> (File, PathBuf) {
     for entry in std::fs::read_dir("/dev/dri").unwrap().flatten() {
         if !entry.file_name().to_string_lossy().starts_with("card") {
             continue;
@@ -98,7 +143,7 @@ pub fn card(driver: &str) -> File {
         drm_ffi::get_version(card.as_fd(), Some(&mut name), None, None).unwrap();
         let name: Vec<u8> = name.iter().map(|byte| *byte as u8).filter(|byte| *byte != 0).collect();
         if name == driver.as_bytes() {
-            return card;
+            return (card, entry.path());
         }
     }
     panic!("the lab has a card of {driver}");
@@ -115,30 +160,121 @@ pub fn add_framebuffer_as(
     buffer: &Dmabuf,
     claim: &Claim,
 ) -> Result<(), Errno> {
+    let fields = Fields {
+        size: (claim.width, claim.height),
+        format: claim.format.0,
+        pitches: words(claim.planes.iter().map(|plane| plane.stride)),
+        offsets: words(claim.planes.iter().map(|plane| plane.offset)),
+        ..Fields::default()
+    };
+    add_framebuffer_of(card, buffer, fields)
+}
+
+/// The fields of a `struct drm_mode_fb_cmd2`. Those of the buffer's planes are put into
+/// the first handles.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fields {
+    pub size: (u32, u32),
+    pub format: u32,
+    pub handles: [u32; 4],
+    pub pitches: [u32; 4],
+    pub offsets: [u32; 4],
+    pub modifiers: [u64; 4],
+    pub flags: u32,
+}
+
+impl Fields {
+    /// What is true of a buffer, without a modifier.
+    pub fn of(buffer: &Dmabuf) -> Self {
+        let layout = buffer.layout();
+        Self {
+            size: (layout.width(), layout.height()),
+            format: buffer.format().0,
+            pitches: words(layout.planes().iter().map(|plane| plane.stride)),
+            offsets: words(layout.planes().iter().map(|plane| plane.offset)),
+            ..Self::default()
+        }
+    }
+}
+
+fn words(values: impl Iterator<Item = u64>) -> [u32; 4] {
+    let mut words = [0; 4];
+    words.iter_mut().zip(values).for_each(|(word, value)| *word = value as u32);
+    words
+}
+
+/// Makes a framebuffer of a buffer, with exactly these fields, and removes it.
+pub fn add_framebuffer_of(
+    card: BorrowedFd<'_>,
+    buffer: &Dmabuf,
+    mut fields: Fields,
+) -> Result<(), Errno> {
     let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap();
-    let (mut handles, mut strides, mut offsets) = ([0; 4], [0; 4], [0; 4]);
-    for (index, ((fd, _), plane)) in buffer.planes().zip(&claim.planes).enumerate() {
-        handles[index] = drm_ffi::gem::fd_to_handle(card, fd).map_err(errno)?.handle;
-        strides[index] = plane.stride as u32;
-        offsets[index] = plane.offset as u32;
+    let mut distinct = Vec::new();
+    for (slot, (fd, _)) in fields.handles.iter_mut().zip(buffer.planes()) {
+        *slot = drm_ffi::gem::fd_to_handle(card, fd).map_err(errno)?.handle;
+        if !distinct.contains(slot) {
+            distinct.push(*slot);
+        }
     }
     let made = drm_ffi::mode::add_fb2(
         card,
-        claim.width,
-        claim.height,
-        claim.format.0,
-        &handles,
-        &strides,
-        &offsets,
-        &[0; 4],
-        0,
+        fields.size.0,
+        fields.size.1,
+        fields.format,
+        &fields.handles,
+        &fields.pitches,
+        &fields.offsets,
+        &fields.modifiers,
+        fields.flags,
     );
-    let mut distinct: Vec<u32> = handles.into_iter().filter(|handle| *handle != 0).collect();
-    distinct.dedup();
     for handle in distinct {
         drm_ffi::gem::close(card, handle).map_err(errno)?;
     }
     drm_ffi::mode::rm_fb(card, made.map_err(errno)?.fb_id).map_err(errno)
+}
+
+static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count_interrupt(_: libc::c_int) {
+    INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Has `SIGUSR1` interrupt what a thread waits for, without the kernel's taking it up again.
+pub fn let_signals_interrupt() {
+    // SAFETY: all bytes zero are a `sigaction`: no flags (`SA_RESTART` among them), an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = count_interrupt as extern "C" fn(libc::c_int) as usize;
+    // SAFETY: the handler does nothing but add to an atomic number, which any thread may at any
+    // time.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) }, 0);
+}
+
+/// The thread that asks, to be interrupted by others.
+pub struct Interruptible(libc::pid_t);
+
+impl Interruptible {
+    pub fn this_thread() -> Self {
+        // SAFETY: the call takes nothing and cannot fail.
+        Self(unsafe { libc::gettid() })
+    }
+
+    /// Waits until the thread sleeps in the kernel, and sends it a signal; back once it has it.
+    pub fn interrupt(&self) {
+        let stat = format!("/proc/self/task/{}/stat", self.0);
+        let sleeps = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S "));
+        while !sleeps() {
+            std::thread::yield_now();
+        }
+        let before = INTERRUPTS.load(Ordering::Relaxed);
+        // SAFETY: the signal has a handler, and goes to a thread of this process.
+        let sent =
+            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.0, libc::SIGUSR1) };
+        assert_eq!(sent, 0, "the thread has ended");
+        while INTERRUPTS.load(Ordering::Relaxed) == before {
+            std::thread::yield_now();
+        }
+    }
 }
 
 /// A timeline of fences that a test signals (debugfs `sync/sw_sync`).

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use vcam_allocator::{Alignment, CpuAccess, Fourcc, Heap, Layout, Method, Pool, heaps};
-use vcam_isp_gpu::{Cfa, GpuIsp, Isp, IspParams, reference};
+use vcam_isp_gpu::{
+    Cfa, GpuIsp, Isp, IspParams, Job, Output, RawFormat, RawImage, View, reference,
+};
 use vcam_pipeline::sensor::{BLACK_LEVEL, Sensor, strip};
 use vcam_sinks::{Frame, KmsOptions, KmsSink, Sink};
 
@@ -58,7 +60,15 @@ impl Step {
         self.sensor.fill(sequence, pixels.plane_mut(0), stride);
         pixels.end().unwrap();
         let output = self.output.take(SOON).expect("an output buffer is free");
-        let ready = self.isp.process(sequence, Cfa::Rggb, &raw, &output, &params()).unwrap();
+        let job = Job {
+            sequence,
+            format: RawFormat::SRGGB8,
+            size: self.size,
+            raw: &raw,
+            outputs: &[Output::new(&output)],
+            params: &params(),
+        };
+        let ready = self.isp.process(&job).unwrap();
         let timestamp = Duration::from_millis(sequence);
         self.sink.present(Frame { sequence, timestamp, buffer: output, ready }).unwrap();
     }
@@ -102,18 +112,9 @@ pub fn expected((width, height): (u32, u32), sequence: u64) -> Vec<u8> {
     let (stride, rows) = (width as usize, height as usize);
     let mut raw = vec![0; stride * rows];
     Sensor::new(width, height, Cfa::Rggb).unwrap().fill(sequence, &mut raw, stride);
-    let mut rendered = vec![0; stride * rows * 4];
-    reference(
-        Cfa::Rggb,
-        &raw,
-        stride,
-        width,
-        height,
-        &params(),
-        Fourcc::XBGR8888,
-        &mut rendered,
-        stride * 4,
-    );
+    let raw = RawImage { format: RawFormat::SRGGB8, size: (width, height), stride, bytes: &raw };
+    let size = (width, height);
+    let rendered = &reference(&raw, &params(), &View::default(), Fourcc::XBGR8888, size)[0];
     rendered.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn bench(workspace: &Workspace, filter: Option<&str>) -> Result<i32> 
         folder: workspace.root.clone(),
         out: workspace.target.join("lab/out"),
         environment: Vec::new(),
+        kernel: String::new(),
         limit: LIMIT,
         show_stdout: false,
     };

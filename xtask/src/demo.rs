@@ -120,6 +120,7 @@ fn run_in_lab(
         folder: workspace.root.clone(),
         out: folder.to_path_buf(),
         environment: Vec::new(),
+        kernel: String::new(),
         limit: LIMIT,
         show_stdout: false,
     };

@@ -47,6 +47,9 @@ enum Task {
         /// Sets an environment variable for the command; may be repeated.
         #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
         env: Vec<(String, String)>,
+        /// Adds to the kernel's command line, such as parameters of modules.
+        #[arg(long, value_name = "WORDS", default_value = "")]
+        kernel: String,
         /// Only makes what is missing.
         #[arg(long, conflicts_with = "command")]
         setup_only: bool,
@@ -121,13 +124,14 @@ fn perform(task: Task) -> Result<i32> {
     match task {
         Task::Setup => set_up(&workspace),
         Task::Lab { setup_only: true, .. } => set_up(&workspace),
-        Task::Lab { machine, out, timeout, env, command, .. } => {
+        Task::Lab { machine, out, timeout, env, kernel, command, .. } => {
             let out = out.unwrap_or_else(|| workspace.target.join("lab/out"));
             let job = Job {
                 command,
                 folder: std::env::current_dir()?,
                 out,
                 environment: env,
+                kernel,
                 limit: Duration::from_secs(timeout),
                 show_stdout: true,
             };

@@ -2,6 +2,8 @@
 //! the lab's machines, and one line on each at the end.
 
 use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use clap::ValueEnum;
 
 use crate::build::executables;
 use crate::host::{self, Purpose};
-use crate::lab::{self, Job, Kind, Lab};
+use crate::lab::{self, Job, Kind, Lab, list};
 use crate::process::{self, End};
 use crate::progress::note;
 use crate::workspace::Workspace;
@@ -156,20 +158,30 @@ fn in_machine(
     let mut passed = 0;
     for (name, program) in mine {
         note(&format!("{name} in the {kind} machine"));
-        passed += run_program(workspace, plan, lab, kind, program)
+        passed += run_program(workspace, plan, lab, kind, (name, program))
             .with_context(|| format!("in {name}"))?;
     }
     Ok(Some(passed))
 }
 
 /// One test program; how many tests passed.
+///
+/// Its machine is booted with the words of the file `NAME.cmdline` beside the test, if there is one.
 fn run_program(
     workspace: &Workspace,
     plan: &Plan,
     lab: &Lab,
     kind: Kind,
-    program: &Path,
+    (name, program): (&str, &Path),
 ) -> Result<u32> {
+    let cmdline = workspace.root.join("tests").join(format!("{name}.cmdline"));
+    let kernel = match fs::read_to_string(&cmdline) {
+        Ok(text) => list(&text).collect::<Vec<_>>().join(" "),
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", cmdline.display()));
+        }
+    };
     let mut command = vec![program.display().to_string(), "--test-threads=1".to_owned()];
     command.extend(plan.arguments.iter().cloned());
     let environment = std::env::vars()
@@ -180,6 +192,7 @@ fn run_program(
         folder: workspace.root.clone(),
         out: workspace.target.join("lab/out"),
         environment,
+        kernel,
         limit: plan.limit,
         show_stdout: true,
     };

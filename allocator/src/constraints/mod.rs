@@ -2,7 +2,7 @@
 //!
 //! A [`Statement`] is one rule with its owner and its source, such as "kms:vkms, from IN_FORMATS:
 //! XR24 or NV12, LINEAR". [`Constraints`] are statements that must all hold, or ordered
-//! alternatives of such. [`Constraints::merge`] joins two of them, and [`Constraints::resolve`]
+//! alternatives of such. [`Constraints::merge`] joins two of them, and [`Alternative::resolve`]
 //! folds the statements of an alternative into one [`Requirement`] that a planner can test heaps
 //! and layouts against.
 //!
@@ -28,6 +28,7 @@
 //! | [`Rule::Camping`] | the sum: each device holds its own |
 //! | [`Rule::Vendor`] | by the rule that its vendor registered |
 
+mod exceptions;
 pub(crate) mod resolve;
 mod vendor;
 
@@ -36,6 +37,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use exceptions::{Usage, exceptions};
 pub use resolve::{Contradiction, PlaneRequirement, Requirement};
 pub use vendor::{MergeRule, VendorRules};
 

@@ -28,7 +28,7 @@ pub(crate) const FOLDER: &str = "/dev/dri";
 
 /// The formats whose planes lie below each other with one stride, which is all that can be asked
 /// of a driver that is told no format.
-const FORMATS: [Fourcc; 9] = Fourcc::KNOWN;
+const FORMATS: [Fourcc; Fourcc::KNOWN.len()] = Fourcc::KNOWN;
 
 /// The nodes under `/dev/dri` whose names start so, in the order of their numbers.
 pub(crate) fn nodes(prefix: &str) -> Vec<PathBuf> {
@@ -48,7 +48,18 @@ pub(crate) fn nodes(prefix: &str) -> Vec<PathBuf> {
 /// The heaps of all cards that have displays: by the driver's name, or by the node's where another
 /// card has the same driver, or where the card cannot be asked.
 pub fn names() -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+    named().into_iter().map(|(name, _)| name).collect()
+}
+
+/// The name of a card's heap, if it has one.
+pub fn name_of(card: &Path) -> Option<String> {
+    let card = card.canonicalize().ok()?;
+    named().into_iter().find_map(|(name, node)| (node == card).then_some(name))
+}
+
+/// Every heap with its card.
+fn named() -> Vec<(String, PathBuf)> {
+    let mut named: Vec<(String, PathBuf)> = Vec::new();
     for node in nodes("card") {
         let asked = open_read_write(&node).and_then(|card| {
             uapi::drm::drop_master(card.as_fd());
@@ -59,10 +70,10 @@ pub fn names() -> Vec<String> {
             Ok((driver, true)) => Some(format!("{PREFIX}{driver}")),
             Err(_) => None,
         };
-        let name = by_driver.filter(|name| !names.contains(name));
-        names.push(name.unwrap_or_else(|| format!("{PREFIX}{}", file_name(&node))));
+        let name = by_driver.filter(|name| named.iter().all(|(other, _)| other != name));
+        named.push((name.unwrap_or_else(|| format!("{PREFIX}{}", file_name(&node))), node));
     }
-    names
+    named
 }
 
 fn file_name(node: &Path) -> String {

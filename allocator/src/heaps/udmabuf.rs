@@ -31,7 +31,8 @@ pub const HUGE: &str = "udmabuf:huge";
 /// The most ranges that become one buffer (`list_limit` in `drivers/dma-buf/udmabuf.c`).
 pub const MAX_RANGES: usize = 1024;
 
-pub(crate) const NODE: &str = "/dev/udmabuf";
+/// The device node.
+pub const NODE: &str = "/dev/udmabuf";
 
 /// What the module allows unless told otherwise (`size_limit_mb` in `drivers/dma-buf/udmabuf.c`).
 const DEFAULT_LIMIT: u64 = 64 << 20;

@@ -8,12 +8,18 @@
 //! makes one buffer, exports it, and leaves the node as it was: the dma-buf keeps the memory. While
 //! somebody streams from the node that is `EBUSY`.
 //!
+//! A multi-planar node may keep the planes of a picture in memories of their own, each a dma-buf.
+//! Where it can do both, they share one memory, which more devices import, unless the heap's name
+//! ends with [`SPLIT`].
+//!
 //! Source: `Documentation/userspace-api/media/v4l/dmabuf.rst`.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use v4l::v4l_sys::v4l2_rect;
 
 use crate::constraints::FormatSet;
 use crate::dmabuf::Dmabuf;
@@ -22,22 +28,49 @@ use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::layout::{Layout, PlaneLayout};
 use crate::permission::open_read_write;
 use crate::uapi::fault;
-use crate::uapi::v4l2::{self, Picture, Queue};
+use crate::uapi::v4l2::{self, Part, Picture, PictureMemory, Queue};
 
 /// What the names of these heaps start with.
 pub const PREFIX: &str = "v4l2:";
 
-/// DRM's formats, and what V4L2 calls the same bytes.
-const FORMATS: [(Fourcc, Fourcc); 8] = [
-    (Fourcc::XRGB8888, Fourcc::new(*b"XR24")),
-    (Fourcc::ARGB8888, Fourcc::new(*b"AR24")),
-    (Fourcc::XBGR8888, Fourcc::new(*b"XB24")),
-    (Fourcc::ABGR8888, Fourcc::new(*b"AB24")),
-    (Fourcc::RGB565, Fourcc::new(*b"RGBP")),
-    (Fourcc::R8, Fourcc::new(*b"GREY")),
-    (Fourcc::R16, Fourcc::new(*b"Y16 ")),
-    (Fourcc::NV12, Fourcc::new(*b"NV12")),
+/// What follows a node's name where each plane of a picture is to be a memory of its own.
+pub const SPLIT: &str = ":split";
+
+/// DRM's formats, and what V4L2 calls the same bytes, with the number of memories.
+const FORMATS: [(Fourcc, PixelFormat); 9] = [
+    (Fourcc::XRGB8888, PixelFormat::new(*b"XR24", 1)),
+    (Fourcc::ARGB8888, PixelFormat::new(*b"AR24", 1)),
+    (Fourcc::XBGR8888, PixelFormat::new(*b"XB24", 1)),
+    (Fourcc::ABGR8888, PixelFormat::new(*b"AB24", 1)),
+    (Fourcc::RGB565, PixelFormat::new(*b"RGBP", 1)),
+    (Fourcc::R8, PixelFormat::new(*b"GREY", 1)),
+    (Fourcc::R16, PixelFormat::new(*b"Y16 ", 1)),
+    (Fourcc::NV12, PixelFormat::new(*b"NV12", 1)),
+    (Fourcc::NV12, PixelFormat::new(*b"NM12", 2)),
 ];
+
+/// How V4L2 has a format of DRM.
+///
+/// To DRM, which memory a plane lies in is a matter of the buffer; to V4L2, of the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PixelFormat {
+    /// The code of `videodev2.h`.
+    pub code: u32,
+    /// The memories that a picture's planes are spread over: 1, or one for each plane, which only
+    /// multi-planar nodes have.
+    pub memories: usize,
+}
+
+impl PixelFormat {
+    const fn new(code: [u8; 4], memories: usize) -> Self {
+        Self { code: Fourcc::new(code).0, memories }
+    }
+}
+
+/// V4L2's names for a format, that with the fewest memories first; none for one that it lacks.
+pub fn pixel_formats(format: Fourcc) -> impl Iterator<Item = PixelFormat> {
+    FORMATS.into_iter().filter(move |(drm, _)| *drm == format).map(|(_, pixel)| pixel)
+}
 
 /// The heaps of all video nodes that stream pictures, by node.
 pub fn names() -> Vec<String> {
@@ -69,18 +102,29 @@ pub struct V4l2 {
     name: Arc<str>,
     node: PathBuf,
     queue: Queue,
+    /// Whether a picture's planes are memories of their own, even where they need not be.
+    split: bool,
 }
 
 impl V4l2 {
-    /// Opens a node by its name, such as `video0`, or by its path.
+    /// Opens a node by its name, such as `video0`, or by its path; with [`SPLIT`] behind it, only
+    /// formats with a memory for each plane are allocated.
     pub fn open(asked: &str) -> Result<Self, OpenError> {
         let name = format!("{PREFIX}{asked}");
+        let (asked, split) = match asked.strip_suffix(SPLIT) {
+            Some(node) => (node, true),
+            None => (asked, false),
+        };
         let node = Path::new("/dev").join(asked);
         let file = open_read_write(&node)
             .map_err(|errno| OpenError::of(&name, &node, errno, "vcam list shows the nodes"))?;
         let (name_of, node_of) = (|| name.clone(), || node.clone());
         match v4l2::queue(file.as_fd()) {
-            Ok(Some(queue)) => Ok(Self { name: name.as_str().into(), node, queue }),
+            Ok(Some(queue)) if split && !queue.is_mplane() => {
+                let what = "keep the planes of a picture apart";
+                Err(OpenError::Unsuitable { name: name_of(), node: node_of(), what })
+            }
+            Ok(Some(queue)) => Ok(Self { name: name.as_str().into(), node, queue, split }),
             Ok(None) => {
                 let what = "stream pictures in one direction";
                 Err(OpenError::Unsuitable { name: name_of(), node: node_of(), what })
@@ -95,15 +139,36 @@ struct Restored<'a> {
     node: BorrowedFd<'a>,
     queue: Queue,
     format: Picture,
+    /// A smaller format makes them smaller, and the old one does not make them larger again.
+    parts: Vec<(Part, v4l2_rect)>,
+    /// Whether there is anything to be put back.
+    changed: bool,
+}
+
+impl<'a> Restored<'a> {
+    /// To be put back as it is now.
+    fn of(node: BorrowedFd<'a>, queue: Queue) -> rustix::io::Result<Self> {
+        let format = v4l2::format(node, queue)?;
+        // The one in the buffer first: it bounds the other. Many nodes have neither.
+        let order = match queue {
+            Queue::Capture | Queue::CaptureMplane => [Part::Compose, Part::Crop],
+            Queue::Output | Queue::OutputMplane => [Part::Crop, Part::Compose],
+        };
+        let is = |part| fault::suspended(|| v4l2::part(node, queue, part)).ok();
+        let parts = order.into_iter().filter_map(|part| Some((part, is(part)?))).collect();
+        Ok(Self { node, queue, format, parts, changed: false })
+    }
 }
 
 impl Drop for Restored<'_> {
     fn drop(&mut self) {
-        let freed = fault::suspended(|| {
-            v4l2::request_buffers(self.node, self.queue, 0)?;
-            v4l2::set_format(self.node, self.queue, &self.format)
+        let Self { node, queue, format, parts, changed: true } = self else { return };
+        let restored = fault::suspended(|| {
+            v4l2::request_buffers(*node, *queue, 0)?;
+            v4l2::set_format(*node, *queue, format)?;
+            parts.iter().try_for_each(|(part, is)| v4l2::set_part(*node, *queue, *part, *is))
         });
-        if let Err(error) = freed {
+        if let Err(error) = restored {
             tracing::debug!(%error, "a V4L2 node does not get its old format back");
         }
     }
@@ -120,7 +185,8 @@ impl Heap for V4l2 {
     }
 
     fn formats(&self) -> Option<FormatSet> {
-        Some(FORMATS.iter().map(|(format, _)| (*format, [Modifier::LINEAR].into())).collect())
+        let can = FORMATS.iter().filter(|(_, pixel)| self.has(pixel));
+        Some(can.map(|(format, _)| (*format, [Modifier::LINEAR].into())).collect())
     }
 
     fn chooses_layout(&self) -> bool {
@@ -133,47 +199,79 @@ impl Heap for V4l2 {
         let failed = |step| {
             move |source| AllocError::System { heap: heap(), step, size: layout.size(), source }
         };
-        let (_, code) = FORMATS
-            .iter()
-            .find(|(drm, _)| *drm == format && layout.modifier() == Modifier::LINEAR)
-            .ok_or_else(|| AllocError::Format { heap: heap(), format })?;
+        let mut pixels = pixel_formats(format)
+            .filter(|pixel| self.has(pixel) && layout.modifier() == Modifier::LINEAR)
+            .peekable();
+        if pixels.peek().is_none() {
+            return Err(AllocError::Format { heap: heap(), format });
+        }
         let file = open_read_write(&self.node).map_err(failed("open the node"))?;
         let (node, queue) = (file.as_fd(), self.queue);
-        let before = v4l2::format(node, queue).map_err(failed("call VIDIOC_G_FMT"))?;
-        // Wishes: a driver that cannot have such a stride takes another.
-        let stride = layout.planes().first().map_or(0, |plane| plane.stride);
-        let wish = Picture {
-            code: code.0,
-            width,
-            height,
-            stride: u32::try_from(stride).unwrap_or(0),
-            size: u32::try_from(layout.size()).unwrap_or(0),
+        let mut restored = Restored::of(node, queue).map_err(failed("call VIDIOC_G_FMT"))?;
+        let (pixel, got) = loop {
+            // A driver that lacks a format sets another, and the next may be one that it has.
+            let Some(pixel) = pixels.next() else {
+                return Err(AllocError::Format { heap: heap(), format });
+            };
+            let wish = wish(layout, pixel);
+            let got = v4l2::set_format(node, queue, &wish).map_err(failed("call VIDIOC_S_FMT"))?;
+            restored.changed = true;
+            if got.code == pixel.code && got.memories.len() == pixel.memories {
+                break (pixel, got);
+            }
         };
-        let got = v4l2::set_format(node, queue, &wish).map_err(failed("call VIDIOC_S_FMT"))?;
-        let restored = Restored { node, queue, format: before };
-        if (got.code, got.width, got.height) != (wish.code, width, height) {
+        if (got.width, got.height) != (width, height) {
             let (asked, got) = ((width, height), (got.width, got.height));
             return Err(AllocError::Adjusted { heap: heap(), format, asked, got });
         }
-        let planes = planes(format, height, got.stride.into());
+        let planes = planes(format, height, &got.memories);
+        let size = got.memories.iter().map(|memory| u64::from(memory.size)).max().unwrap_or(0);
         let given = Layout::given(format, Modifier::LINEAR, width, height, planes)
             .map_err(|source| AllocError::Layout { heap: heap(), source })?
-            .with_size(got.size.into());
+            .with_size(size);
         v4l2::request_buffers(node, queue, 1).map_err(failed("call VIDIOC_REQBUFS"))?;
-        let fd = v4l2::export_buffer(node, queue).map_err(failed("call VIDIOC_EXPBUF"))?;
+        let fds = (0..)
+            .take(pixel.memories)
+            .map(|memory| v4l2::export_buffer(node, queue, memory))
+            .collect::<Result<_, _>>()
+            .map_err(failed("call VIDIOC_EXPBUF"))?;
         drop(restored);
-        Dmabuf::new(self.name.clone(), name, given, vec![fd])
+        Dmabuf::new(self.name.clone(), name, given, fds)
             .map_err(|source| AllocError::Wrap { heap: heap(), source })
     }
 }
 
-/// Where V4L2 has the planes of a format that lies in one memory: right below each other, and with
-/// the same width in bytes.
-fn planes(format: Fourcc, height: u32, stride: u64) -> Vec<PlaneLayout> {
+impl V4l2 {
+    /// Whether buffers of this form come from here, if the driver has them.
+    fn has(&self, pixel: &PixelFormat) -> bool {
+        let several = pixel.memories > 1;
+        if self.split { several } else { !several || self.queue.is_mplane() }
+    }
+}
+
+/// A layout as a driver may be asked for it; one that cannot have such strides takes others.
+fn wish(layout: &Layout, pixel: PixelFormat) -> Picture {
+    let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(0);
+    let size = if pixel.memories == 1 { narrow(layout.size()) } else { 0 };
+    let strides = layout.planes().iter().map(|plane| narrow(plane.stride));
+    let memories = strides.map(|stride| PictureMemory { stride, size }).take(pixel.memories);
+    Picture {
+        code: pixel.code,
+        width: layout.width(),
+        height: layout.height(),
+        memories: memories.collect(),
+    }
+}
+
+/// Where V4L2 has the planes of a picture: each at the start of its memory, or, where they share
+/// one, right below each other with the same width in bytes.
+fn planes(format: Fourcc, height: u32, memories: &[PictureMemory]) -> Vec<PlaneLayout> {
     let mut offset = 0u64;
     let mut planes = Vec::new();
-    for plane in format.planes().unwrap_or_default() {
-        planes.push(PlaneLayout { offset, stride });
+    for (index, plane) in format.planes().unwrap_or_default().iter().enumerate() {
+        let own = memories.get(index).filter(|_| memories.len() > 1);
+        let stride = own.or(memories.first()).map_or(0, |memory| memory.stride.into());
+        planes.push(PlaneLayout { offset: if own.is_some() { 0 } else { offset }, stride });
         let rows = u64::from(height.div_ceil(plane.vsub));
         offset = offset.saturating_add(stride.saturating_mul(rows));
     }
@@ -186,8 +284,18 @@ mod tests {
 
     #[test]
     fn chroma_follows_luma_without_a_gap() {
-        let planes = planes(Fourcc::NV12, 480, 640);
-        assert_eq!(planes[1], PlaneLayout { offset: 640 * 480, stride: 640 });
+        let memory = |stride| PictureMemory { stride, size: 0 };
+        let together = planes(Fourcc::NV12, 480, &[memory(640)]);
+        assert_eq!(together[1], PlaneLayout { offset: 640 * 480, stride: 640 });
+        let apart = planes(Fourcc::NV12, 480, &[memory(640), memory(768)]);
+        assert_eq!(apart[1], PlaneLayout { offset: 0, stride: 768 });
+    }
+
+    #[test]
+    fn the_form_with_the_fewest_memories_comes_first() {
+        let memories: Vec<_> = pixel_formats(Fourcc::NV12).map(|pixel| pixel.memories).collect();
+        assert_eq!(memories, [1, 2]);
+        assert_eq!(pixel_formats(Fourcc::GR88).count(), 0);
     }
 
     #[test]

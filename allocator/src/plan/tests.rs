@@ -90,7 +90,23 @@ fn measured_costs_come_before_the_order() {
     heaps[0].frame_cost_us = Some(400);
     let planner = Planner::new(heaps);
     assert_eq!(planner.plan(&stream(&[])).unwrap().heap, "udmabuf");
-    assert_eq!(planner.by_cost().plan(&stream(&[])).unwrap().heap, "dma_heap:system");
+    let plan = planner.by_cost().plan(&stream(&[])).unwrap();
+    assert_eq!(plan.heap, "dma_heap:system");
+    assert_eq!((plan.rejected[0].heap.as_str(), plan.rejected[0].by.as_str()), ("udmabuf", "cost"));
+    assert!(plan.rejected[0].reason.contains("400 µs"), "{}", plan.rejected[0].reason);
+}
+
+#[test]
+fn costs_that_differ_little_or_are_unknown_leave_the_order_alone() {
+    let chosen = |costs: [Option<u64>; 2]| {
+        let mut heaps = heaps();
+        (heaps[0].frame_cost_us, heaps[1].frame_cost_us) = (costs[0], costs[1]);
+        Planner::new(heaps).by_cost().plan(&stream(&[])).unwrap().heap
+    };
+    assert_eq!(chosen([Some(100), Some(76)]), "udmabuf");
+    assert_eq!(chosen([Some(100), Some(74)]), "dma_heap:system");
+    assert_eq!(chosen([None, Some(1)]), "udmabuf");
+    assert_eq!(chosen([Some(u64::MAX), None]), "udmabuf");
 }
 
 #[test]

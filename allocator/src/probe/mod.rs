@@ -3,8 +3,8 @@
 //! What a device says of itself is half of the truth. The other half is found by allocating, by
 //! importing, and by looking at the pixels: a driver may refuse, accept and show something else, or
 //! crash. A [`Prober`] is a device that can be asked in this way; [`probe`] asks it about one heap
-//! and one format, and the answer is a [`Cell`] of a large table. [`Cell::statement`] is what a
-//! planner learns from it.
+//! and one format, and the answer is a [`Cell`] of a large table. What a planner
+//! learns from it is kept by [`Knowledge`](crate::Knowledge).
 //!
 //! A buffer can be contiguous by luck, so that a device which needs contiguous memory takes the
 //! first one and refuses the next. So several buffers are tried, and a heap is fit for a device only
@@ -13,22 +13,20 @@
 mod meaning;
 pub mod pattern;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::constraints::{Rule, Statement};
 use crate::dmabuf::Dmabuf;
 use crate::format::Fourcc;
 use crate::heap::{AllocError, Heap, OpenError};
 use crate::heaps;
 use crate::import::{Refusal, errno_name};
 use crate::layout::{Alignment, Layout, LayoutError};
+use crate::sysfs;
 
 pub use meaning::meaning;
-
-/// How statements that come from here name their source.
-pub const SOURCE: &str = "measured by vcam probe";
 
 /// How many buffers are tried unless the device wants more.
 pub const BUFFERS: usize = 3;
@@ -90,6 +88,17 @@ pub struct ImporterInfo {
     pub driver: String,
     /// The device node, where there is one.
     pub node: Option<String>,
+    /// What tells it from others of that name: see [`Importer::identity`](crate::Importer).
+    pub identity: String,
+}
+
+impl ImporterInfo {
+    /// A device behind a node.
+    pub fn of_node(name: String, driver: &str, node: &Path) -> Self {
+        let identity = sysfs::device(node).unwrap_or_default().display().to_string();
+        let node = Some(node.display().to_string());
+        Self { name, driver: driver.to_owned(), node, identity }
+    }
 }
 
 /// What became of a heap, a device and a format.
@@ -116,6 +125,9 @@ pub struct Cell {
     pub importer: String,
     /// The format.
     pub format: Fourcc,
+    /// Width and height of the pictures; zero where it did not come to any.
+    #[serde(default)]
+    pub size: (u32, u32),
     /// What became of it.
     pub result: Outcome,
     /// The step that failed, by the name of the ioctl, call or extension.
@@ -124,6 +136,9 @@ pub struct Cell {
     pub errno: Option<String>,
     /// What the failure means, or what a success leaves open.
     pub reason: Option<String>,
+    /// Whether its driver crashed or hung over it.
+    #[serde(default)]
+    pub crashed: bool,
     /// The median time of an import, in microseconds.
     pub import_us: Option<u64>,
     /// The median time of an allocation, in microseconds.
@@ -226,6 +241,7 @@ pub fn probe(
         }
         times.push(begun.elapsed());
     }
+    cell.size = (layout.width(), layout.height());
     cell.alloc_us = median(times);
     let findings = prober.prove(&buffers, steps);
     cell.judged(&findings)
@@ -238,10 +254,12 @@ impl Cell {
             heap: heap.to_owned(),
             importer: importer.to_owned(),
             format,
+            size: (0, 0),
             result: Outcome::Ok,
             step: None,
             errno: None,
             reason: None,
+            crashed: false,
             import_us: None,
             alloc_us: None,
         }
@@ -333,20 +351,6 @@ impl Cell {
             }
             None => self,
         }
-    }
-
-    /// What a planner learns for streams of this format: the device does not take this heap.
-    ///
-    /// `None` if it does, or if nothing was learned about the two because somebody else uses the
-    /// device at the moment.
-    pub fn statement(&self) -> Option<Statement> {
-        let learned = match self.result {
-            Outcome::Ok => false,
-            Outcome::Refused | Outcome::WrongPixels => true,
-            Outcome::Error => self.errno.as_deref() != Some("EBUSY"),
-        };
-        let rule = || Rule::NotHeaps([self.heap.clone()].into());
-        learned.then(|| Statement::new(&self.importer, SOURCE, rule()))
     }
 }
 

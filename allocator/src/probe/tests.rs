@@ -13,7 +13,12 @@ struct Fake {
 
 impl Prober for Fake {
     fn info(&self) -> ImporterInfo {
-        ImporterInfo { name: "test:fake".into(), driver: "fake".into(), node: None }
+        ImporterInfo {
+            name: "test:fake".into(),
+            driver: "fake".into(),
+            node: None,
+            identity: "a fake".into(),
+        }
     }
 
     fn formats(&self) -> Vec<Fourcc> {
@@ -77,20 +82,6 @@ fn the_worst_of_all_buffers_counts() {
     let busy = cell(vec![fine, unknown]);
     assert_eq!((busy.result, busy.errno.as_deref()), (Outcome::Error, Some("EBUSY")));
     assert_eq!(cell(Vec::new()).result, Outcome::Error);
-}
-
-#[test]
-fn what_fails_becomes_a_statement() {
-    let statement = cell(vec![efault()]).statement().unwrap();
-    assert_eq!(
-        statement.to_string(),
-        "test:fake needs a heap other than memfd (measured by vcam probe)"
-    );
-    assert_eq!(cell(vec![Finding::Proven(TIME)]).statement(), None);
-    let busy = Finding::Unknown(Refusal::errno("kms", "atomic commit", 16));
-    assert_eq!(cell(vec![busy]).statement(), None);
-    let died = Cell::unknown("memfd", "kms:x", Fourcc::R8, Some("ADDFB2"), "SIGSEGV".into());
-    assert!(died.statement().is_some());
 }
 
 #[test]

@@ -7,10 +7,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use linux_raw_sys::ioctl::{DMA_BUF_IOCTL_SYNC, DMA_BUF_SET_NAME_B};
 use rustix::fs::fstatfs;
-use rustix::io::{self, Errno};
+use rustix::io;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 
 use super::fault;
+use super::retry::retried;
 
 /// `DMA_BUF_MAGIC`: what `fstatfs` says of a dma-buf (`include/uapi/linux/magic.h`).
 const DMA_BUF_MAGIC: i64 = 0x444d_4142;
@@ -48,18 +49,11 @@ pub(crate) fn sync_end(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<(
 }
 
 fn sync(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
-    loop {
-        let done = fault::call("DMA_BUF_IOCTL_SYNC").and_then(|()| {
-            // SAFETY: the opcode's argument is a `struct dma_buf_sync`, a single `__u64` of flags
-            // that the kernel only reads.
-            unsafe { ioctl(fd, Setter::<{ DMA_BUF_IOCTL_SYNC as Opcode }, u64>::new(flags)) }
-        });
-        match done {
-            // Waiting for a device may be interrupted; the kernel's documentation asks for a retry.
-            Err(Errno::INTR | Errno::AGAIN) => {}
-            other => return other,
-        }
-    }
+    retried("DMA_BUF_IOCTL_SYNC", || {
+        // SAFETY: the opcode's argument is a `struct dma_buf_sync`, a single `__u64` of flags that
+        // the kernel only reads.
+        unsafe { ioctl(fd, Setter::<{ DMA_BUF_IOCTL_SYNC as Opcode }, u64>::new(flags)) }
+    })
 }
 
 /// Names the buffer for `/proc/*/fdinfo` and debugfs `dma_buf/bufinfo`.

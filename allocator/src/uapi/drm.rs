@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::{self, Errno};
 
-use super::fault;
+use super::retry::retried;
 
 /// `DRM_CAP_DUMB_BUFFER`.
 const CAP_DUMB_BUFFER: u64 = 1;
@@ -18,9 +18,11 @@ fn errno(error: std::io::Error) -> Errno {
 
 /// The driver's name, such as `vkms`.
 pub(crate) fn driver(card: BorrowedFd<'_>) -> io::Result<String> {
-    fault::call("DRM_IOCTL_VERSION")?;
-    let mut name = Vec::new();
-    drm_ffi::get_version(card, Some(&mut name), None, None).map_err(errno)?;
+    let name = retried("DRM_IOCTL_VERSION", || {
+        let mut name = Vec::new();
+        drm_ffi::get_version(card, Some(&mut name), None, None).map_err(errno)?;
+        Ok(name)
+    })?;
     let bytes: Vec<u8> = name.into_iter().map(|byte| byte as u8).take_while(|b| *b != 0).collect();
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -35,8 +37,10 @@ pub(crate) fn drop_master(card: BorrowedFd<'_>) {
 
 /// Whether the card makes dumb buffers; one without displays (`EOPNOTSUPP`) does not.
 pub(crate) fn has_dumb(card: BorrowedFd<'_>) -> io::Result<bool> {
-    fault::call("DRM_IOCTL_GET_CAP")?;
-    match drm_ffi::get_capability(card, CAP_DUMB_BUFFER).map_err(errno) {
+    let asked = retried("DRM_IOCTL_GET_CAP", || {
+        drm_ffi::get_capability(card, CAP_DUMB_BUFFER).map_err(errno)
+    });
+    match asked {
         Ok(capability) => Ok(capability.value != 0),
         Err(Errno::OPNOTSUPP) => Ok(false),
         Err(error) => Err(error),
@@ -60,16 +64,18 @@ impl<'a> Dumb<'a> {
         rows: u32,
         bits: u32,
     ) -> io::Result<Self> {
-        fault::call("DRM_IOCTL_MODE_CREATE_DUMB")?;
-        let made = drm_ffi::mode::dumbbuffer::create(card, width, rows, bits, 0).map_err(errno)?;
+        let made = retried("DRM_IOCTL_MODE_CREATE_DUMB", || {
+            drm_ffi::mode::dumbbuffer::create(card, width, rows, bits, 0).map_err(errno)
+        })?;
         Ok(Self { card, handle: made.handle, pitch: made.pitch, size: made.size })
     }
 
     /// A dma-buf of it, which keeps the memory when the handle is closed.
     pub(crate) fn export(&self) -> io::Result<OwnedFd> {
-        fault::call("DRM_IOCTL_PRIME_HANDLE_TO_FD")?;
         let flags = (OFlags::CLOEXEC | OFlags::RDWR).bits();
-        let made = drm_ffi::gem::handle_to_fd(self.card, self.handle, flags).map_err(errno)?;
+        let made = retried("DRM_IOCTL_PRIME_HANDLE_TO_FD", || {
+            drm_ffi::gem::handle_to_fd(self.card, self.handle, flags).map_err(errno)
+        })?;
         // SAFETY: the call succeeded, so `fd` is a new descriptor that belongs to nobody else.
         Ok(unsafe { OwnedFd::from_raw_fd(made.fd) })
     }

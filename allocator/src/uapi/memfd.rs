@@ -12,6 +12,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 pub(crate) use rustix::fs::SealFlags;
 
 use super::fault;
+use super::retry::retried;
 
 /// The pages that a memfd is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +36,7 @@ pub(crate) fn create(name: &str, pages: Pages) -> io::Result<OwnedFd> {
 }
 
 pub(crate) fn set_size(fd: BorrowedFd<'_>, size: u64) -> io::Result<()> {
-    fault::call("ftruncate")?;
-    fs::ftruncate(fd, size)
+    retried("ftruncate", || fs::ftruncate(fd, size))
 }
 
 pub(crate) fn add_seals(fd: BorrowedFd<'_>, seals: SealFlags) -> io::Result<()> {

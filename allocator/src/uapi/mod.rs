@@ -12,6 +12,7 @@ pub(crate) mod fault;
 #[cfg(any(test, feature = "fault"))]
 pub mod fault;
 pub(crate) mod memfd;
+mod retry;
 pub(crate) mod udmabuf;
 #[cfg(feature = "v4l")]
 pub(crate) mod v4l2;

@@ -8,7 +8,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::OFlags;
 use rustix::io::{self, Errno};
-use v4l::v4l_sys::{v4l2_capability, v4l2_exportbuffer, v4l2_format, v4l2_requestbuffers};
+use rustix::ioctl::opcode;
+use v4l::v4l_sys::{
+    v4l2_capability, v4l2_exportbuffer, v4l2_format, v4l2_plane_pix_format, v4l2_rect,
+    v4l2_requestbuffers, v4l2_selection,
+};
 use v4l::v4l2::vidioc;
 
 use super::fault;
@@ -27,7 +31,8 @@ pub(crate) enum Queue {
 }
 
 impl Queue {
-    fn is_mplane(self) -> bool {
+    /// Whether a picture's planes may be memories of their own.
+    pub(crate) fn is_mplane(self) -> bool {
         matches!(self, Self::CaptureMplane | Self::OutputMplane)
     }
 }
@@ -40,18 +45,39 @@ const CAP_STREAMING: u32 = 0x0400_0000;
 const CAP_DEVICE_CAPS: u32 = 0x8000_0000;
 const MEMORY_MMAP: u32 = 1;
 const FIELD_NONE: u32 = 1;
+/// `VIDIOC_G_SELECTION` and `VIDIOC_S_SELECTION`, which the bindings lack.
+const G_SELECTION: vidioc::_IOC_TYPE =
+    opcode::read_write::<v4l2_selection>(b'V', 94) as vidioc::_IOC_TYPE;
+const S_SELECTION: vidioc::_IOC_TYPE =
+    opcode::read_write::<v4l2_selection>(b'V', 95) as vidioc::_IOC_TYPE;
 
 /// A picture's format, as a driver has or changes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Picture {
     /// The code of `videodev2.h`, which is not always DRM's.
     pub(crate) code: u32,
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// Bytes from one row to the next; 0 lets the driver choose.
+    /// The memories that its planes are spread over: one, or one for each plane.
+    pub(crate) memories: Vec<PictureMemory>,
+}
+
+/// A memory of a picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PictureMemory {
+    /// Bytes from one row of its first plane to the next; 0 lets the driver choose.
     pub(crate) stride: u32,
-    /// Bytes of the buffer; 0 lets the driver choose.
+    /// Bytes of it; 0 lets the driver choose.
     pub(crate) size: u32,
+}
+
+/// A part of the picture, by its `V4L2_SEL_TGT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What is taken of the source.
+    Crop = 0,
+    /// Where it is put in the target.
+    Compose = 0x100,
 }
 
 /// Makes an ioctl call whose argument the kernel reads and writes.
@@ -114,6 +140,38 @@ pub(crate) fn set_format(
     Ok(picture(queue, &format))
 }
 
+/// Where a part of the picture is.
+pub(crate) fn part(node: BorrowedFd<'_>, queue: Queue, part: Part) -> io::Result<v4l2_rect> {
+    let mut selection = raw_selection(queue, part);
+    // SAFETY: the argument is the request's `struct v4l2_selection`.
+    unsafe { call(node, "VIDIOC_G_SELECTION", G_SELECTION, &mut selection)? };
+    Ok(selection.r)
+}
+
+/// Asks for a part of the picture; the driver may take another.
+pub(crate) fn set_part(
+    node: BorrowedFd<'_>,
+    queue: Queue,
+    part: Part,
+    wish: v4l2_rect,
+) -> io::Result<()> {
+    let mut selection = v4l2_selection { r: wish, ..raw_selection(queue, part) };
+    // SAFETY: the argument is the request's `struct v4l2_selection`.
+    unsafe { call(node, "VIDIOC_S_SELECTION", S_SELECTION, &mut selection) }
+}
+
+/// Multi-planar queues are asked by the single-planar type as well.
+fn raw_selection(queue: Queue, part: Part) -> v4l2_selection {
+    // SAFETY: all fields of the structure are integers, for which zero is a value.
+    let mut selection: v4l2_selection = unsafe { zeroed() };
+    let queue = match queue {
+        Queue::Capture | Queue::CaptureMplane => Queue::Capture,
+        Queue::Output | Queue::OutputMplane => Queue::Output,
+    };
+    (selection.type_, selection.target) = (queue as u32, part as u32);
+    selection
+}
+
 /// Makes this many buffers, in place of those that the queue had.
 pub(crate) fn request_buffers(node: BorrowedFd<'_>, queue: Queue, count: u32) -> io::Result<u32> {
     // SAFETY: all fields of the structure are integers, for which zero is a value.
@@ -124,11 +182,16 @@ pub(crate) fn request_buffers(node: BorrowedFd<'_>, queue: Queue, count: u32) ->
     Ok(request.count)
 }
 
-/// A dma-buf of the queue's first buffer, which keeps the memory when the queue lets go of it.
-pub(crate) fn export_buffer(node: BorrowedFd<'_>, queue: Queue) -> io::Result<OwnedFd> {
+/// A dma-buf of a memory of the queue's first buffer, which keeps it when the queue lets go of it.
+pub(crate) fn export_buffer(
+    node: BorrowedFd<'_>,
+    queue: Queue,
+    memory: u32,
+) -> io::Result<OwnedFd> {
     // SAFETY: all fields of the structure are integers, for which zero is a value.
     let mut export: v4l2_exportbuffer = unsafe { zeroed() };
-    (export.type_, export.flags) = (queue as u32, (OFlags::CLOEXEC | OFlags::RDWR).bits());
+    (export.type_, export.plane) = (queue as u32, memory);
+    export.flags = (OFlags::CLOEXEC | OFlags::RDWR).bits();
     // SAFETY: the argument is the request's `struct v4l2_exportbuffer`.
     unsafe { call(node, "VIDIOC_EXPBUF", vidioc::VIDIOC_EXPBUF, &mut export)? };
     // SAFETY: the call succeeded, so `fd` is a new descriptor that belongs to nobody else.
@@ -144,15 +207,18 @@ fn raw_format(queue: Queue, wish: Option<&Picture>) -> v4l2_format {
         // SAFETY: `type_` says that this is the union's member; any bits are integers.
         let pixels = unsafe { &mut format.fmt.pix_mp };
         (pixels.width, pixels.height) = (wish.width, wish.height);
-        (pixels.pixelformat, pixels.field, pixels.num_planes) = (wish.code, FIELD_NONE, 1);
-        (pixels.plane_fmt[0].bytesperline, pixels.plane_fmt[0].sizeimage) =
-            (wish.stride, wish.size);
+        (pixels.pixelformat, pixels.field) = (wish.code, FIELD_NONE);
+        pixels.num_planes = u8::try_from(wish.memories.len()).unwrap_or(u8::MAX);
+        for (plane, memory) in pixels.plane_fmt.iter_mut().zip(&wish.memories) {
+            (plane.bytesperline, plane.sizeimage) = (memory.stride, memory.size);
+        }
     } else {
+        let memory = wish.memories.first().copied().unwrap_or_default();
         // SAFETY: `type_` says that this is the union's member; any bits are integers.
         let pixels = unsafe { &mut format.fmt.pix };
         (pixels.width, pixels.height) = (wish.width, wish.height);
         (pixels.pixelformat, pixels.field) = (wish.code, FIELD_NONE);
-        (pixels.bytesperline, pixels.sizeimage) = (wish.stride, wish.size);
+        (pixels.bytesperline, pixels.sizeimage) = (memory.stride, memory.size);
     }
     format
 }
@@ -161,13 +227,16 @@ fn picture(queue: Queue, format: &v4l2_format) -> Picture {
     if queue.is_mplane() {
         // SAFETY: the queue's formats are of this member; any bits are integers.
         let pixels = unsafe { &format.fmt.pix_mp };
-        let plane = pixels.plane_fmt[0];
+        let planes = pixels.plane_fmt;
+        let memory = |plane: &v4l2_plane_pix_format| PictureMemory {
+            stride: plane.bytesperline,
+            size: plane.sizeimage,
+        };
         Picture {
             code: pixels.pixelformat,
             width: pixels.width,
             height: pixels.height,
-            stride: plane.bytesperline,
-            size: plane.sizeimage,
+            memories: planes.iter().take(pixels.num_planes.into()).map(memory).collect(),
         }
     } else {
         // SAFETY: the queue's formats are of this member; any bits are integers.
@@ -176,8 +245,7 @@ fn picture(queue: Queue, format: &v4l2_format) -> Picture {
             code: pixels.pixelformat,
             width: pixels.width,
             height: pixels.height,
-            stride: pixels.bytesperline,
-            size: pixels.sizeimage,
+            memories: vec![PictureMemory { stride: pixels.bytesperline, size: pixels.sizeimage }],
         }
     }
 }

@@ -1,20 +1,18 @@
 //! Display cards: which there are, what hangs on them, and how one is opened.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use drm::control::{self, Device as _, ModeFlags, ModeTypeFlags, connector};
 use drm::{ClientCapability, Device as _, DriverCapability};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
-use vcam_allocator::Permission;
 
 use super::error::KmsError;
 use super::modes::ModeInfo;
+use crate::device::{self, Closed};
 
 const FOLDER: &str = "/dev/dri";
 
@@ -41,16 +39,10 @@ impl control::Device for Card {}
 
 impl Card {
     pub(crate) fn open(path: &Path) -> Result<Self, KmsError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            // Events are read without waiting; whoever wants to wait polls, with a limit.
-            .custom_flags((OFlags::CLOEXEC | OFlags::NONBLOCK).bits() as i32)
-            .open(path)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::PermissionDenied => KmsError::Permission(Permission::of(path)),
-                _ => KmsError::Open { path: path.to_owned(), source },
-            })?;
+        let file = device::open(path).map_err(|closed| match closed {
+            Closed::Permission(permission) => KmsError::Permission(permission),
+            Closed::Other(source) => KmsError::Open { path: path.to_owned(), source },
+        })?;
         let (name, path) = (path.display().to_string(), path.to_owned());
         let mut card = Self { file, path, driver: String::new(), name };
         let driver = card.get_driver().map_err(card.failed("ask for the driver"))?;

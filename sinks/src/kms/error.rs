@@ -20,7 +20,7 @@ pub enum KmsError {
     },
     /// The card is there, but not for this user.
     #[error("the display card is not permitted: {0}")]
-    Permission(Permission),
+    Permission(Box<Permission>),
     /// The card cannot be opened.
     #[error("could not open {}", path.display())]
     Open {

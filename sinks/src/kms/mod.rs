@@ -41,7 +41,9 @@ use std::sync::Arc;
 use drm::control::AtomicCommitFlags;
 use rustix::io::Errno;
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{Dmabuf, Fourcc, ImportCache, Importer, LinkEnd, PooledBuffer, Refusal};
+use vcam_allocator::{
+    Dmabuf, Fourcc, ImportCache, Importer, LinkEnd, PooledBuffer, Refusal, sysfs,
+};
 
 pub use card::{CardInfo, ConnectorInfo, cards};
 pub use error::KmsError;
@@ -50,6 +52,7 @@ pub use output::preferred_size;
 pub use writeback::Captured;
 
 use card::Card;
+use constraints::Limits;
 use dumb::Dumb;
 use import::Framebuffer;
 use output::Output;
@@ -77,6 +80,7 @@ pub struct KmsOptions {
 /// Shows frames on a display.
 pub struct KmsSink {
     card: Arc<Card>,
+    limits: Limits,
     output: Output,
     size: (u32, u32),
     format: Fourcc,
@@ -140,12 +144,14 @@ impl KmsSink {
         let connector = output::connector(&card, options.connector.as_deref(), master.is_ok())?;
         master?;
         let output = Output::choose(&card, &connector, size, format)?;
+        let limits = Limits::of(&card)?;
         let snapshot = Snapshot::take(&card, &output)?;
         let card = Arc::new(card);
         let fit = Fit::find(&card, &output, size, format)?;
         let (flip, flip_shown, flip_fence) = flip(&output)?;
         Ok(Self {
             card,
+            limits,
             size,
             format,
             fit,
@@ -253,7 +259,7 @@ impl Sink for KmsSink {
     }
 
     fn constraints(&self) -> Constraints {
-        constraints::of(self.card.name(), &self.output, self.size)
+        constraints::of(&self.card, &self.limits, &self.output, self.size)
     }
 
     fn importer(&mut self) -> Option<&mut dyn Importer> {
@@ -288,6 +294,14 @@ impl Sink for KmsSink {
 impl Importer for KmsSink {
     fn name(&self) -> String {
         self.card.name().to_owned()
+    }
+
+    fn identity(&self) -> String {
+        sysfs::device(self.card.path()).unwrap_or_default().display().to_string()
+    }
+
+    fn decline(&mut self, buffer: &Dmabuf, refusal: Refusal) {
+        self.imported.poison(buffer, refusal);
     }
 
     fn try_import(&mut self, buffer: &Dmabuf) -> Result<(), Refusal> {

@@ -21,6 +21,7 @@ use vcam_allocator::probe::{self, FORMATS, Finding, ImporterInfo, Prober, Steps}
 use vcam_allocator::{Dmabuf, Fourcc, Layout, Refusal};
 
 use super::card::{self, Card, ConnectorInfo};
+use super::constraints::Limits;
 use super::dumb::Dumb;
 use super::error::KmsError;
 use super::import::import;
@@ -35,9 +36,6 @@ use super::{Fit, place};
 
 const COMMIT: &str = "atomic commit";
 const WRITEBACK: &str = "writeback";
-
-/// A cursor that every card takes that takes one.
-const CURSOR: (u32, u32) = (64, 64);
 
 /// How long a card may take to forget a capture that is done.
 ///
@@ -340,7 +338,7 @@ impl Prober for PlaneProber {
             PlaneType::Overlay => format!("{}/overlay", card.name()),
             PlaneType::Cursor => format!("{}/cursor", card.name()),
         };
-        ImporterInfo { name, driver: card.driver().to_owned(), node: Some(node.clone()) }
+        ImporterInfo::of_node(name, card.driver(), Path::new(node))
     }
 
     fn formats(&self) -> Vec<Fourcc> {
@@ -349,7 +347,13 @@ impl Prober for PlaneProber {
 
     fn layout(&mut self, format: Fourcc) -> Result<Layout, Refusal> {
         let size = match (self.plane.kind, &self.shared.screen) {
-            (PlaneType::Cursor, _) => CURSOR,
+            (PlaneType::Cursor, screen) => {
+                let card = &self.shared.card;
+                let limits = Limits::of(card).map_err(|error| {
+                    Refusal::because(card.name(), "DRM_IOCTL_GET_CAP", error.to_string())
+                })?;
+                limits.cursor(screen.as_ref().map_or(probe::SIZE, |screen| screen.borrow().size))
+            }
             (_, Ok(screen)) => screen.borrow().size,
             (_, Err(_)) => probe::SIZE,
         };

@@ -2,7 +2,11 @@
 //!
 //! Source: `Documentation/userspace-api/media/v4l/dmabuf.rst`.
 
+pub mod constraints;
+mod ioctl;
+mod looped;
 mod node;
 pub mod probe;
+mod settings;
 
 pub use node::{Direction, NodeError};

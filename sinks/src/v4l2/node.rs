@@ -1,20 +1,21 @@
 //! A V4L2 node: the ioctls of streaming with dma-bufs, and nothing else.
 //!
-//! Single-planar nodes only: a picture is one dma-buf, with its planes one after the other.
+//! Single-planar and multi-planar nodes alike. To the former a picture is one memory, with its
+//! planes one after the other; to the latter it may be several, each with a plane.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::raw::c_int;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
-use v4l::v4l_sys as sys;
-use v4l::v4l2::vidioc;
 use vcam_allocator::Permission;
+
+use super::ioctl::{ioctl, sys, text, vidioc, zeroed};
+use crate::device::{self, Closed};
 
 /// Which way pictures go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub enum Direction {
 pub enum NodeError {
     /// The node is there, but not for this user.
     #[error("the V4L2 node is not permitted: {0}")]
-    Permission(Permission),
+    Permission(Box<Permission>),
     /// The node cannot be opened.
     #[error("could not open {}", path.display())]
     Open {
@@ -47,32 +48,62 @@ pub enum NodeError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// It keeps the planes of a picture apart.
-    #[error("{} ({driver}) is a multi-planar device, and only single-planar ones are probed", path.display())]
-    MultiPlanar {
-        /// The device node.
-        path: PathBuf,
-        /// The driver.
-        driver: String,
-    },
 }
 
 /// What a picture is to the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Format {
     pub(super) pixelformat: u32,
     pub(super) width: u32,
     pub(super) height: u32,
+    /// The memories that the planes are spread over: one, or one for each plane.
+    pub(super) memories: Vec<MemoryFormat>,
+}
+
+/// What a memory is to the device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct MemoryFormat {
+    /// Of the first plane in it; those of the others follow from it. In a wish, 0 leaves it to the
+    /// driver.
     pub(super) bytes_per_line: u32,
+    /// Bytes of the memory. Ignored in a wish.
     pub(super) size: u32,
+}
+
+/// A memory that is queued.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueuedMemory<'a> {
+    pub(super) fd: BorrowedFd<'a>,
+    /// Bytes of the dma-buf.
+    pub(super) length: u32,
+    /// Bytes of the picture in it.
+    pub(super) used: u32,
+}
+
+/// What the queue streams from, as `VIDIOC_REQBUFS` tells it since Linux 4.20.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MemoryKinds {
+    pub(super) mmap: bool,
+    pub(super) dma_buf: bool,
+}
+
+/// A range of sizes in pixels, as `VIDIOC_ENUM_FRAMESIZES` gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub(super) min: (u32, u32),
+    pub(super) max: (u32, u32),
 }
 
 /// An open node that streams pictures.
 #[derive(Debug)]
 pub(super) struct Node {
-    file: File,
+    pub(super) file: File,
+    pub(super) path: PathBuf,
     pub(super) driver: String,
+    /// Where the device is: nodes of one device have the same.
+    pub(super) bus: String,
     pub(super) direction: Direction,
+    pub(super) multi_planar: bool,
 }
 
 impl AsFd for Node {
@@ -81,92 +112,53 @@ impl AsFd for Node {
     }
 }
 
-/// All that an ioctl's argument may be: plain numbers, for which zero is a value like any other.
-///
-/// # Safety
-///
-/// Every pattern of bits must be a value of the type, and it must be the one that the kernel
-/// expects for the ioctls that it is used with.
-unsafe trait Argument {}
-// SAFETY: all of these are the kernel's own structures of numbers, raw pointers and unions.
-unsafe impl Argument for sys::v4l2_capability {}
-// SAFETY: as above.
-unsafe impl Argument for sys::v4l2_fmtdesc {}
-// SAFETY: as above.
-unsafe impl Argument for sys::v4l2_format {}
-// SAFETY: as above.
-unsafe impl Argument for sys::v4l2_requestbuffers {}
-// SAFETY: as above.
-unsafe impl Argument for sys::v4l2_buffer {}
-// SAFETY: as above.
-unsafe impl Argument for sys::v4l2_streamparm {}
-// SAFETY: as above.
-unsafe impl Argument for std::os::raw::c_int {}
-
-fn zeroed<T: Argument>() -> T {
-    // SAFETY: `Argument` promises that zeros are a value.
-    unsafe { std::mem::zeroed() }
-}
-
-fn ioctl<T: Argument>(
-    file: &File,
-    request: vidioc::_IOC_TYPE,
-    argument: &mut T,
-) -> Result<(), Errno> {
-    loop {
-        // SAFETY: `Argument` promises that the kernel expects this type; it is writable and lives
-        // through the call, and our requests carry its size.
-        match unsafe { v4l::v4l2::ioctl(file.as_raw_fd(), request, (&raw mut *argument).cast()) } {
-            Ok(()) => return Ok(()),
-            Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::INTR) => {}
-                errno => return Err(errno.unwrap_or(Errno::IO)),
-            },
-        }
-    }
-}
-
 impl Node {
     /// Opens a node; `None` if it streams no pictures, or does so both ways at once, as codecs do.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, NodeError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags((OFlags::CLOEXEC | OFlags::NONBLOCK).bits() as i32)
-            .open(path)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::PermissionDenied => NodeError::Permission(Permission::of(path)),
-                _ => NodeError::Open { path: path.to_owned(), source },
-            })?;
+        let file = device::open(path).map_err(|closed| match closed {
+            Closed::Permission(permission) => NodeError::Permission(permission),
+            Closed::Other(source) => NodeError::Open { path: path.to_owned(), source },
+        })?;
         let mut caps: sys::v4l2_capability = zeroed();
         ioctl(&file, vidioc::VIDIOC_QUERYCAP, &mut caps).map_err(|errno| {
             NodeError::Capabilities { path: path.to_owned(), source: errno.into() }
         })?;
-        let driver = text(&caps.driver);
         let bits = match caps.capabilities & sys::V4L2_CAP_DEVICE_CAPS {
             0 => caps.capabilities,
             _ => caps.device_caps,
         };
-        let multi = sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE | sys::V4L2_CAP_VIDEO_OUTPUT_MPLANE;
-        let direction = match (
-            bits & sys::V4L2_CAP_STREAMING != 0,
-            bits & sys::V4L2_CAP_VIDEO_CAPTURE != 0,
-            bits & sys::V4L2_CAP_VIDEO_OUTPUT != 0,
-        ) {
-            (true, true, false) => Direction::Capture,
-            (true, false, true) => Direction::Output,
-            (true, false, false) if bits & multi != 0 => {
-                return Err(NodeError::MultiPlanar { path: path.to_owned(), driver });
+        let kinds = [
+            (sys::V4L2_CAP_VIDEO_CAPTURE, Direction::Capture, false),
+            (sys::V4L2_CAP_VIDEO_OUTPUT, Direction::Output, false),
+            (sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE, Direction::Capture, true),
+            (sys::V4L2_CAP_VIDEO_OUTPUT_MPLANE, Direction::Output, true),
+        ];
+        let mut has = kinds.into_iter().filter(|(bit, ..)| bits & bit != 0);
+        let (direction, multi_planar) = match (has.next(), has.next()) {
+            (Some((_, direction, multi)), None) if bits & sys::V4L2_CAP_STREAMING != 0 => {
+                (direction, multi)
             }
             _ => return Ok(None),
         };
-        Ok(Some(Self { file, driver, direction }))
+        let (driver, bus) = (text(&caps.driver), text(&caps.bus_info));
+        Ok(Some(Self { file, path: path.to_owned(), driver, bus, direction, multi_planar }))
+    }
+
+    /// The node as reports name it, such as `v4l2-capture:vivid`.
+    pub(super) fn name(&self) -> String {
+        let kind = match self.direction {
+            Direction::Capture => "v4l2-capture",
+            Direction::Output => "v4l2-output",
+        };
+        format!("{kind}:{}", self.driver)
     }
 
     fn kind(&self) -> u32 {
-        match self.direction {
-            Direction::Capture => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE,
-            Direction::Output => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT,
+        match (self.direction, self.multi_planar) {
+            (Direction::Capture, false) => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE,
+            (Direction::Output, false) => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT,
+            (Direction::Capture, true) => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE,
+            (Direction::Output, true) => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE,
         }
     }
 
@@ -186,28 +178,101 @@ impl Node {
             .collect()
     }
 
+    /// The smallest and the largest size of a format, where the device lists sizes.
+    pub(super) fn sizes(&self, pixelformat: u32) -> Option<Sizes> {
+        // More than any driver lists.
+        (0..256)
+            .map_while(|index| {
+                let mut found: sys::v4l2_frmsizeenum = zeroed();
+                (found.index, found.pixel_format) = (index, pixelformat);
+                ioctl(&self.file, vidioc::VIDIOC_ENUM_FRAMESIZES, &mut found).ok()?;
+                Some(if found.type_ == sys::v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE {
+                    // SAFETY: the type says that this is the union's member, and it is numbers.
+                    let size = unsafe { found.__bindgen_anon_1.discrete };
+                    Sizes { min: (size.width, size.height), max: (size.width, size.height) }
+                } else {
+                    // SAFETY: all other types have this member, and it is numbers.
+                    let range = unsafe { found.__bindgen_anon_1.stepwise };
+                    Sizes {
+                        min: (range.min_width, range.min_height),
+                        max: (range.max_width, range.max_height),
+                    }
+                })
+            })
+            .reduce(|all, next| Sizes {
+                min: (all.min.0.min(next.min.0), all.min.1.min(next.min.1)),
+                max: (all.max.0.max(next.max.0), all.max.1.max(next.max.1)),
+            })
+    }
+
     /// The format that is set.
     pub(super) fn format(&self) -> Result<Format, Errno> {
         let mut format = sys::v4l2_format { type_: self.kind(), ..zeroed::<sys::v4l2_format>() };
         ioctl(&self.file, vidioc::VIDIOC_G_FMT, &mut format)?;
-        Ok(read(&format))
+        Ok(self.read(&format))
+    }
+
+    /// Asks what the device would make of a format, and changes nothing.
+    pub(super) fn try_format(&self, wish: &Format) -> Result<Format, Errno> {
+        self.wish(vidioc::VIDIOC_TRY_FMT, wish)
     }
 
     /// Sets a format; the device answers with what it makes of it.
-    pub(super) fn set_format(&self, wish: Format) -> Result<Format, Errno> {
+    pub(super) fn set_format(&self, wish: &Format) -> Result<Format, Errno> {
+        self.wish(vidioc::VIDIOC_S_FMT, wish)
+    }
+
+    fn wish(&self, request: vidioc::_IOC_TYPE, wish: &Format) -> Result<Format, Errno> {
         let mut format = sys::v4l2_format { type_: self.kind(), ..zeroed::<sys::v4l2_format>() };
-        let pix = sys::v4l2_pix_format {
-            width: wish.width,
-            height: wish.height,
-            pixelformat: wish.pixelformat,
-            field: sys::v4l2_field_V4L2_FIELD_ANY,
-            bytesperline: wish.bytes_per_line,
+        let strides = wish.memories.iter().map(|memory| memory.bytes_per_line);
+        if self.multi_planar {
+            // SAFETY: `v4l2_format` was zeroed whole, and zeros are a `v4l2_pix_format_mplane`.
+            let pix = unsafe { &mut format.fmt.pix_mp };
+            (pix.width, pix.height) = (wish.width, wish.height);
+            (pix.pixelformat, pix.field) = (wish.pixelformat, sys::v4l2_field_V4L2_FIELD_ANY);
+            pix.num_planes = u8::try_from(wish.memories.len()).unwrap_or(u8::MAX);
+            for (plane, stride) in pix.plane_fmt.iter_mut().zip(strides) {
+                plane.bytesperline = stride;
+            }
+        } else {
             // SAFETY: `v4l2_format` was zeroed whole, and zeros are a `v4l2_pix_format`.
-            ..unsafe { format.fmt.pix }
-        };
-        format.fmt.pix = pix;
-        ioctl(&self.file, vidioc::VIDIOC_S_FMT, &mut format)?;
-        Ok(read(&format))
+            let pix = unsafe { &mut format.fmt.pix };
+            (pix.width, pix.height) = (wish.width, wish.height);
+            (pix.pixelformat, pix.field) = (wish.pixelformat, sys::v4l2_field_V4L2_FIELD_ANY);
+            pix.bytesperline = strides.into_iter().next().unwrap_or(0);
+        }
+        ioctl(&self.file, request, &mut format)?;
+        Ok(self.read(&format))
+    }
+
+    fn read(&self, format: &sys::v4l2_format) -> Format {
+        if self.multi_planar {
+            // SAFETY: for a multi-planar type the kernel fills `pix_mp`, which is numbers.
+            let pix = unsafe { &format.fmt.pix_mp };
+            let planes = pix.plane_fmt;
+            let memories = planes.iter().take(pix.num_planes.into()).map(|plane| MemoryFormat {
+                bytes_per_line: plane.bytesperline,
+                size: plane.sizeimage,
+            });
+            Format {
+                pixelformat: pix.pixelformat,
+                width: pix.width,
+                height: pix.height,
+                memories: memories.collect(),
+            }
+        } else {
+            // SAFETY: for a single-planar type the kernel fills `pix`, which is numbers.
+            let pix = unsafe { &format.fmt.pix };
+            Format {
+                pixelformat: pix.pixelformat,
+                width: pix.width,
+                height: pix.height,
+                memories: vec![MemoryFormat {
+                    bytes_per_line: pix.bytesperline,
+                    size: pix.sizeimage,
+                }],
+            }
+        }
     }
 
     /// The time from one picture to the next, as numerator and denominator of a second.
@@ -228,41 +293,68 @@ impl Node {
         let _ = ioctl(&self.file, vidioc::VIDIOC_S_PARM, &mut parameters);
     }
 
-    /// Makes places for so many dma-bufs; none gives everything back. The device may want more.
-    pub(super) fn request(&self, count: u32) -> Result<u32, Errno> {
-        let mut request = sys::v4l2_requestbuffers {
-            count,
-            type_: self.kind(),
-            memory: sys::v4l2_memory_V4L2_MEMORY_DMABUF,
-            ..zeroed::<sys::v4l2_requestbuffers>()
-        };
-        ioctl(&self.file, vidioc::VIDIOC_REQBUFS, &mut request)?;
-        Ok(request.count)
+    /// The value of a control; `None` if the device does not have it.
+    pub(super) fn control(&self, id: u32) -> Option<i32> {
+        let mut control = sys::v4l2_control { id, value: 0 };
+        ioctl(&self.file, vidioc::VIDIOC_G_CTRL, &mut control).ok()?;
+        Some(control.value)
     }
 
-    /// Hands a dma-buf to the device: this is where it is attached and mapped.
-    pub(super) fn queue(
-        &self,
-        index: u32,
-        fd: BorrowedFd<'_>,
-        length: u32,
-        used: u32,
-    ) -> Result<(), Errno> {
-        let mut buffer = self.buffer();
+    /// Sets a control.
+    pub(super) fn set_control(&self, id: u32, value: i32) -> Result<(), Errno> {
+        ioctl(&self.file, vidioc::VIDIOC_S_CTRL, &mut sys::v4l2_control { id, value })
+    }
+
+    /// What the queue streams from: `None` before Linux 4.20, which does not tell. `EBUSY` while
+    /// somebody else has buffers there.
+    pub(super) fn memory_kinds(&self) -> Result<Option<MemoryKinds>, Errno> {
+        let (_, bits) = self.request_of(sys::v4l2_memory_V4L2_MEMORY_MMAP, 0)?;
+        Ok((bits != 0).then_some(MemoryKinds {
+            mmap: bits & sys::V4L2_BUF_CAP_SUPPORTS_MMAP != 0,
+            dma_buf: bits & sys::V4L2_BUF_CAP_SUPPORTS_DMABUF != 0,
+        }))
+    }
+
+    /// Makes places for so many dma-bufs; none gives everything back. The device may want more.
+    pub(super) fn request(&self, count: u32) -> Result<u32, Errno> {
+        Ok(self.request_of(sys::v4l2_memory_V4L2_MEMORY_DMABUF, count)?.0)
+    }
+
+    fn request_of(&self, memory: u32, count: u32) -> Result<(u32, u32), Errno> {
+        let mut request: sys::v4l2_requestbuffers = zeroed();
+        (request.count, request.type_, request.memory) = (count, self.kind(), memory);
+        ioctl(&self.file, vidioc::VIDIOC_REQBUFS, &mut request)?;
+        Ok((request.count, request.capabilities))
+    }
+
+    /// Hands a picture to the device: this is where its dma-bufs are attached and mapped.
+    pub(super) fn queue(&self, index: u32, memories: &[QueuedMemory<'_>]) -> Result<(), Errno> {
+        let used = |memory: &QueuedMemory<'_>| match self.direction {
+            Direction::Capture => 0,
+            Direction::Output => memory.used,
+        };
+        let mut planes: Planes = std::array::from_fn(|_| zeroed());
+        for (plane, memory) in planes.iter_mut().zip(memories) {
+            plane.m.fd = memory.fd.as_raw_fd();
+            (plane.length, plane.bytesused) = (memory.length, used(memory));
+        }
+        let mut buffer = self.buffer(&mut planes);
         buffer.index = index;
         buffer.field = sys::v4l2_field_V4L2_FIELD_NONE;
-        buffer.length = length;
-        if self.direction == Direction::Output {
-            buffer.bytesused = used;
+        if self.multi_planar {
+            buffer.length = u32::try_from(memories.len()).unwrap_or(u32::MAX);
+        } else if let Some(memory) = memories.first() {
+            buffer.m.fd = memory.fd.as_raw_fd();
+            (buffer.length, buffer.bytesused) = (memory.length, used(memory));
         }
-        buffer.m.fd = fd.as_raw_fd();
         ioctl(&self.file, vidioc::VIDIOC_QBUF, &mut buffer)
     }
 
-    /// Takes the next dma-buf back: its index, and whether the device is content with it.
+    /// Takes the next picture back: its index, and whether the device is content with it.
     pub(super) fn dequeue(&self, deadline: Instant) -> Result<(u32, bool), Errno> {
         loop {
-            let mut buffer = self.buffer();
+            let mut planes: Planes = std::array::from_fn(|_| zeroed());
+            let mut buffer = self.buffer(&mut planes);
             match ioctl(&self.file, vidioc::VIDIOC_DQBUF, &mut buffer) {
                 Ok(()) => return Ok((buffer.index, buffer.flags & sys::V4L2_BUF_FLAG_ERROR == 0)),
                 Err(Errno::AGAIN) => self.wait(deadline)?,
@@ -271,10 +363,15 @@ impl Node {
         }
     }
 
-    fn buffer(&self) -> sys::v4l2_buffer {
+    /// A buffer's description, with room for all the planes that it may have.
+    fn buffer(&self, planes: &mut Planes) -> sys::v4l2_buffer {
         let mut buffer: sys::v4l2_buffer = zeroed();
         buffer.type_ = self.kind();
         buffer.memory = sys::v4l2_memory_V4L2_MEMORY_DMABUF;
+        if self.multi_planar {
+            buffer.m.planes = planes.as_mut_ptr();
+            buffer.length = sys::VIDEO_MAX_PLANES;
+        }
         buffer
     }
 
@@ -299,30 +396,16 @@ impl Node {
 
     /// Starts to stream.
     pub(super) fn start(&self) -> Result<(), Errno> {
-        let mut kind = self.kind() as std::os::raw::c_int;
+        let mut kind = self.kind() as c_int;
         ioctl(&self.file, vidioc::VIDIOC_STREAMON, &mut kind)
     }
 
     /// Stops; the device lets go of every buffer that it still has.
     pub(super) fn stop(&self) -> Result<(), Errno> {
-        let mut kind = self.kind() as std::os::raw::c_int;
+        let mut kind = self.kind() as c_int;
         ioctl(&self.file, vidioc::VIDIOC_STREAMOFF, &mut kind)
     }
 }
 
-fn read(format: &sys::v4l2_format) -> Format {
-    // SAFETY: for a single-planar type, which `Node::kind` always is, the kernel fills `pix`.
-    let pix = unsafe { format.fmt.pix };
-    Format {
-        pixelformat: pix.pixelformat,
-        width: pix.width,
-        height: pix.height,
-        bytes_per_line: pix.bytesperline,
-        size: pix.sizeimage,
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
-}
+/// As many planes as a picture can have.
+type Planes = [sys::v4l2_plane; sys::VIDEO_MAX_PLANES as usize];

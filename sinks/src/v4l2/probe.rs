@@ -3,7 +3,8 @@
 //! A buffer is imported when it is queued: the device attaches and maps it there. So the buffers of
 //! a cell are all queued, then streamed once round. What a capture device wrote cannot be foretold,
 //! but that it wrote can be seen: the CPU's pattern is gone, and there is a picture in its place.
-//! What an output device read cannot be seen from here.
+//! What an output device read can be seen only where its pictures come back through another node:
+//! `looped.rs`.
 //!
 //! More buffers are tried than elsewhere, because devices without an IOMMU want contiguous memory,
 //! and small buffers are so often contiguous by luck.
@@ -11,22 +12,31 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
+use vcam_allocator::heaps::v4l2::{PixelFormat, pixel_formats};
 use vcam_allocator::probe::{self, Finding, ImporterInfo, Prober, Steps, pattern};
 use vcam_allocator::{
-    CpuAccess, Dmabuf, Fourcc, Layout, MemoryKind, Modifier, PlaneLayout, Refusal,
+    Alignment, CpuAccess, Dmabuf, Fourcc, Layout, MemoryKind, Modifier, PlaneLayout, Refusal,
 };
 
-use super::node::{Direction, Format, Node, NodeError};
+use super::constraints::Offer;
+use super::looped::Loop;
+use super::node::{Direction, Format, MemoryFormat, Node, NodeError, QueuedMemory};
+use super::settings::Settings;
 
+const TRY: &str = "VIDIOC_TRY_FMT";
 const SET: &str = "VIDIOC_S_FMT";
-const REQUEST: &str = "VIDIOC_REQBUFS";
-const QUEUE: &str = "VIDIOC_QBUF";
-const START: &str = "VIDIOC_STREAMON";
-const DEQUEUE: &str = "VIDIOC_DQBUF";
+pub(super) const REQUEST: &str = "VIDIOC_REQBUFS";
+pub(super) const QUEUE: &str = "VIDIOC_QBUF";
+pub(super) const START: &str = "VIDIOC_STREAMON";
+pub(super) const STOP: &str = "VIDIOC_STREAMOFF";
+pub(super) const DEQUEUE: &str = "VIDIOC_DQBUF";
 
-/// How many buffers it takes to believe that contiguous memory is not luck.
-const BUFFERS: usize = 8;
+/// How many buffers it takes to believe that contiguous memory is not luck: as many as three in
+/// eight were so by luck (`docs/devices.md`), which makes six of six one case in 360. Each costs a
+/// frame.
+const BUFFERS: usize = 6;
 
 /// How long a device may take to stream all of them.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -35,98 +45,116 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// pictures.
 pub fn probers(path: &Path) -> Result<Vec<Box<dyn Prober>>, NodeError> {
     let Some(node) = Node::open(path)? else { return Ok(Vec::new()) };
-    let before = node.format().ok().map(|format| (format, node.interval()));
-    let path = path.display().to_string();
-    Ok(vec![Box::new(NodeProber { node, path, before, set: None })])
+    let (before, listed) = (Settings::of(&node), node.formats());
+    let looped = Loop::close(&node);
+    Ok(vec![Box::new(NodeProber { node, listed, before, looped })])
 }
 
 /// One format of each kind of memory: a byte a pixel, four bytes, two planes. To an import the
 /// other formats are the same, and each costs several frames.
 const TRIED: [Fourcc; 3] = [Fourcc::R8, Fourcc::XRGB8888, Fourcc::NV12];
 
-/// V4L2's name for a format, where it has one for the same bytes.
-fn pixelformat(format: Fourcc) -> Option<u32> {
-    let code = match format {
-        Fourcc::R8 => *b"GREY",
-        Fourcc::XRGB8888 | Fourcc::NV12 => return Some(format.0),
-        _ => return None,
-    };
-    Some(u32::from_le_bytes(code))
-}
-
 struct NodeProber {
     node: Node,
-    path: String,
+    /// The codes of its formats.
+    listed: Vec<u32>,
     /// What is put back in the end.
-    before: Option<(Format, Option<(u32, u32)>)>,
-    /// What is set now.
-    set: Option<Format>,
+    before: Settings,
+    /// How to see what an output reads.
+    looped: Option<Loop>,
 }
 
 impl NodeProber {
-    fn name(&self) -> String {
-        let kind = match self.node.direction {
-            Direction::Capture => "v4l2-capture",
-            Direction::Output => "v4l2-output",
-        };
-        format!("{kind}:{}", self.node.driver)
-    }
-
     fn refusal(&self, step: &'static str, errno: Errno) -> Refusal {
-        Refusal::errno(&self.name(), step, errno.raw_os_error())
+        Refusal::errno(&self.node.name(), step, errno.raw_os_error())
     }
 
-    /// Sets the stride that the buffers have.
-    fn agree(&mut self, buffers: &[Dmabuf]) -> Result<(), Refusal> {
-        let (Some(set), Some(buffer)) = (self.set, buffers.first()) else { return Ok(()) };
+    /// How the device has a format, that with the fewest memories first.
+    fn pixel_formats(&self, format: Fourcc) -> impl Iterator<Item = PixelFormat> {
+        pixel_formats(format).filter(|pixel| self.listed.contains(&pixel.code))
+    }
+
+    /// Sets the format, the size and the strides that the buffers have: some heaps choose them.
+    fn agree(&self, buffer: &Dmabuf) -> Result<Format, Refusal> {
         let layout = buffer.layout();
-        let Some(first) = layout.planes().first() else { return Ok(()) };
-        let stride = u32::try_from(first.stride).unwrap_or(u32::MAX);
-        let because = |words: String| Refusal::because(&self.name(), SET, words);
-        let set = self
-            .node
-            .set_format(Format { bytes_per_line: stride, ..set })
-            .map_err(|errno| self.refusal(SET, errno))?;
-        if set.bytes_per_line != stride {
-            let wants = set.bytes_per_line;
-            return Err(because(format!(
-                "the device wants a stride of {wants} bytes, and the heap's is {stride}"
-            )));
+        let because = |words: String| Err(Refusal::because(&self.node.name(), SET, words));
+        let (format, spread) = (layout.format(), buffer.inodes().count());
+        let Some(pixel) = self.pixel_formats(format).find(|pixel| pixel.memories == spread) else {
+            return because(format!(
+                "the device has no {format} whose planes are spread over {spread} memories"
+            ));
+        };
+        let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let memory =
+            |plane: &PlaneLayout| MemoryFormat { bytes_per_line: narrow(plane.stride), size: 0 };
+        let wish = Format {
+            pixelformat: pixel.code,
+            width: layout.width(),
+            height: layout.height(),
+            memories: layout.planes().iter().take(spread).map(memory).collect(),
+        };
+        let set = self.node.set_format(&wish).map_err(|errno| self.refusal(SET, errno))?;
+        if (set.width, set.height) != (wish.width, wish.height) {
+            return because(format!(
+                "the device has pictures of {}x{}, and the heap's are {}x{}",
+                set.width, set.height, wish.width, wish.height
+            ));
         }
-        // A node with single planes finds chroma where luma ends.
-        let end = u64::from(stride) * u64::from(set.height);
-        if let Some(chroma) = layout.planes().get(1)
-            && (chroma.offset != end || chroma.stride != first.stride)
-        {
-            return Err(because(format!(
-                "the device looks for chroma at byte {end}, and the heap has it at {}",
-                chroma.offset
-            )));
+        for (is, asked) in set.memories.iter().zip(&wish.memories) {
+            if is.bytes_per_line != asked.bytes_per_line {
+                return because(format!(
+                    "the device wants a stride of {} bytes, and the heap's is {}",
+                    is.bytes_per_line, asked.bytes_per_line
+                ));
+            }
         }
-        self.set = Some(set);
-        Ok(())
+        let wanted = planes(format, &set);
+        for (index, (wanted, is)) in wanted.iter().zip(layout.planes()).enumerate() {
+            if wanted != is {
+                return because(format!(
+                    "the device looks for plane {index} at byte {}, with a stride of {} bytes, and \
+                     the heap has it at byte {} with {}",
+                    wanted.offset, wanted.stride, is.offset, is.stride
+                ));
+            }
+        }
+        Ok(set)
     }
 
     /// Queues all buffers; how long each took, or what the device said.
-    fn queue(&self, buffers: &[Dmabuf], used: u32, steps: &mut Steps<'_>) -> Vec<Finding> {
+    fn queue(&self, set: &Format, buffers: &[Dmabuf], steps: &mut Steps<'_>) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (index, buffer) in (0u32..).zip(buffers) {
             if let Err(error) = pattern::fill(buffer, index + 1) {
                 let words = error.to_string();
-                let refusal = Refusal::because(&self.name(), "DMA_BUF_IOCTL_SYNC", words);
+                let refusal = Refusal::because(&self.node.name(), "DMA_BUF_IOCTL_SYNC", words);
                 findings.push(Finding::Unknown(refusal));
                 continue;
             }
-            let Some((fd, _)) = buffer.planes().next() else { continue };
-            let length = u32::try_from(buffer.layout().size()).unwrap_or(u32::MAX);
             steps(QUEUE);
+            let memories = memories(buffer, set);
             let begun = Instant::now();
-            findings.push(match self.node.queue(index, fd, length, used) {
+            let queued = memories.and_then(|memories| self.node.queue(index, &memories));
+            findings.push(match queued {
                 Ok(()) => Finding::Accepted(begun.elapsed(), "accepted; pixels not provable here"),
                 Err(errno) => Finding::Refused(self.refusal(QUEUE, errno)),
             });
         }
         findings
+    }
+
+    /// Sends the buffers, which are queued, through the loop.
+    fn look(
+        &self,
+        looped: &Loop,
+        set: &Format,
+        buffers: &[Dmabuf],
+        findings: &mut [Finding],
+        steps: &mut Steps<'_>,
+    ) -> Result<(), Refusal> {
+        // There each goes by itself, and none may be before it.
+        self.node.stop().map_err(|errno| self.refusal(STOP, errno))?;
+        looped.prove(&self.node, set, buffers, findings, steps)
     }
 
     /// Streams once round, and looks at each buffer that comes back.
@@ -147,13 +175,7 @@ impl NodeProber {
             steps(DEQUEUE);
             let (index, content) = match self.node.dequeue(deadline) {
                 Ok((index, content)) => (index as usize, content),
-                Err(errno) => {
-                    let refusal = self.refusal(DEQUEUE, errno);
-                    let open = |finding: &&mut Finding| matches!(finding, Finding::Accepted(..));
-                    let open = findings.iter_mut().filter(open);
-                    open.for_each(|finding| *finding = Finding::Unknown(refusal.clone()));
-                    return;
-                }
+                Err(errno) => return leave_open(findings, &self.refusal(DEQUEUE, errno)),
             };
             let (Some(buffer), Some(finding)) = (buffers.get(index), findings.get_mut(index))
             else {
@@ -161,7 +183,7 @@ impl NodeProber {
             };
             if !content {
                 let words = "the device says that the picture is broken";
-                *finding = Finding::Unknown(Refusal::because(&self.name(), DEQUEUE, words));
+                *finding = Finding::Unknown(Refusal::because(&self.node.name(), DEQUEUE, words));
             } else if let (Direction::Capture, Finding::Accepted(time, _)) =
                 (self.node.direction, &finding)
             {
@@ -172,12 +194,50 @@ impl NodeProber {
                     Err(error) => {
                         let words = error.to_string();
                         let step = "DMA_BUF_IOCTL_SYNC";
-                        Finding::Unknown(Refusal::because(&self.name(), step, words))
+                        Finding::Unknown(Refusal::because(&self.node.name(), step, words))
                     }
                 };
             }
         }
     }
+}
+
+/// What was accepted and not seen stays unknown.
+fn leave_open(findings: &mut [Finding], refusal: &Refusal) {
+    let open = |finding: &&mut Finding| matches!(finding, Finding::Accepted(..));
+    let open = findings.iter_mut().filter(open);
+    open.for_each(|finding| *finding = Finding::Unknown(refusal.clone()));
+}
+
+/// The memories of a buffer as they are queued.
+pub(super) fn memories<'a>(
+    buffer: &'a Dmabuf,
+    set: &Format,
+) -> Result<Vec<QueuedMemory<'a>>, Errno> {
+    buffer
+        .planes()
+        .zip(&set.memories)
+        .map(|((fd, _), memory)| {
+            let bytes = seek(fd, SeekFrom::End(0))?;
+            let length = u32::try_from(bytes).unwrap_or(u32::MAX);
+            Ok(QueuedMemory { fd, length, used: memory.size })
+        })
+        .collect()
+}
+
+/// Where the device has the planes: each at the start of its memory, or, where they share one, right
+/// below each other with the same width in bytes.
+fn planes(format: Fourcc, set: &Format) -> Vec<PlaneLayout> {
+    let mut offset = 0u64;
+    let mut planes = Vec::new();
+    for (index, plane) in format.planes().unwrap_or_default().iter().enumerate() {
+        let apart = set.memories.len() > 1;
+        let memory = set.memories.get(if apart { index } else { 0 });
+        let stride = memory.map_or(0, |memory| u64::from(memory.bytes_per_line));
+        planes.push(PlaneLayout { offset: if apart { 0 } else { offset }, stride });
+        offset += stride * u64::from(set.height.div_ceil(plane.vsub));
+    }
+    planes
 }
 
 /// Whether a device wrote a picture where the CPU had drawn the pattern.
@@ -207,15 +267,12 @@ fn said(refusal: Refusal, errno: Errno) -> Finding {
 
 impl Prober for NodeProber {
     fn info(&self) -> ImporterInfo {
-        let driver = self.node.driver.clone();
-        ImporterInfo { name: self.name(), driver, node: Some(self.path.clone()) }
+        let Node { driver, path, .. } = &self.node;
+        ImporterInfo::of_node(self.node.name(), driver, path)
     }
 
     fn formats(&self) -> Vec<Fourcc> {
-        let listed = self.node.formats();
-        let lists =
-            |format: &Fourcc| pixelformat(*format).is_some_and(|code| listed.contains(&code));
-        TRIED.into_iter().filter(lists).collect()
+        TRIED.into_iter().filter(|format| self.pixel_formats(*format).next().is_some()).collect()
     }
 
     fn buffers(&self) -> usize {
@@ -223,48 +280,48 @@ impl Prober for NodeProber {
     }
 
     fn layout(&mut self, format: Fourcc) -> Result<Layout, Refusal> {
-        let (width, height) = probe::SIZE;
-        let wish = probe::layout(&self.name(), format, probe::SIZE)?;
-        let stride = wish.planes().first().map_or(0, |plane| plane.stride);
-        let pixelformat = pixelformat(format).unwrap_or(format.0);
-        let ask = |width, height, stride| {
-            let bytes_per_line = u32::try_from(stride).unwrap_or(0);
-            let wish = Format { pixelformat, width, height, bytes_per_line, size: 0 };
-            self.node.set_format(wish).map_err(|errno| self.refusal(SET, errno))
-        };
-        let mut set = ask(width, height, stride)?;
-        if (set.width, set.height) != (width, height) {
-            // Its own size then, with the stride that every importer likes.
-            let wish = probe::layout(&self.name(), format, (set.width, set.height))?;
-            set =
-                ask(set.width, set.height, wish.planes().first().map_or(0, |plane| plane.stride))?;
+        let because =
+            |step, words: &str| Refusal::because(&self.node.name(), step, words.to_owned());
+        let pixel = self
+            .pixel_formats(format)
+            .next()
+            .ok_or_else(|| because(TRY, "the device does not list the format"))?;
+        let offer = Offer::of(&self.node, format, pixel, probe::SIZE)
+            .map_err(|errno| self.refusal(TRY, errno))?
+            .ok_or_else(|| because(TRY, "the device makes another format of it"))?;
+        let liked = u32::try_from(Alignment::default().stride).unwrap_or(1);
+        let mut wish = offer.natural;
+        for (memory, strides) in wish.memories.iter_mut().zip(&offer.strides) {
+            memory.bytes_per_line = strides.wish(liked);
         }
+        let set = self.node.set_format(&wish).map_err(|errno| self.refusal(SET, errno))?;
         // As fast as it goes: nobody watches.
         self.node.set_interval((1, 1000));
-        let stride = u64::from(set.bytes_per_line);
-        let planes = match format {
-            Fourcc::NV12 => vec![
-                PlaneLayout { offset: 0, stride },
-                PlaneLayout { offset: stride * u64::from(set.height), stride },
-            ],
-            _ => vec![PlaneLayout { offset: 0, stride }],
-        };
-        self.set = Some(set);
+        // Heaps that do not keep the planes apart have them one after the other.
+        let size = set.memories.iter().map(|memory| u64::from(memory.size)).sum::<u64>();
+        let memories = set.memories.into_iter().take(1).collect();
+        let set = Format { memories, ..set };
+        let planes = planes(format, &set);
         Layout::given(format, Modifier::LINEAR, set.width, set.height, planes)
-            .map(|layout| layout.with_size(u64::from(set.size).next_multiple_of(4096)))
-            .map_err(|error| Refusal::because(&self.name(), SET, error.to_string()))
+            .map(|layout| layout.with_size(size.next_multiple_of(4096)))
+            .map_err(|error| Refusal::because(&self.node.name(), SET, error.to_string()))
     }
 
     fn prove(&mut self, buffers: &[Dmabuf], steps: &mut Steps<'_>) -> Vec<Finding> {
         // The kernel's answer to this is a bare EINVAL.
         if buffers.iter().any(|buffer| buffer.kind() == MemoryKind::Memfd) {
-            let refusal = Refusal::because(&self.name(), QUEUE, "a memfd is not a dma-buf");
+            let refusal = Refusal::because(&self.node.name(), QUEUE, "a memfd is not a dma-buf");
             return vec![Finding::Refused(refusal); buffers.len()];
         }
-        // Some heaps choose the stride themselves, and the device has to be told.
-        if let Err(refusal) = self.agree(buffers) {
-            return vec![Finding::Refused(refusal); buffers.len()];
-        }
+        let Some(first) = buffers.first() else { return Vec::new() };
+        let set = match self.agree(first) {
+            Ok(set) => set,
+            Err(refusal) => return vec![Finding::Refused(refusal); buffers.len()],
+        };
+        let node = &self.node;
+        let agrees = |looped: &mut Loop| looped.agree(node, &set, buffers);
+        let sees = self.looped.as_mut().is_some_and(agrees);
+        let looped = self.looped.as_ref().filter(|_| sees);
         steps(REQUEST);
         let count = u32::try_from(buffers.len()).unwrap_or(u32::MAX);
         let places = match self.node.request(count) {
@@ -274,14 +331,20 @@ impl Prober for NodeProber {
             }
         };
         let buffers = &buffers[..places];
-        let used = self.set.map_or(0, |format| format.size);
-        let mut findings = self.queue(buffers, used, steps);
+        let mut findings = self.queue(&set, buffers, steps);
         if findings.iter().all(|finding| matches!(finding, Finding::Accepted(..))) {
-            self.stream(buffers, &mut findings, steps);
+            match looped {
+                Some(looped) => {
+                    if let Err(refusal) = self.look(looped, &set, buffers, &mut findings, steps) {
+                        leave_open(&mut findings, &refusal);
+                    }
+                }
+                None => self.stream(buffers, &mut findings, steps),
+            }
         }
-        for done in [self.node.stop(), self.node.request(0).map(|_| ())] {
+        for done in [self.node.stop(), self.node.request(0).map(drop)] {
             if let Err(errno) = done {
-                tracing::warn!(%errno, device = self.name(), "did not let go of its buffers");
+                tracing::warn!(%errno, device = self.node.name(), "did not let go of its buffers");
             }
         }
         findings
@@ -290,12 +353,10 @@ impl Prober for NodeProber {
 
 impl Drop for NodeProber {
     fn drop(&mut self) {
-        let Some((format, interval)) = self.before.filter(|_| self.set.is_some()) else { return };
-        if let Err(errno) = self.node.set_format(format) {
-            tracing::warn!(%errno, device = self.name(), "its format was not put back");
-        }
-        if let Some(interval) = interval {
-            self.node.set_interval(interval);
+        // The other end first: it would be told of every change of this one.
+        drop(self.looped.take());
+        if Settings::of(&self.node) != self.before {
+            self.before.restore(&self.node);
         }
     }
 }

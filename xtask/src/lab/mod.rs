@@ -19,6 +19,7 @@ use clap::ValueEnum;
 
 use self::cache::Cache;
 use self::recipe::Recipe;
+pub(crate) use self::recipe::list;
 pub(crate) use self::run::{Job, Outcome};
 use self::tree::Tree;
 use crate::host::{self, Purpose};

@@ -36,7 +36,7 @@ pub(crate) fn command(boot: &Boot<'_>) -> Result<Command> {
         .arg(boot.initramfs)
         .arg("-append")
         // cma= brings the CMA heap's memory.
-        .arg("console=ttyS0 panic=-1 quiet loglevel=5 cma=96M")
+        .arg(format!("console=ttyS0 panic=-1 quiet loglevel=5 cma=96M {}", boot.kernel))
         .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
         .args(["-device", "virtio-serial-pci"]);
     for (name, fd) in [("lab.out", boot.stdout), ("lab.err", boot.stderr)] {

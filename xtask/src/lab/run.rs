@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) out: PathBuf,
     /// Variables for it, on top of the machine's own.
     pub(crate) environment: Vec<(String, String)>,
+    /// What the machine's kernel is told on top of its own command line.
+    pub(crate) kernel: String,
     /// When the machine is killed.
     pub(crate) limit: Duration,
     /// Whether its stdout goes to ours as well as into the outcome.
@@ -60,6 +62,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) initramfs: &'a Path,
     /// Host folders that appear in the machine.
     pub(crate) shares: &'a [PathBuf],
+    /// More of the kernel's command line.
+    pub(crate) kernel: &'a str,
     /// File descriptor for the command's stdout.
     pub(crate) stdout: i32,
     /// File descriptor for the command's stderr.
@@ -119,6 +123,7 @@ fn boot(lab: &Lab, kind: Kind, job: &Job) -> Result<Booted> {
         folder: &folder,
         initramfs: &initramfs,
         shares: &shares,
+        kernel: &job.kernel,
         stdout: inherit(&stdout_end)?,
         stderr: inherit(&stderr_end)?,
     };

@@ -25,7 +25,8 @@ pub(crate) fn command(boot: &Boot<'_>) -> Result<Command> {
         .arg(format!("con1=null,fd:{}", boot.stdout))
         .arg(format!("con2=null,fd:{}", boot.stderr))
         // A panic ends the machine, and its end is not a new start.
-        .args(["noreboot", "panic=-1", "quiet", "loglevel=5"]);
+        .args(["noreboot", "panic=-1", "quiet", "loglevel=5"])
+        .args(boot.kernel.split_whitespace());
     // The machine's memory is a file. /dev/shm is the best place, but small in
     // many containers, where a full one would be a SIGBUS in the middle.
     if !has_room(Path::new("/dev/shm")) {

@@ -1,0 +1,348 @@
+//! The ISP without a GPU: the maths of the [reference](mod@crate::reference), made fast.
+//!
+//! Three steps, each of them on all cores, in bands of rows:
+//!
+//! 1. samples become 16-bit [`light`] (and [`denoise`]d light, if asked for);
+//! 2. light is measured, becomes [`rows`] in which vector units find neighbours side by side, is
+//!    [`demosaic`]ed, and becomes [`levels`] by a table;
+//! 3. levels are [`pack`]ed into the output: row by row where there is but one output that shows the
+//!    whole frame in one plane; else they become a [`picture`] first, of which all outputs are made.
+
+mod bands;
+mod demosaic;
+mod denoise;
+mod levels;
+mod light;
+mod pack;
+mod picture;
+mod rows;
+mod team;
+
+use std::sync::{Mutex, PoisonError};
+
+use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
+use vcam_allocator::{CpuAccess, CpuGuard, Dmabuf, Fence, Fourcc, Importer, LinkEnd};
+
+use self::bands::in_bands;
+use self::demosaic::Demosaicing;
+use self::levels::{Indices, Table};
+use self::light::{Lighting, Padded};
+use self::picture::{Looking, Picture};
+use self::team::Team;
+use crate::Isp;
+use crate::frame::{IspError, Job, Output, cpu_stride, size_of};
+use crate::params::IspParams;
+use crate::raw::RawFormat;
+use crate::stats::{Meter, Statistics};
+
+/// Makes pictures with the CPU, in the mapped buffers: nothing is imported and nothing copied.
+pub struct CpuIsp {
+    team: Team,
+    /// What each thread works with.
+    benches: Vec<Mutex<Bench>>,
+    table: Table,
+    light: Vec<u16>,
+    denoised: Vec<u16>,
+    picture: Picture,
+    sharpened: Picture,
+    lookings: Vec<Looking>,
+    statistics: Statistics,
+    /// The frame that the statistics are of.
+    measured: Option<u64>,
+}
+
+/// What one thread works with.
+#[derive(Default)]
+struct Bench {
+    padded: [Padded; 3],
+    demosaicing: Demosaicing,
+    indices: Indices,
+    levels: [Vec<u16>; 3],
+    meter: Option<((RawFormat, (u32, u32)), Meter)>,
+}
+
+impl Default for CpuIsp {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CpuIsp {
+    /// An ISP on all cores that this process may use.
+    pub fn new() -> Self {
+        Self::on(Team::new())
+    }
+
+    /// An ISP on this many threads; 0 is taken for 1.
+    pub fn with_threads(threads: usize) -> Self {
+        Self::on(Team::of(threads))
+    }
+
+    fn on(team: Team) -> Self {
+        Self {
+            benches: (0..team.size()).map(|_| Mutex::default()).collect(),
+            team,
+            table: Table::new(IspParams::default().tone),
+            light: Vec::new(),
+            denoised: Vec::new(),
+            picture: Picture::default(),
+            sharpened: Picture::default(),
+            lookings: Vec::new(),
+            statistics: Statistics::default(),
+            measured: None,
+        }
+    }
+
+    /// Samples become light.
+    fn lighten(&mut self, job: &Job<'_>, raw: &[u8], stride: usize) {
+        let (width, height) = (job.size.0 as usize, job.size.1 as usize);
+        let lighting =
+            Lighting { format: job.format, size: (width, height), raw, stride, params: job.params };
+        let Self { team, benches, light, denoised, .. } = self;
+        light.resize(width * height, 0);
+        in_bands(team, height, light, width, &|thread, rows, band| {
+            let bench = &mut *benches[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            for (y, row) in rows.zip(band.chunks_exact_mut(width)) {
+                lighting.row(y, &mut bench.padded, row);
+            }
+        });
+        if let Some(denoise) = job.params.denoise {
+            let period = if job.format.cfa().is_some() { 2 } else { 1 };
+            denoised.resize(width * height, 0);
+            in_bands(team, height, denoised, width, &|thread, rows, band| {
+                let bench = &mut *benches[thread].lock().unwrap_or_else(PoisonError::into_inner);
+                let scratch = &mut bench.padded;
+                for (y, row) in rows.zip(band.chunks_exact_mut(width)) {
+                    denoise::row(light, (width, height), y, period, denoise.range, scratch, row);
+                }
+            });
+        }
+    }
+
+    /// Light is measured, and becomes rows of levels, each of which is handed on with the memory
+    /// that is its own.
+    fn develop<T: Send>(
+        &mut self,
+        job: &Job<'_>,
+        memory: &mut [T],
+        stride: usize,
+        hand_on: &(dyn Fn([&[u16]; 3], &mut [T]) + Sync),
+    ) {
+        let (width, height) = (job.size.0 as usize, job.size.1 as usize);
+        let cfa = job.format.cfa();
+        let Self { team, benches, table, light, denoised, .. } = self;
+        table.update(job.params.tone);
+        let (table, light) = (&*table, &*light);
+        let source = if job.params.denoise.is_some() { &*denoised } else { light };
+        in_bands(team, height, memory, stride, &|thread, rows, band| {
+            let bench = &mut *benches[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            bench.fit(job);
+            let quads = |row: usize| {
+                let rows = &light[2 * row * width..][..2 * width];
+                rows.split_at(width)
+            };
+            if let Some((_, meter)) = &mut bench.meter {
+                if let Some(above) = (rows.start / 2).checked_sub(1) {
+                    let (upper, lower) = quads(above);
+                    meter.look(above, upper, lower);
+                }
+                for row in rows.start / 2..rows.end / 2 {
+                    let (upper, lower) = quads(row);
+                    meter.add(row, upper, lower);
+                }
+            }
+            for (y, out) in rows.zip(band.chunks_mut(stride)) {
+                bench.demosaicing.row(y, source, (width, height), cfa, job.params);
+                let pixels = &bench.demosaicing.pixels;
+                let levels = bench.levels.each_mut().map(Vec::as_mut_slice);
+                let colours = cfa.is_some();
+                levels::row(pixels, colours, job.params, table, &mut bench.indices, levels);
+                hand_on(bench.levels.each_ref().map(Vec::as_slice), out);
+            }
+        });
+        self.measure(job);
+    }
+
+    /// Adds up what the threads measured; those that had no rows of this frame are left out.
+    fn measure(&mut self, job: &Job<'_>) {
+        let mut meters = self.benches.iter_mut().filter_map(|bench| {
+            let bench = bench.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let (of, meter) = bench.meter.as_mut()?;
+            (*of == (job.format, job.size)).then_some(meter)
+        });
+        let Some(all) = meters.next() else { return };
+        for other in meters {
+            all.merge(other);
+            other.clear(0.0);
+        }
+        all.read(&mut self.statistics);
+        all.clear(0.0);
+        self.measured = Some(job.sequence);
+    }
+}
+
+impl Bench {
+    /// Begins with a frame.
+    fn fit(&mut self, job: &Job<'_>) {
+        let width = job.size.0 as usize;
+        self.demosaicing.fit(width);
+        self.indices.fit(width);
+        self.levels.iter_mut().for_each(|row| row.resize(width, 0));
+        let key = (job.format, job.size);
+        match &mut self.meter {
+            Some((of, meter)) if *of == key => meter.clear(job.params.black_level),
+            meter => {
+                let new = Meter::new(job.format, job.size.0, job.size.1, job.params.black_level);
+                *meter = Some((key, new));
+            }
+        }
+    }
+}
+
+fn says(cpu: CpuUse) -> Constraints {
+    [Statement::new("isp:cpu", "it is a program", Rule::Cpu(cpu))].into_iter().collect()
+}
+
+const IN_PLACE: &str = "the CPU uses the mapped buffer in place";
+
+impl Isp for CpuIsp {
+    fn name(&self) -> String {
+        "cpu".into()
+    }
+
+    fn describe(&self) -> String {
+        match self.team.size() {
+            1 => "the CPU, on one thread".into(),
+            threads => format!("the CPU, on {threads} threads"),
+        }
+    }
+
+    fn raw_constraints(&self, _: &[Fourcc]) -> Constraints {
+        says(CpuUse { read: true, cached: true, ..CpuUse::default() })
+    }
+
+    fn output_constraints(&self, _: &[Fourcc]) -> Constraints {
+        says(CpuUse { write: true, ..CpuUse::default() })
+    }
+
+    fn raw_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+        None
+    }
+
+    fn output_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+        None
+    }
+
+    fn prepare(&mut self, _: &[Dmabuf], _: &[Dmabuf]) {}
+
+    fn process(&mut self, job: &Job<'_>) -> Result<Option<Fence>, IspError> {
+        job.check()?;
+        let stride = cpu_stride(job.raw, 0)?;
+        let from = job.raw.cpu_access(CpuAccess::Read)?;
+        self.lighten(job, from.plane(0), stride);
+        from.end()?;
+        match job.outputs {
+            // A list of nothings takes no memory.
+            [] => self.develop(job, &mut vec![(); job.size.1 as usize], 1, &|_, _| {}),
+            [only] if is_direct(job, only) => {
+                let stride = cpu_stride(only.buffer, 0)?;
+                let (format, space) = (only.buffer.format(), only.view.colour_space);
+                let mut to = only.buffer.cpu_access(CpuAccess::Write)?;
+                let row_bytes = only.buffer.layout().row_bytes(0) as usize;
+                self.develop(job, to.plane_mut(0), stride, &|levels, out: &mut [u8]| {
+                    pack::row(format, space, levels, &mut out[..row_bytes]);
+                });
+                to.end()?;
+            }
+            outputs => {
+                let (width, height) = (job.size.0 as usize, job.size.1 as usize);
+                let mut picture = std::mem::take(&mut self.picture);
+                picture.fit(width, height);
+                self.develop(job, &mut picture.codes, 3 * width, &|levels, out| {
+                    for (out, levels) in out.chunks_exact_mut(width).zip(levels) {
+                        out.copy_from_slice(levels);
+                    }
+                });
+                self.picture = picture;
+                if job.params.sharpen > 0.0 {
+                    self.sharpened.sharpen(&self.picture, job.params.sharpen, &self.team);
+                }
+                let sharp = job.params.sharpen > 0.0;
+                let picture = if sharp { &self.sharpened } else { &self.picture };
+                self.lookings.resize_with(outputs.len().max(self.lookings.len()), Looking::default);
+                for (output, looking) in outputs.iter().zip(&mut self.lookings) {
+                    let size = size_of(output.buffer);
+                    let shown = looking.show(picture, &output.view, size, &self.team);
+                    let mut to = output.buffer.cpu_access(CpuAccess::Write)?;
+                    write(shown, output, &mut to, &self.team)?;
+                    to.end()?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn statistics(&self) -> Option<(u64, &Statistics)> {
+        self.measured.map(|sequence| (sequence, &self.statistics))
+    }
+
+    fn raw_end(&self) -> LinkEnd {
+        LinkEnd::native(IN_PLACE)
+    }
+
+    fn output_end(&self) -> LinkEnd {
+        LinkEnd::native(IN_PLACE)
+    }
+}
+
+/// Whether each row of levels is a row of the output.
+fn is_direct(job: &Job<'_>, output: &Output<'_>) -> bool {
+    pack::is_single(output.buffer.format())
+        && job.params.sharpen == 0.0
+        && output.view.is_whole(job.size, size_of(output.buffer))
+}
+
+/// Packs a picture of the output's size into its planes.
+fn write(
+    picture: &Picture,
+    output: &Output<'_>,
+    to: &mut CpuGuard<'_>,
+    team: &Team,
+) -> Result<(), IspError> {
+    let (format, space) = (output.buffer.format(), output.view.colour_space);
+    let [luma, blue_difference, red_difference] = &space.matrix();
+    let layout = output.buffer.layout();
+    for plane in 0..layout.planes().len() {
+        let stride = cpu_stride(output.buffer, plane)?;
+        let row_bytes = layout.row_bytes(plane) as usize;
+        let rows = layout.rows(plane) as usize;
+        in_bands(team, rows, to.plane_mut(plane), stride, &|_, rows, band| {
+            for (y, out) in rows.zip(band.chunks_mut(stride)) {
+                let out = &mut out[..row_bytes];
+                if pack::is_single(format) {
+                    pack::row(format, space, picture.row(y), out);
+                    continue;
+                }
+                if plane == 0 {
+                    let [r, g, b] = picture.row(y);
+                    pack::luma(luma, r, g, b, out);
+                    continue;
+                }
+                let upper = picture.row(2 * y);
+                let lower = picture.row((2 * y + 1).min(picture.height - 1));
+                let [r, g, b] = [0, 1, 2].map(|channel| [upper[channel], lower[channel]]);
+                match (format, plane) {
+                    (Fourcc::NV12, _) => {
+                        pack::chroma([blue_difference, red_difference], r, g, b, out);
+                    }
+                    (Fourcc::NV21, _) => {
+                        pack::chroma([red_difference, blue_difference], r, g, b, out);
+                    }
+                    (_, 1) => pack::chroma([blue_difference], r, g, b, out),
+                    _ => pack::chroma([red_difference], r, g, b, out),
+                }
+            }
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+// Samples of a raw frame to 16-bit light, four in a texel: a quad of sites, row by row. A ring of
+// mirrored quads surrounds the frame, so that no later pass needs to know where it ends.
+//
+// PACKING: 0, a texel is a sample; 10 or 12, texels are the bytes of CSI-2.
+// INTEGER: texels are whole numbers, and not fractions of `full`.
+
+#if INTEGER
+uniform highp usampler2D raw;
+#else
+uniform highp sampler2D raw;
+#endif
+uniform ivec2 size;         // of the frame, in samples
+uniform float full;         // what a texel of 1.0 stands for
+uniform int white;          // a saturated sample
+uniform int period;         // from a site to the next of its colour
+uniform int threshold;      // of defect correction, in values of a sample; below 0 for none
+uniform vec2 line;          // light = sample * line.x - line.y, in 16 bits
+uniform vec3 shading[4];    // of each site of a quad
+uniform vec3 middle;        // of the frame, in samples; one over the corner's squared distance
+
+out uvec4 quad;
+
+int texel(int x, int y) {
+#if INTEGER
+    return int(texelFetch(raw, ivec2(x, y), 0).r);
+#else
+    return int(texelFetch(raw, ivec2(x, y), 0).r * full + 0.5);
+#endif
+}
+
+int inside(ivec2 at) {
+#if PACKING == 10
+    int group = at.x >> 2;
+    int index = at.x & 3;
+    int rest = texel(group * 5 + 4, at.y) >> (2 * index);
+    return texel(group * 5 + index, at.y) << 2 | (rest & 3);
+#elif PACKING == 12
+    int group = at.x >> 1;
+    int index = at.x & 1;
+    int rest = texel(group * 3 + 2, at.y) >> (4 * index);
+    return texel(group * 3 + index, at.y) << 4 | (rest & 15);
+#else
+    return texel(at.x, at.y) & white;
+#endif
+}
+
+// The site inside of the frame that stands for one outside: mirrored as often as it takes where the
+// frame has but two or three.
+ivec2 mirrored(ivec2 at) {
+    ivec2 last = size - 1;
+    at = last - abs(last - abs(at));
+    at = last - abs(last - abs(at));
+    return abs(at);
+}
+
+int value(ivec2 at) {
+    return inside(mirrored(at));
+}
+
+int corrected(ivec2 at) {
+    int own = value(at);
+    if (threshold < 0) {
+        return own;
+    }
+    int least = 65535;
+    int most = 0;
+    for (int y = -1; y <= 1; y++) {
+        for (int x = -1; x <= 1; x++) {
+            if (x != 0 || y != 0) {
+                int other = value(at + ivec2(x, y) * period);
+                least = min(least, other);
+                most = max(most, other);
+            }
+        }
+    }
+    return own > most + threshold ? most : own + threshold < least ? least : own;
+}
+
+uint light(ivec2 at, vec3 coefficients) {
+    float above = float(corrected(at)) * line.x - line.y;
+    vec2 from_middle = vec2(mirrored(at)) - middle.xy;
+    float squared = dot(from_middle, from_middle) * middle.z;
+    above *= 1.0 + squared * (coefficients.x + squared * (coefficients.y + squared * coefficients.z));
+    return uint(clamp(above, 0.0, 65535.0) + 0.5);
+}
+
+void main() {
+    ivec2 at = (ivec2(gl_FragCoord.xy) - 1) * 2;
+    quad = uvec4(
+        light(at, shading[0]),
+        light(at + ivec2(1, 0), shading[1]),
+        light(at + ivec2(0, 1), shading[2]),
+        light(at + ivec2(1, 1), shading[3])
+    );
+}

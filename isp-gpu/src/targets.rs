@@ -1,0 +1,137 @@
+//! What a buffer is rendered through: its planes, and its rows as pairs of pixels.
+
+use std::rc::Rc;
+
+use vcam_allocator::{Dmabuf, Fourcc, Modifier, PlaneFormat, PlaneLayout, Refusal};
+
+use crate::egl::Context;
+use crate::gl::{Target, Texture};
+use crate::image::{Image, Images, Pixels};
+use crate::import::{SOFTWARE_ALIGNMENT, image_refused, refused};
+
+/// What a buffer is rendered through.
+pub(crate) struct Planes {
+    /// A target for each plane.
+    pub(crate) planes: Vec<Target>,
+    /// Its even rows and its odd ones, where two pixels of eight bits a channel are one of sixteen:
+    /// a quad of pixels at once. Not every driver has that, and not every size.
+    pub(crate) pairs: Option<Target>,
+}
+
+impl Planes {
+    /// A buffer that is rendered as it is, given its texture.
+    pub(crate) fn of_whole(
+        context: &Rc<Context>,
+        device: &str,
+        buffer: &Dmabuf,
+        texture: Texture,
+    ) -> Result<Self, Refusal> {
+        let target = Target::new(context, texture).map_err(|fault| refused(device, fault))?;
+        Ok(Self { planes: vec![target], pairs: pairs(context, buffer) })
+    }
+
+    /// A buffer whose planes are rendered one by one.
+    pub(crate) fn of_planes(
+        context: &Rc<Context>,
+        device: &str,
+        buffer: &Dmabuf,
+    ) -> Result<Self, Refusal> {
+        let target = |index| {
+            Target::new(context, plane(context, device, buffer, index)?)
+                .map_err(|fault| refused(device, fault))
+        };
+        let planes = (0..buffer.layout().planes().len()).map(target).collect::<Result<_, _>>()?;
+        Ok(Self { planes, pairs: None })
+    }
+}
+
+/// Whether a format is rendered plane by plane, or as something else: no driver renders YUV itself.
+pub(crate) fn is_rendered_by_plane(format: Fourcc) -> bool {
+    matches!(format, Fourcc::NV12 | Fourcc::NV21 | Fourcc::YUV420 | Fourcc::YUYV)
+}
+
+/// Whether the driver lists every plane of such a format as something that it renders to.
+pub(crate) fn renders_planes(images: &Images, format: Fourcc) -> bool {
+    let renders = |plane: &PlaneFormat| {
+        let listed = images.modifiers(plane_format(plane));
+        listed.is_none_or(|listed| listed.contains(&(Modifier::LINEAR, false)))
+    };
+    format.planes().is_some_and(|planes| planes.iter().all(renders))
+}
+
+/// The format as which a plane of such a format is rendered.
+fn plane_format(plane: &PlaneFormat) -> Fourcc {
+    match plane.bytes {
+        1 => Fourcc::R8,
+        2 => Fourcc::GR88,
+        _ => Fourcc::ABGR8888,
+    }
+}
+
+/// Imports a plane of a buffer as a picture of its own.
+fn plane(
+    context: &Rc<Context>,
+    device: &str,
+    buffer: &Dmabuf,
+    index: usize,
+) -> Result<Texture, Refusal> {
+    let because = |step, detail: String| Refusal::because(device, step, detail);
+    let Some(images) = context.images() else {
+        let (extension, words) = Images::missing(context.extensions());
+        return Err(because(extension, words.into()));
+    };
+    let modifier = buffer.modifier();
+    if modifier != Modifier::LINEAR {
+        let detail = format!("a plane of {modifier} is not a picture of its own");
+        return Err(because("EGL_EXT_image_dma_buf_import", detail));
+    }
+    let formats = buffer.format().planes().unwrap_or_default();
+    let (Some(geometry), Some(at)) = (formats.get(index), buffer.planes().nth(index)) else {
+        return Err(because("EGL_EXT_image_dma_buf_import", format!("there is no plane {index}")));
+    };
+    let (width, height) = (buffer.layout().width(), buffer.layout().height());
+    let size = (width.div_ceil(geometry.hsub), height.div_ceil(geometry.vsub));
+    let pixels = Pixels { format: plane_format(geometry), modifier, size };
+    if images.is_external_only(pixels.format, modifier) {
+        let detail = format!("{} with {modifier} is for external textures only", pixels.format);
+        return Err(because("eglQueryDmaBufModifiersEXT", detail));
+    }
+    let image = Image::import_part(context, images, &pixels, at)
+        .map_err(|fault| image_refused(device, fault))?;
+    Texture::of_image(context, image, size.0, size.1).map_err(|fault| refused(device, fault))
+}
+
+/// Four channels of 16 bits; `DRM_FORMAT_ABGR16161616`.
+const ABGR16161616: Fourcc = Fourcc::new(*b"AB48");
+
+/// The even and the odd rows of a buffer, two pixels in one, if the driver can.
+fn pairs(context: &Rc<Context>, buffer: &Dmabuf) -> Option<Target> {
+    let images = context.images()?;
+    let layout = buffer.layout();
+    let ([plane], (width, height)) = (layout.planes(), (layout.width(), layout.height())) else {
+        return None;
+    };
+    let even = width.is_multiple_of(2) && height.is_multiple_of(2);
+    let aligned = plane.stride.is_multiple_of(SOFTWARE_ALIGNMENT)
+        && plane.offset.is_multiple_of(SOFTWARE_ALIGNMENT);
+    let modifier = buffer.modifier();
+    let listed = images.modifiers(ABGR16161616).is_some_and(|all| all.contains(&(modifier, false)));
+    if !is_bytes(buffer.format()) || !even || !aligned || !listed || modifier != Modifier::LINEAR {
+        return None;
+    }
+    let size = (width / 2, height / 2);
+    let pixels = Pixels { format: ABGR16161616, modifier, size };
+    let rows = |first: u64| {
+        let (fd, _) = buffer.planes().next()?;
+        let offset = plane.offset + first * plane.stride;
+        let at = PlaneLayout { offset, stride: 2 * plane.stride };
+        let image = Image::import_part(context, images, &pixels, (fd, at)).ok()?;
+        Texture::of_image(context, image, size.0, size.1).ok()
+    };
+    Target::of(context, vec![rows(0)?, rows(1)?]).ok()
+}
+
+/// Whether a pixel is four bytes of eight bits.
+pub(crate) fn is_bytes(format: Fourcc) -> bool {
+    matches!(format, Fourcc::XRGB8888 | Fourcc::ARGB8888 | Fourcc::XBGR8888 | Fourcc::ABGR8888)
+}

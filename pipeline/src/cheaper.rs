@@ -1,0 +1,140 @@
+//! Whether the GPU is better off with a copy than with an import.
+//!
+//! Zero copy is not always faster: a GPU may read ordinary memory over a bus at every fetch, or
+//! bypass its caches for it, and be done sooner if the bytes are brought to it once. libcamera found
+//! so on a phone (commit 93f0db16: 14.3 ms a frame by upload, 15.2 ms by import). So both are
+//! measured, with frames of the real size in the real buffers, turn about.
+
+use std::time::{Duration, Instant};
+
+use vcam_allocator::cost::LinkCost;
+use vcam_allocator::knowledge::Asked;
+use vcam_allocator::{Dmabuf, Importer, Knowledge, Method, Refusal};
+use vcam_isp_gpu::{Cfa, GpuIsp, Isp, IspError, IspParams, Job, Output, RawFormat};
+
+use crate::error::chain;
+
+/// Each number is the median of this many frames; one more before them warms up.
+const ROUNDS: usize = 5;
+
+/// The longest wait for one frame.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A frame to measure with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trial<'a> {
+    /// At least two of each, or nothing is measured.
+    pub(crate) raw: &'a [Dmabuf],
+    pub(crate) output: &'a [Dmabuf],
+    pub(crate) cfa: Cfa,
+    pub(crate) params: &'a IspParams,
+}
+
+/// Has the ISP decline the imports that cost more than a copy would.
+///
+/// `another` makes a second ISP like it, to measure with: what is found out must not be counted as
+/// the first one's copies. What was measured before is not measured again.
+pub(crate) fn prefer_copies(
+    isp: &mut dyn Isp,
+    another: &dyn Fn() -> Option<GpuIsp>,
+    trial: &Trial<'_>,
+    knowledge: &mut Knowledge,
+) {
+    let imports = |method| method == Method::Import;
+    let ([raw, _, ..], [output, _, ..]) = (trial.raw, trial.output) else { return };
+    if !imports(isp.raw_end().method) || !imports(isp.output_end().method) {
+        return;
+    }
+    let (Some(of_raw), Some(of_output)) = (
+        isp.raw_importer().map(|device| Asked::of(&*device)),
+        isp.output_importer().map(|device| Asked::of(&*device)),
+    ) else {
+        return;
+    };
+    let known = |knowledge: &Knowledge, asked: &Asked, buffer: &Dmabuf| {
+        knowledge.link(asked, buffer.heap(), buffer.format(), size(buffer))
+    };
+    let costs = known(knowledge, &of_raw, raw).zip(known(knowledge, &of_output, output));
+    let [raw_cost, output_cost] = match costs {
+        Some((raw, output)) => [raw, output],
+        None => match another().map(|scratch| measure(scratch, trial)) {
+            Some(Ok(measured)) => {
+                let [of_raw_cost, of_output_cost] = measured;
+                let mut note = |asked, buffer: &Dmabuf, cost| {
+                    knowledge.note_link(asked, buffer.heap(), buffer.format(), size(buffer), cost);
+                };
+                note(&of_raw, raw, of_raw_cost);
+                note(&of_output, output, of_output_cost);
+                measured
+            }
+            Some(Err(error)) => {
+                tracing::debug!(error = chain(&error), "a copy's cost is not known");
+                return;
+            }
+            None => return,
+        },
+    };
+    if let Some(mut device) = isp.raw_importer() {
+        decline(&mut *device, trial.raw, raw_cost);
+    }
+    if let Some(mut device) = isp.output_importer() {
+        decline(&mut *device, trial.output, output_cost);
+    }
+    isp.prepare(trial.raw, trial.output);
+}
+
+fn size(buffer: &Dmabuf) -> (u32, u32) {
+    (buffer.layout().width(), buffer.layout().height())
+}
+
+/// Declines the buffers of a link on which a copy is cheaper.
+fn decline(device: &mut dyn Importer, buffers: &[Dmabuf], cost: LinkCost) {
+    let LinkCost { import_us, copy_us } = cost;
+    tracing::info!(device = device.name(), import_us, copy_us, "a frame costs");
+    if !cost.copy_is_cheaper() {
+        return;
+    }
+    for buffer in buffers {
+        let detail = format!(
+            "a frame takes {copy_us} µs by copy and {import_us} µs by import, as measured; --fresh \
+             measures again"
+        );
+        device.decline(buffer, Refusal::because(&device.name(), "cost", detail));
+    }
+}
+
+/// What a frame costs by import, and by copy at either end.
+fn measure(mut isp: GpuIsp, trial: &Trial<'_>) -> Result<[LinkCost; 2], IspError> {
+    let by_copy = |device: &mut dyn Importer, buffer: &Dmabuf| {
+        device.decline(buffer, Refusal::because(&device.name(), "cost", "being measured"));
+    };
+    by_copy(&mut isp.texture_importer(), &trial.raw[1]);
+    by_copy(&mut isp.target_importer(), &trial.output[1]);
+    let mut times = [const { Vec::new() }; 3];
+    for round in 0..=ROUNDS {
+        for (times, (raw, output)) in times.iter_mut().zip([(0, 0), (1, 0), (0, 1)]) {
+            let begun = Instant::now();
+            let (raw, output) = (&trial.raw[raw], &trial.output[output]);
+            let done = isp.process(&Job {
+                sequence: 0,
+                format: RawFormat::SRGGB8.with_cfa(Some(trial.cfa)),
+                size: size(raw),
+                raw,
+                outputs: &[Output::new(output)],
+                params: trial.params,
+            })?;
+            if let Some(fence) = done {
+                // A frame that does not get done in time is as dear as it looks.
+                let _ = fence.wait(PATIENCE);
+            }
+            if round > 0 {
+                times.push(begun.elapsed());
+            }
+        }
+    }
+    let [import_us, raw_us, output_us] = times.map(|mut times| {
+        times.sort();
+        u64::try_from(times[times.len() / 2].as_micros()).unwrap_or(u64::MAX)
+    });
+    Ok([LinkCost { import_us, copy_us: raw_us }, LinkCost { import_us, copy_us: output_us }])
+}

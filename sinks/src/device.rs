@@ -1,0 +1,45 @@
+//! Opening a device's node, and what keeps one from it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use vcam_allocator::Permission;
+
+/// Why a node does not open.
+pub(crate) enum Closed {
+    /// It is there, but not for this user.
+    Permission(Box<Permission>),
+    /// Anything else.
+    Other(io::Error),
+}
+
+/// Opens a node for reading and writing, for this owner alone.
+///
+/// Events are read without waiting: whoever wants to wait polls, with a limit.
+pub(crate) fn open(path: &Path) -> Result<File, Closed> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags((OFlags::CLOEXEC | OFlags::NONBLOCK).bits() as i32)
+        .open(path)
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => Closed::Permission(Box::new(Permission::of(path))),
+            _ => Closed::Other(source),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_not_there_is_no_matter_of_permission() {
+        let error = open(Path::new("/dev/video4294967295"));
+        assert!(
+            matches!(error, Err(Closed::Other(error)) if error.kind() == io::ErrorKind::NotFound)
+        );
+    }
+}

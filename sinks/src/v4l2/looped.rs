@@ -1,0 +1,328 @@
+//! Sees what an output device reads, where its pictures come back through a capture device.
+//!
+//! The inputs of vivid can be connected to its outputs as by a cable: the control "HDMI 000-0 Is
+//! Connected To" of the capture node has an item "Output HDMI 000-0". While both stream in the same
+//! format, what the output reads is copied to what the capture writes, without a change where
+//! neither scales and no text is written over it.
+//!
+//! Source: "Video, Sliced VBI and HDMI CEC Looping" in
+//! `Documentation/admin-guide/media/vivid.rst`, Linux 6.11 and later.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use vcam_allocator::heaps::v4l2::{self as heap, V4l2};
+use vcam_allocator::probe::{Finding, Steps, pattern};
+use vcam_allocator::{AccessError, CpuAccess, Dmabuf, Heap, Refusal};
+
+use super::ioctl::{ioctl, sys, text, vidioc, zeroed};
+use super::node::{Direction, Format, Node};
+use super::probe::{DEQUEUE, QUEUE, REQUEST, START, STOP, memories};
+use super::settings::{Part, Rectangle, Settings};
+
+/// Enough for a picture to come in while another is looked at.
+const BUFFERS: u32 = 2;
+
+/// How many pictures may come back before the one that was sent must be among them: those that were
+/// under way when it was, and some for a device that is late.
+const PICTURES: usize = 8;
+
+/// How long the pictures of a cell may take in all.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// A capture node that sees what an output node reads.
+pub(super) struct Loop {
+    capture: Node,
+    before: Settings,
+    /// The buffers that pictures come back in, and for which format.
+    back: Option<(Format, Vec<Dmabuf>)>,
+}
+
+impl Loop {
+    /// Connects the output to a capture node of the same device; `None` where that is impossible, or
+    /// where somebody uses either. The output is left to its owner to be put back.
+    pub(super) fn close(output: &Node) -> Option<Self> {
+        if output.direction != Direction::Output {
+            return None;
+        }
+        let (capture, cable) = heap::names().iter().find_map(|name| {
+            let path = Path::new("/dev").join(name.strip_prefix(heap::PREFIX)?);
+            let capture = Node::open(&path).ok().flatten()?;
+            let is_other_end = capture.direction == Direction::Capture
+                && (&capture.driver, &capture.bus) == (&output.driver, &output.bus)
+                && capture.multi_planar == output.multi_planar;
+            let cable = is_other_end.then(|| Cable::find(output, &capture)).flatten()?;
+            Some((capture, cable))
+        })?;
+        // Whoever has buffers is not disturbed; choosing a connector fails for them as well.
+        (capture.memory_kinds().is_ok() && output.memory_kinds().is_ok()).then_some(())?;
+        let before = Settings::of(&capture);
+        output.set_connector(cable.output).ok()?;
+        capture.set_connector(cable.input).ok()?;
+        // From here on it is put back when it is dropped.
+        let looped = Self { capture, before, back: None };
+        for (control, value) in cable.controls {
+            looped.capture.set_control(control, value).ok()?;
+        }
+        Some(looped)
+    }
+
+    /// Sets the format of the output on this end, without scaling on either, and makes buffers for
+    /// it. Before the output has buffers: afterwards it may not be changed. `false` if the two do
+    /// not agree, so that nothing can be seen.
+    pub(super) fn agree(&mut self, output: &Node, set: &Format, buffers: &[Dmabuf]) -> bool {
+        let Some(first) = buffers.first() else { return false };
+        if self.back.as_ref().is_none_or(|(format, _)| format != set) {
+            self.back = None;
+            let node = self.capture.path.file_name().unwrap_or_default().to_string_lossy();
+            let split = if set.memories.len() > 1 { heap::SPLIT } else { "" };
+            let allocated = V4l2::open(&format!("{node}{split}")).ok().map(|heap| {
+                (0..BUFFERS)
+                    .map(|_| heap.allocate(first.layout(), "probe-loop"))
+                    .collect::<Result<Vec<_>, _>>()
+            });
+            let Some(Ok(back)) = allocated else { return false };
+            self.back = Some((set.clone(), back));
+        }
+        // Allocating sets a format of its own.
+        if self.capture.set_format(set).as_ref() != Ok(set) {
+            return false;
+        }
+        let corner = Rectangle::corner((set.width, set.height));
+        // The part of the buffer first: it bounds the other.
+        [
+            (output, Part::Crop),
+            (output, Part::Compose),
+            (&self.capture, Part::Compose),
+            (&self.capture, Part::Crop),
+        ]
+        .into_iter()
+        .all(|(node, part)| node.set_part(part, corner) == Ok(corner))
+    }
+
+    /// Sends each buffer and looks for it among what comes back: a finding of a buffer that was
+    /// accepted becomes what was seen of it.
+    pub(super) fn prove(
+        &self,
+        output: &Node,
+        set: &Format,
+        buffers: &[Dmabuf],
+        findings: &mut [Finding],
+        steps: &mut Steps<'_>,
+    ) -> Result<(), Refusal> {
+        let seen = self.see(output, set, buffers, findings, steps);
+        for done in [self.capture.stop(), self.capture.request(0).map(drop)] {
+            if let Err(errno) = done {
+                tracing::warn!(%errno, device = self.capture.name(), "kept its buffers");
+            }
+        }
+        seen
+    }
+
+    fn see(
+        &self,
+        output: &Node,
+        set: &Format,
+        buffers: &[Dmabuf],
+        findings: &mut [Finding],
+        steps: &mut Steps<'_>,
+    ) -> Result<(), Refusal> {
+        let name = self.capture.name();
+        let failed = |step: &'static str| {
+            let name = &name;
+            move |errno: Errno| Refusal::errno(name, step, errno.raw_os_error())
+        };
+        let Some((_, back)) = &self.back else { return Ok(()) };
+        steps(REQUEST);
+        self.capture.request(BUFFERS).map_err(failed(REQUEST))?;
+        let catch = |index: usize| {
+            let number = u32::try_from(index).unwrap_or(u32::MAX);
+            let queued = memories(&back[index], set);
+            queued.and_then(|memories| self.capture.queue(number, &memories)).map_err(failed(QUEUE))
+        };
+        (0..back.len()).try_for_each(catch)?;
+        steps(START);
+        self.capture.start().map_err(failed(START))?;
+        let deadline = Instant::now() + LIMIT;
+        for ((seed, buffer), finding) in (1..).zip(buffers).zip(findings) {
+            // Alone in the queue it is what the output reads, from the start and until the end.
+            // One that follows another has to wait for the output to be done with that.
+            steps(QUEUE);
+            memories(buffer, set)
+                .and_then(|memories| output.queue(seed - 1, &memories))
+                .map_err(failed(QUEUE))?;
+            steps(START);
+            output.start().map_err(failed(START))?;
+            steps(DEQUEUE);
+            let mut seen = Err("nothing comes back".to_owned());
+            for _ in 0..PICTURES {
+                let (index, _) = self.capture.dequeue(deadline).map_err(failed(DEQUEUE))?;
+                let index = index as usize;
+                seen = compare(&back[index], buffer, seed).map_err(|error| {
+                    Refusal::because(&name, "DMA_BUF_IOCTL_SYNC", error.to_string())
+                })?;
+                catch(index)?;
+                if seen.is_ok() {
+                    break;
+                }
+            }
+            output.stop().map_err(failed(STOP))?;
+            if let Finding::Accepted(time, _) = finding {
+                *finding = match seen {
+                    Ok(()) => Finding::Proven(*time),
+                    Err(how) => Finding::WrongPixels(*time, how),
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        // Buffers of the node would keep its format from being set.
+        self.back = None;
+        self.before.restore(&self.capture);
+    }
+}
+
+/// Compares what came back with what was sent: the first plane with the pattern, the others with
+/// the bytes that the CPU wrote.
+fn compare(back: &Dmabuf, sent: &Dmabuf, seed: u32) -> Result<Result<(), String>, AccessError> {
+    if let Err(how) = pattern::check(back, seed)? {
+        return Ok(Err(how));
+    }
+    let (is, should) = (back.cpu_access(CpuAccess::Read)?, sent.cpu_access(CpuAccess::Read)?);
+    for plane in 1..sent.layout().planes().len() {
+        let row = usize::try_from(sent.layout().row_bytes(plane)).unwrap_or(usize::MAX);
+        let rows = |buffer: &Dmabuf| {
+            let stride = buffer.layout().planes()[plane].stride;
+            usize::try_from(stride).unwrap_or(usize::MAX).max(1)
+        };
+        let pairs = is.plane(plane).chunks(rows(back)).zip(should.plane(plane).chunks(rows(sent)));
+        if pairs.into_iter().any(|(is, should)| is.get(..row) != should.get(..row)) {
+            return Ok(Err(format!("plane {plane} holds something else")));
+        }
+    }
+    is.end()?;
+    should.end()?;
+    Ok(Ok(()))
+}
+
+/// What follows an input's name in the control that connects it.
+const CONNECTED: &str = " Is Connected To";
+
+/// The control of the text over the picture.
+const TEXT: &str = "OSD Text Mode";
+
+/// How an output is connected to a capture node.
+#[derive(Debug, PartialEq, Eq)]
+struct Cable {
+    output: u32,
+    input: u32,
+    /// Controls of the capture node, and what to set them to.
+    controls: Vec<(u32, i32)>,
+}
+
+impl Cable {
+    fn find(output: &Node, capture: &Node) -> Option<Self> {
+        let menus = menus(capture);
+        let inputs = connectors(capture);
+        connectors(output).iter().filter(|end| end.digital).find_map(|end| {
+            inputs.iter().find_map(|input| {
+                let name = format!("{}{CONNECTED}", input.name);
+                let (cable, item) = chosen(&menus, &name, &format!("Output {}", end.name))?;
+                // Text over the picture would not be what the output read.
+                let text = chosen(&menus, TEXT, "None");
+                let controls = text.into_iter().chain([(cable, item)]).collect();
+                Some(Self { output: end.index, input: input.index, controls })
+            })
+        })
+    }
+}
+
+/// An input or output of a device.
+struct Connector {
+    index: u32,
+    name: String,
+    /// Its pictures have all their rows at once, and as many as they have pixels for.
+    digital: bool,
+}
+
+fn connectors(node: &Node) -> Vec<Connector> {
+    // More than any device has.
+    (0..64)
+        .map_while(|index| match node.direction {
+            Direction::Capture => {
+                let mut input = sys::v4l2_input { index, ..zeroed::<sys::v4l2_input>() };
+                ioctl(&node.file, vidioc::VIDIOC_ENUMINPUT, &mut input).ok()?;
+                let digital = input.capabilities & sys::V4L2_IN_CAP_DV_TIMINGS != 0;
+                Some(Connector { index, name: text(&input.name), digital })
+            }
+            Direction::Output => {
+                let mut output = sys::v4l2_output { index, ..zeroed::<sys::v4l2_output>() };
+                ioctl(&node.file, vidioc::VIDIOC_ENUMOUTPUT, &mut output).ok()?;
+                let digital = output.capabilities & sys::V4L2_OUT_CAP_DV_TIMINGS != 0;
+                Some(Connector { index, name: text(&output.name), digital })
+            }
+        })
+        .collect()
+}
+
+/// A control with named values.
+struct Menu {
+    control: u32,
+    name: String,
+    items: Vec<(i32, String)>,
+}
+
+/// The control of this name, and the value that is called so.
+fn chosen(menus: &[Menu], name: &str, item: &str) -> Option<(u32, i32)> {
+    let menu = menus.iter().find(|menu| menu.name == name)?;
+    let (value, _) = menu.items.iter().find(|(_, text)| text == item)?;
+    Some((menu.control, *value))
+}
+
+/// The menus that matter here; others may be long.
+fn menus(node: &Node) -> Vec<Menu> {
+    let is_menu = |control: &sys::v4l2_queryctrl| {
+        let name = text(&control.name);
+        control.type_ == sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_MENU
+            && (name.ends_with(CONNECTED) || name == TEXT)
+    };
+    let item = |control: u32, value: i32| {
+        let mut item: sys::v4l2_querymenu = zeroed();
+        (item.id, item.index) = (control, u32::try_from(value).ok()?);
+        ioctl(&node.file, vidioc::VIDIOC_QUERYMENU, &mut item).ok()?;
+        // SAFETY: the control's type says that this is the union's member, and it is bytes.
+        let name = unsafe { item.__bindgen_anon_1.name };
+        Some((value, text(&name)))
+    };
+    let menu = |control: sys::v4l2_queryctrl| Menu {
+        control: control.id,
+        name: text(&control.name),
+        items: (control.minimum..=control.maximum)
+            .filter_map(|value| item(control.id, value))
+            .collect(),
+    };
+    node.each_control().filter(is_menu).map(menu).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_menu_is_found_by_its_name_and_item() {
+        let menus = [Menu {
+            control: 7,
+            name: "HDMI 000-0 Is Connected To".to_owned(),
+            items: vec![(0, "None".to_owned()), (2, "Output HDMI 000-0".to_owned())],
+        }];
+        let found = |name, item| chosen(&menus, name, item);
+        assert_eq!(found("HDMI 000-0 Is Connected To", "Output HDMI 000-0"), Some((7, 2)));
+        assert_eq!(found("HDMI 000-0 Is Connected To", "Output HDMI 001-0"), None);
+        assert_eq!(found("OSD Text Mode", "None"), None);
+    }
+}

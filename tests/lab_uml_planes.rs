@@ -1,0 +1,51 @@
+//! Planes that the machine's card has not: overlays, on a card made to measure. In the lab's `uml`
+//! machine: `cargo xtask test --only uml`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use support::books::Held;
+use support::vkms::{Card, Plane};
+use vcam_allocator::probe::{Cell, Outcome, Prober, probe};
+use vcam_allocator::{Fourcc, heaps};
+
+const HEAPS: [&str; 2] = ["udmabuf", "dma_heap:system"];
+
+fn cell(prober: &mut dyn Prober, heap: &str, format: Fourcc) -> Cell {
+    let heap = heaps::open(heap).unwrap();
+    probe(prober, &*heap, format, &mut |_| ())
+}
+
+#[test]
+fn an_overlay_shows_what_it_is_handed() {
+    let before = Held::read();
+    let card = Card::new("overlay", &[Plane::Primary, Plane::Overlay, Plane::Cursor]);
+    let mut probers = vcam_sinks::kms::probe::probers(&card.node).unwrap();
+    let names: Vec<String> = probers.iter().map(|prober| prober.info().name).collect();
+    assert_eq!(names, ["kms:vkms", "kms:vkms/overlay", "kms:vkms/cursor"]);
+    let overlay = &mut *probers[1];
+    assert_eq!(overlay.info().node.as_deref(), card.node.to_str());
+    for heap in HEAPS {
+        for format in [Fourcc::XRGB8888, Fourcc::ARGB8888, Fourcc::NV12] {
+            assert!(overlay.formats().contains(&format), "{format}");
+            let cell = cell(overlay, heap, format);
+            // Nothing is left open: the pixels were seen.
+            assert_eq!((cell.result, &cell.reason), (Outcome::Ok, &None), "{cell:?}");
+        }
+    }
+    // It is the overlay that was looked at, and not what is below: that is tried next.
+    let below = cell(&mut *probers[0], "udmabuf", Fourcc::XRGB8888);
+    assert_eq!((below.result, &below.reason), (Outcome::Ok, &None), "{below:?}");
+    drop(probers);
+    drop(card);
+    before.assert_unchanged();
+}
+
+#[test]
+fn a_card_without_an_overlay_has_no_such_importer() {
+    let card = Card::new("plain", &[Plane::Primary]);
+    let probers = vcam_sinks::kms::probe::probers(&card.node).unwrap();
+    let names: Vec<String> = probers.iter().map(|prober| prober.info().name).collect();
+    assert_eq!(names, ["kms:vkms"]);
+}
