@@ -1,4 +1,5 @@
-//! Draws how exposure and white balance settle: `cargo run --example settling -- docs/settling.svg`.
+//! Draws how exposure and white balance settle:
+//! `cargo run -p vcam-pipeline --example settling -- docs/settling.svg`.
 //!
 //! A ColorChecker is seen by the full model of the sensor. After a while it gets three stops more
 //! light; later its lamp changes from 2800 K to 6500 K.
@@ -9,10 +10,9 @@ use std::time::Duration;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use vcam_isp_gpu::stats::Statistics;
-use vcam_pipeline::ipa::Ipa;
-use vcam_pipeline::ipa::exposure::{Limits, TARGET};
-use vcam_pipeline::sensor::delay::Controls;
+use vcam_isp_gpu::{Statistics, Zone};
+use vcam_pipeline::ipa::{Calibration, Ipa};
+use vcam_pipeline::sensor::delay::{Controls, DelayedControls};
 use vcam_pipeline::sensor::format::Format;
 use vcam_pipeline::sensor::{Light, Sensor, Settings};
 
@@ -28,8 +28,16 @@ const BEFORE: Light = Light { kelvin: 2800.0, lux: 60.0, mains: None };
 struct Point {
     exposure_us: f32,
     gain: f32,
-    mean: f32,
+    /// Percent of the frame.
+    saturated: f32,
     kelvin: f32,
+}
+
+/// The part of a frame that is saturated, in percent.
+fn saturated(statistics: &Statistics) -> f32 {
+    let sum = |of: fn(&Zone) -> u32| statistics.zones.iter().map(of).sum::<u32>() as f32;
+    let saturated = sum(|zone| zone.saturated);
+    100.0 * saturated / (saturated + sum(|zone| zone.quads))
 }
 
 fn simulate() -> Result<Vec<Point>, Box<dyn Error>> {
@@ -44,7 +52,9 @@ fn simulate() -> Result<Vec<Point>, Box<dyn Error>> {
     let Format::Raw(format) = settings.format else { return Err("SRGGB10 is raw".into()) };
     let stride = format.row_bytes(settings.size.0) as usize;
     let mut raw = vec![0; stride * settings.size.1 as usize];
-    let mut ipa = Ipa::new(Controls::default());
+    let start = Controls::default();
+    let mut ipa = Ipa::new(sensor.timing().into(), start, Some(Calibration::of_sensor()?));
+    let mut delayed = DelayedControls::new(start);
     let mut points = Vec::new();
     for frame in 0..FRAMES {
         if frame == BRIGHTER {
@@ -56,15 +66,13 @@ fn simulate() -> Result<Vec<Point>, Box<dyn Error>> {
         sensor.fill(frame, &mut raw, stride);
         let black = sensor.black_level();
         let statistics = Statistics::of_raw(format, &raw, stride, settings.size, black);
-        let decision = ipa.process(&statistics, &metadata, &Limits::from(sensor.timing()));
-        sensor.set_controls(decision.write);
-        let bins = statistics.histogram.iter().enumerate();
-        let sum: f32 = bins.map(|(bin, count)| (bin as f32 + 0.5) / 256.0 * *count as f32).sum();
+        let decision = ipa.process(metadata.controls, &statistics);
+        sensor.set_controls(delayed.push(decision.controls));
         points.push(Point {
             exposure_us: metadata.controls.exposure_us,
             gain: metadata.controls.gain,
-            mean: sum / statistics.histogram.iter().sum::<u32>() as f32,
-            kelvin: decision.white_balance.kelvin,
+            saturated: saturated(&statistics),
+            kelvin: decision.colour.kelvin.ok_or("the sensor has colours")?,
         });
     }
     Ok(points)
@@ -82,7 +90,7 @@ fn panel(
         .x_label_area_size(32)
         .y_label_area_size(64)
         .build_cartesian_2d(0f32..FRAMES as f32, range.clone())?;
-    chart.configure_mesh().x_desc("frame").y_desc(label).draw()?;
+    chart.configure_mesh().max_light_lines(0).x_desc("frame").y_desc(label).draw()?;
     for change in [BRIGHTER, COOLER] {
         let line = [(change as f32, range.start), (change as f32, range.end)];
         chart.draw_series(LineSeries::new(line, BLACK.mix(0.4)))?;
@@ -95,7 +103,12 @@ fn panel(
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour));
     }
-    chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw()?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .border_style(BLACK)
+        .background_style(WHITE)
+        .draw()?;
     Ok(())
 }
 
@@ -113,7 +126,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     panel(
         &panels[0],
         "exposure, gain",
-        0.0..36.0,
+        0.0..50.0,
         &[
             ("exposure (ms)", values(&|point| point.exposure_us / 1000.0)),
             ("gain", values(&|point| point.gain)),
@@ -121,9 +134,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     panel(
         &panels[1],
-        "mean of linear light",
-        0.0..1.0,
-        &[("measured", values(&|point| point.mean)), ("target", values(&|_| TARGET))],
+        "saturated (%)",
+        0.0..100.0,
+        &[("of all quads", values(&|point| point.saturated))],
     )?;
     panel(
         &panels[2],

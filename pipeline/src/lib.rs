@@ -13,6 +13,7 @@
 
 mod camera;
 mod cheaper;
+pub mod colour;
 mod error;
 pub mod ipa;
 mod links;

@@ -51,6 +51,12 @@ pub struct CpuIsp {
     measured: Option<u64>,
 }
 
+/// What a meter is made for: a format and a size.
+type MeterKey = (RawFormat, (u32, u32));
+
+/// Takes rows of levels, and the memory that is theirs.
+type HandOn<'a, T> = dyn Fn([&[u16]; 3], &mut [T]) + Sync + 'a;
+
 /// What one thread works with.
 #[derive(Default)]
 struct Bench {
@@ -58,7 +64,7 @@ struct Bench {
     demosaicing: Demosaicing,
     indices: Indices,
     levels: [Vec<u16>; 3],
-    meter: Option<((RawFormat, (u32, u32)), Meter)>,
+    meter: Option<(MeterKey, Meter)>,
 }
 
 impl Default for CpuIsp {
@@ -126,7 +132,7 @@ impl CpuIsp {
         job: &Job<'_>,
         memory: &mut [T],
         stride: usize,
-        hand_on: &(dyn Fn([&[u16]; 3], &mut [T]) + Sync),
+        hand_on: &HandOn<'_, T>,
     ) {
         let (width, height) = (job.size.0 as usize, job.size.1 as usize);
         let cfa = job.format.cfa();

@@ -1,16 +1,16 @@
-//! The loop closed: scene, sensor, statistics, decision, sensor.
+//! The loop closed: scene, sensor with its delays and noise, statistics, decision, sensor.
 
 use std::time::Duration;
 
-use vcam_isp_gpu::RawFormat;
+use vcam_isp_gpu::{RawFormat, Statistics};
 
-use super::exposure::TARGET;
-use super::white_balance::WhiteBalance;
 use super::*;
+use crate::colour::Lab;
+use crate::sensor::delay::{Controls, DelayedControls, EXPOSURE_DELAY};
 use crate::sensor::format::Format;
-use crate::sensor::model::colour::{LUMINANCE, RGB_TO_XYZ, srgb_to_linear, transform};
+use crate::sensor::model::colour::{srgb_to_linear, transform};
 use crate::sensor::model::{Mains, lens::Lens};
-use crate::sensor::scene::colorchecker::{PATCHES, field};
+use crate::sensor::scene::colorchecker::{COLUMNS, PATCHES, ROWS, field};
 use crate::sensor::settings::Pixels;
 use crate::sensor::{Light, Sensor, Settings};
 
@@ -19,29 +19,45 @@ const SIZE: (u32, u32) = (192, 128);
 /// Frames in which everything settles, whatever happened.
 const SOON: usize = 20;
 
-/// A camera, and all that it saw.
+/// The six grey patches of a ColorChecker, from white to black.
+const GREYS: std::ops::Range<usize> = 18..24;
+
+/// A camera.
 struct Rig {
     sensor: Sensor,
     format: RawFormat,
     ipa: Ipa,
-    frame: u64,
-    decision: Option<Decision>,
+    delayed: DelayedControls,
+    frame: u32,
     raw: Vec<u8>,
 }
 
 /// What one frame was.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    controls: Controls,
+    taken: Controls,
     /// The mean of linear light.
     mean: f32,
-    /// What the frame is shown with: decided from the frame before.
-    balance: WhiteBalance,
+    decision: Decision,
+}
+
+impl Seen {
+    fn stops(&self) -> f32 {
+        (self.taken.exposure_us * self.taken.gain).log2()
+    }
+
+    fn mired(&self) -> f32 {
+        1e6 / self.decision.colour.kelvin.unwrap()
+    }
+}
+
+fn light(kelvin: f32, lux: f32) -> Light {
+    Light { kelvin, lux, mains: None }
 }
 
 impl Rig {
-    fn new(scene: &str, light: Light) -> Self {
-        let format: RawFormat = "SRGGB12".parse().unwrap();
+    fn new(scene: &str, format: &str, light: Light) -> Self {
+        let format: RawFormat = format.parse().unwrap();
         let settings = Settings {
             size: SIZE,
             format: Format::Raw(format),
@@ -52,8 +68,12 @@ impl Rig {
             ..Settings::default()
         };
         let sensor = Sensor::open(&settings).unwrap();
-        let ipa = Ipa::new(Controls::default());
-        Self { sensor, format, ipa, frame: 0, decision: None, raw: Vec::new() }
+        let start = Controls::default();
+        let calibration = format.cfa().map(|_| Calibration::of_sensor().unwrap());
+        let ipa = Ipa::new(sensor.timing().into(), start, calibration);
+        let stride = format.row_bytes(SIZE.0) as usize;
+        let raw = vec![0; stride * SIZE.1 as usize];
+        Self { sensor, format, ipa, delayed: DelayedControls::new(start), frame: 0, raw }
     }
 
     fn stride(&self) -> usize {
@@ -61,85 +81,75 @@ impl Rig {
     }
 
     fn step(&mut self) -> Seen {
-        let timestamp = Duration::from_micros(33_333) * self.frame as u32;
-        let metadata = self.sensor.expose(self.frame, timestamp);
-        let stride = self.stride();
-        self.raw.resize(stride * SIZE.1 as usize, 0);
-        self.sensor.fill(self.frame, &mut self.raw, stride);
-        let black = self.sensor.black_level();
-        let statistics = Statistics::of_raw(self.format, &self.raw, stride, SIZE, black);
-        let limits = Limits::from(self.sensor.timing());
-        let decision = self.ipa.process(&statistics, &metadata, &limits);
-        self.sensor.set_controls(decision.write);
+        // No whole number of flickers from one frame to the next.
+        let timestamp = Duration::from_micros(34_567) * self.frame;
+        let metadata = self.sensor.expose(self.frame.into(), timestamp);
+        let (stride, black) = (self.stride(), self.sensor.black_level());
+        self.sensor.fill(self.frame.into(), &mut self.raw, stride);
         self.frame += 1;
-        let balance = self.decision.replace(decision).unwrap_or(decision).white_balance;
-        let pixels: u32 = statistics.histogram.iter().sum();
+        let statistics = Statistics::of_raw(self.format, &self.raw, stride, SIZE, black);
+        let decision = self.ipa.process(metadata.controls, &statistics);
+        self.sensor.set_controls(self.delayed.push(decision.controls));
+        let quads: u32 = statistics.histogram.iter().sum();
         let bins = statistics.histogram.iter().enumerate();
         let sum: f32 = bins.map(|(bin, count)| (bin as f32 + 0.5) / 256.0 * *count as f32).sum();
-        Seen { controls: metadata.controls, mean: sum / pixels as f32, balance }
+        Seen { taken: metadata.controls, mean: sum / quads as f32, decision }
     }
 
     fn run(&mut self, frames: usize) -> Vec<Seen> {
         (0..frames).map(|_| self.step()).collect()
     }
 
-    /// Red, green and blue of a patch in the last frame, as the ISP would make them.
-    fn patch(&self, index: usize, balance: &WhiteBalance) -> [f64; 3] {
+    /// A rig that has seen this for a while.
+    fn settled(scene: &str, light: Light) -> (Self, Seen) {
+        let mut rig = Self::new(scene, "SRGGB12", light);
+        let seen = rig.run(2 * SOON);
+        (rig, seen[2 * SOON - 1])
+    }
+
+    /// What the ISP makes of a patch of the last frame, in linear sRGB.
+    fn patch(&self, index: usize, colour: &Colour) -> [f64; 3] {
         let (width, height) = (SIZE.0 as usize, SIZE.1 as usize);
-        let (columns, rows) = (field(index % 6, 6, width), field(index / 6, 4, height));
+        let rows = field(index / COLUMNS, ROWS, height);
+        let columns = field(index % COLUMNS, COLUMNS, width);
+        let (black, white) = (f64::from(self.sensor.black_level()), f64::from(self.format.white()));
         let mut numbers = vec![0; width];
-        let (mut sum, mut count) = ([0.0; 3], [0.0; 3]);
+        let (mut sums, mut counts) = ([0.0; 3], [0.0; 3]);
         for y in rows {
             self.format.unpack(&self.raw[y * self.stride()..][..self.stride()], &mut numbers);
             for x in columns.clone() {
-                let colour = self.format.cfa().unwrap().colour_at(x as u32, y as u32);
-                sum[colour] += f64::from(numbers[x]) - 256.0;
-                count[colour] += 3839.0;
+                let channel = self.format.cfa().unwrap().colour_at(x as u32, y as u32);
+                sums[channel] += (f64::from(numbers[x]) / white - black) / (1.0 - black);
+                counts[channel] += 1.0;
             }
         }
-        let balanced = [0, 1, 2].map(|at| sum[at] / count[at] * f64::from(balance.gains[at]));
-        balance.matrix.map(|row| row.iter().zip(balanced).map(|(a, b)| f64::from(*a) * b).sum())
+        let balanced = [0, 1, 2].map(|at| sums[at] / counts[at] * f64::from(colour.gains[at]));
+        transform(&colour.ccm.map(|row| row.map(f64::from)), balanced)
     }
 
-    /// How far each grey patch is from grey, as CIE 1976 has it, once it is as bright as published.
-    fn greys(&self, balance: &WhiteBalance) -> Vec<f64> {
-        let luminance =
-            |rgb: [f64; 3]| rgb.iter().zip(LUMINANCE).map(|(l, w)| l * f64::from(w)).sum::<f64>();
-        (18..24)
-            .map(|index| {
-                let published =
-                    PATCHES[index].map(|level| f64::from(srgb_to_linear(f32::from(level) / 255.0)));
-                let rgb = self.patch(index, balance);
-                let scale = luminance(published) / luminance(rgb);
-                let [_, a, b] = lab(rgb.map(|light| light * scale));
-                a.hypot(b)
-            })
-            .collect()
+    /// How far the grey patch that is the farthest from grey looks from it, when white is white.
+    fn grey_error(&self, colour: &Colour) -> f64 {
+        let published =
+            |index: usize| f64::from(srgb_to_linear(f32::from(PATCHES[index][1]) / 255.0));
+        let scale = published(GREYS.start) / self.patch(GREYS.start, colour)[1];
+        let errors = GREYS.map(|index| {
+            let patch = self.patch(index, colour).map(|light| light * scale);
+            let lab = Lab::of_linear_srgb(patch);
+            lab.difference(lab.grey())
+        });
+        errors.fold(0.0, f64::max)
     }
 }
 
-/// CIE L*a*b* of linear sRGB, for the white of D65.
-fn lab(rgb: [f64; 3]) -> [f64; 3] {
-    let white = transform(&RGB_TO_XYZ, [1.0; 3]);
-    let xyz = transform(&RGB_TO_XYZ, rgb);
-    let [x, y, z] = [0, 1, 2].map(|at| {
-        let part = xyz[at] / white[at];
-        if part > 216.0 / 24_389.0 { part.cbrt() } else { (24_389.0 / 27.0 * part + 16.0) / 116.0 }
-    });
-    [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
-}
-
-/// Stops that a frame got.
-fn stops(seen: &Seen) -> f32 {
-    (seen.controls.exposure_us * seen.controls.gain).log2()
-}
-
-/// Asserts that values go one way, up to the noise, and stay where they arrive.
+/// Asserts that values go one way, up to the noise, and stay where they arrive after [`SOON`].
 fn assert_settles(values: &[f32], noise: f32) {
     let (first, last) = (values[0], values[values.len() - 1]);
     let way = (last - first).signum();
     for pair in values.windows(2) {
         assert!((pair[1] - pair[0]) * way > -noise, "it swings: {values:?}");
+    }
+    for value in values {
+        assert!((value - last) * way < noise, "it overshoots: {values:?}");
     }
     for value in &values[SOON..] {
         assert!((value - last).abs() < noise, "it does not settle: {values:?}");
@@ -147,113 +157,115 @@ fn assert_settles(values: &[f32], noise: f32) {
 }
 
 #[test]
-fn three_stops_either_way_settle_without_swinging() {
-    for (before, after) in [(100.0, 800.0), (800.0, 100.0), (20.0, 160.0), (5000.0, 625.0)] {
-        let light = |lux| Light { lux, ..Light::default() };
-        let mut rig = Rig::new("colorchecker", light(before));
-        rig.run(2 * SOON);
-        assert!(rig.ipa.exposure.is_settled());
-        rig.sensor.set_light(light(after)).unwrap();
-        let seen = rig.run(2 * SOON);
-        assert_settles(&seen.iter().map(stops).collect::<Vec<_>>(), 0.06);
-        let gone = stops(&seen[SOON]) - stops(&seen[0]);
-        assert!((gone - (before / after).log2()).abs() < 0.1, "{before} {after}: {gone}");
-        // The patches are as bright as the target, or as the highlights allow.
-        let settled = seen[SOON].mean / TARGET;
-        assert!((0.9..1.04).contains(&settled), "{before} {after}: {settled}");
+fn three_stops_either_way_settle_within_20_frames() {
+    for scene in ["colorchecker", "solid", "bars"] {
+        for (before, after) in [(100.0, 800.0), (800.0, 100.0), (50.0, 400.0), (40_000.0, 5000.0)] {
+            let (mut rig, settled) = Rig::settled(scene, light(6500.0, before));
+            assert_eq!(settled.decision.ae_state, AeState::Converged, "{scene} {before}");
+            rig.sensor.set_light(light(6500.0, after)).unwrap();
+            let seen = rig.run(2 * SOON);
+            assert_settles(&seen.iter().map(Seen::stops).collect::<Vec<_>>(), 0.1);
+            let gone = seen[SOON].stops() - seen[0].stops();
+            assert!((gone - (before / after).log2()).abs() < 0.15, "{scene} {before}: {gone}");
+            assert_eq!(seen[SOON].decision.ae_state, AeState::Converged, "{scene} {before}");
+            assert!(seen[SOON].mean < 1.05 * TARGET, "{scene} {before}: {}", seen[SOON].mean);
+        }
     }
 }
 
 #[test]
-fn a_new_lamp_settles_without_swinging() {
+fn a_new_lamp_settles_within_20_frames_and_greys_are_grey() {
     for (before, after) in [(2800.0, 6500.0), (6500.0, 2800.0)] {
-        let light = |kelvin| Light { kelvin, ..Light::default() };
-        let mut rig = Rig::new("colorchecker", light(before));
-        rig.run(2 * SOON);
-        rig.sensor.set_light(light(after)).unwrap();
+        let (mut rig, _) = Rig::settled("colorchecker", light(before, 500.0));
+        rig.sensor.set_light(light(after, 500.0)).unwrap();
         let seen = rig.run(2 * SOON);
-        let mireds: Vec<f32> = seen.iter().map(|seen| 1e6 / seen.balance.kelvin).collect();
-        assert_settles(&mireds, 3.0);
-        let settled = &seen[SOON];
-        assert!((settled.balance.kelvin / after - 1.0).abs() < 0.03, "{settled:?}");
-        let greys = rig.greys(&settled.balance);
-        assert!(greys.iter().all(|grey| *grey < 3.0), "{before} {after}: {greys:?}");
+        assert_settles(&seen.iter().map(Seen::mired).collect::<Vec<_>>(), 2.0);
+        let kelvin = 1e6 / seen[SOON].mired();
+        assert!((kelvin / after - 1.0).abs() < 0.03, "{after}: {kelvin}");
+        let error = rig.grey_error(&seen[SOON].decision.colour);
+        assert!(error < 3.0, "{after}: {error}");
     }
 }
 
 #[test]
 fn greys_are_grey_under_every_lamp() {
-    for kelvin in [2300.0, 2856.0, 3700.0, 5003.0, 6504.0, 9000.0] {
-        let mut rig = Rig::new("colorchecker", Light { kelvin, ..Light::default() });
-        let seen = rig.run(2 * SOON);
-        let greys = rig.greys(&seen[2 * SOON - 1].balance);
-        assert!(greys.iter().all(|grey| *grey < 3.0), "{kelvin}: {greys:?}");
+    for kelvin in [2000.0, 2300.0, 2856.0, 3700.0, 5003.0, 6504.0, 9000.0, 12_000.0] {
+        let (rig, settled) = Rig::settled("colorchecker", light(kelvin, 500.0));
+        let error = rig.grey_error(&settled.decision.colour);
+        assert!(error < 3.0, "{kelvin} K, found {}: {error}", 1e6 / settled.mired());
     }
 }
 
 #[test]
-fn exposure_and_gain_come_together() {
-    let mut rig = Rig::new("colorchecker", Light { lux: 30.0, ..Light::default() });
-    let mut wanted = Vec::new();
-    let mut taken = Vec::new();
-    for frame in 0..3 * SOON {
-        if frame == SOON {
-            rig.sensor.set_light(Light { lux: 1000.0, ..Light::default() }).unwrap();
-        }
-        taken.push(rig.step().controls);
-        wanted.push(rig.ipa.exposure.process(
-            &Statistics::default(),
-            Controls::default(),
-            &Limits::from(rig.sensor.timing()),
-        ));
-    }
-    // What was decided after frame n counts for frame n + 2, whole.
-    for (wanted, taken) in wanted.iter().zip(&taken[2..]) {
-        assert!((wanted.exposure_us - taken.exposure_us).abs() < 1.0, "{wanted:?} {taken:?}");
-        assert!((wanted.gain - taken.gain).abs() < 1e-3, "{wanted:?} {taken:?}");
+fn what_is_decided_counts_two_frames_later() {
+    let mut rig = Rig::new("colorchecker", "SRGGB12", light(6500.0, 30.0));
+    let mut seen = rig.run(2 * SOON);
+    rig.sensor.set_light(light(6500.0, 1000.0)).unwrap();
+    seen.extend(rig.run(2 * SOON));
+    let line = rig.sensor.timing().line_duration().as_secs_f32() * 1e6;
+    for pair in seen.windows(EXPOSURE_DELAY + 1) {
+        let (decided, taken) = (pair[0].decision.controls, pair[EXPOSURE_DELAY].taken);
+        assert!((decided.exposure_us - taken.exposure_us).abs() <= line, "{decided:?} {taken:?}");
+        assert_eq!(decided.gain, taken.gain);
     }
     // It needed gain first, and none later.
-    assert!(taken[SOON].gain > 2.0 && taken[3 * SOON - 1].gain == 1.0);
+    assert!(seen[2 * SOON].taken.gain > 2.0 && seen[4 * SOON - 1].taken.gain == 1.0);
 }
 
 #[test]
-fn compensation_is_in_stops() {
-    let settled = |compensation| {
-        let mut rig = Rig::new("solid", Light::default());
-        rig.ipa.exposure.compensation = compensation;
-        rig.run(2 * SOON)[2 * SOON - 1].mean
-    };
-    let even = settled(0.0);
-    assert!((even / TARGET - 1.0).abs() < 0.03, "{even}");
-    assert!((settled(1.0) / even - 2.0).abs() < 0.06);
-    assert!((settled(-1.0) / even - 0.5).abs() < 0.015);
+fn a_sensor_without_filters_has_exposure_alone() {
+    let mut rig = Rig::new("solid", "Y10", light(3000.0, 500.0));
+    let settled = rig.run(2 * SOON)[2 * SOON - 1];
+    assert!((settled.mean / TARGET - 1.0).abs() < 0.05, "{settled:?}");
+    assert_eq!(settled.decision.colour.kelvin, None);
 }
 
 #[test]
 fn flicker_is_avoided() {
-    let swing = |mains| {
-        let light = Light { lux: 400.0, mains: Some(Mains::Hz50), ..Light::default() };
-        let mut rig = Rig::new("solid", light);
-        rig.ipa.exposure.mains = mains;
+    let swing = |mains, flicker| {
+        let light = Light { mains: Some(mains), ..light(6500.0, 700.0) };
+        let mut rig = Rig::new("solid", "SRGGB12", light);
+        let ae = AeControls { flicker, ..AeControls::default() };
+        rig.ipa.set_controls(IpaControls { ae, ..IpaControls::default() }).unwrap();
         rig.run(2 * SOON);
-        // Frames that are no whole number of flickers apart see each another phase.
-        let means: Vec<f32> = (0..10)
-            .map(|frame| {
-                rig.ipa.exposure.mode = exposure::Mode::Locked;
-                rig.frame += frame % 3;
-                let timestamp = Duration::from_micros(31_700) * rig.frame as u32;
-                rig.sensor.expose(rig.frame, timestamp);
-                let stride = rig.stride();
-                rig.sensor.fill(rig.frame, &mut rig.raw, stride);
-                let black = rig.sensor.black_level();
-                let statistics = Statistics::of_raw(rig.format, &rig.raw, stride, SIZE, black);
-                let green: f32 = statistics.zones.iter().map(|zone| zone.sum[1]).sum();
-                green / statistics.zones.iter().map(|zone| zone.quads as f32).sum::<f32>()
-            })
-            .collect();
-        let high = means.iter().copied().fold(0.0, f32::max);
-        high / means.iter().copied().fold(f32::MAX, f32::min) - 1.0
+        // Locked, so that exposure does not run after the flicker.
+        let (exposure_time, analogue_gain) = (Setting::Locked, Setting::Locked);
+        let ae = AeControls { exposure_time, analogue_gain, ..ae };
+        rig.ipa.set_controls(IpaControls { ae, ..IpaControls::default() }).unwrap();
+        let means: Vec<_> = rig.run(SOON)[4..].iter().map(|seen| seen.mean).collect();
+        let highest = means.iter().copied().fold(0.0, f32::max);
+        highest / means.iter().copied().fold(f32::MAX, f32::min) - 1.0
     };
-    assert!(swing(None) > 0.02, "{}", swing(None));
-    assert!(swing(Some(Mains::Hz50)) < 0.005, "{}", swing(Some(Mains::Hz50)));
+    for (mains, flicker) in [(Mains::Hz50, Flicker::HZ_50), (Mains::Hz60, Flicker::HZ_60)] {
+        let (without, with) = (swing(mains, Flicker::Off), swing(mains, flicker));
+        assert!(without > 0.02 && with < 0.01, "{mains:?}: {without} {with}");
+    }
+}
+
+#[test]
+fn a_lock_holds_what_was_found() {
+    let (mut rig, settled) = Rig::settled("colorchecker", light(4000.0, 200.0));
+    let ae = AeControls {
+        exposure_time: Setting::Locked,
+        analogue_gain: Setting::Locked,
+        ..AeControls::default()
+    };
+    rig.ipa.set_controls(IpaControls { ae, awb: AwbMode::Locked }).unwrap();
+    rig.sensor.set_light(light(9000.0, 600.0)).unwrap();
+    for seen in rig.run(SOON) {
+        assert_eq!(seen.decision.controls, settled.decision.controls);
+        assert_eq!(seen.decision.colour, settled.decision.colour);
+    }
+}
+
+#[test]
+fn every_scene_with_something_grey_shows_the_lamp() {
+    for scene in ["bars", "ramp", "siemens", "ball", "lines", "noise"] {
+        for kelvin in [2500.0, 6500.0, 10_000.0] {
+            let mut rig = Rig::new(scene, "SRGGB12", light(kelvin, 500.0));
+            let settled = rig.run(SOON)[SOON - 1];
+            let apart = (settled.mired() - 1e6 / kelvin).abs();
+            assert!(apart < 10.0, "{scene}: {kelvin} K, found {}", 1e6 / settled.mired());
+        }
+    }
 }

@@ -48,21 +48,26 @@ pub(super) struct Memory {
     kinds: Option<MemoryKinds>,
     /// The heap of the node's own buffers.
     own_heap: String,
-    /// The fewest buffers that it streams with.
-    min_buffers: Option<u32>,
+    /// The fewest buffers that it streams with, and the control that says so.
+    min_buffers: Option<(&'static str, u32)>,
 }
 
 impl Memory {
     pub(super) fn of(node: &Node) -> Self {
-        let control = match node.direction {
-            Direction::Capture => sys::V4L2_CID_MIN_BUFFERS_FOR_CAPTURE,
-            Direction::Output => sys::V4L2_CID_MIN_BUFFERS_FOR_OUTPUT,
+        let (control, source) = match node.direction {
+            Direction::Capture => {
+                (sys::V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, "V4L2_CID_MIN_BUFFERS_FOR_CAPTURE")
+            }
+            Direction::Output => {
+                (sys::V4L2_CID_MIN_BUFFERS_FOR_OUTPUT, "V4L2_CID_MIN_BUFFERS_FOR_OUTPUT")
+            }
         };
+        let min_buffers = node.control(control).and_then(|count| u32::try_from(count).ok());
         let name = node.path.file_name().unwrap_or(node.path.as_os_str());
         Self {
             kinds: node.memory_kinds().ok().flatten(),
             own_heap: format!("{PREFIX}{}", name.display()),
-            min_buffers: node.control(control).and_then(|count| u32::try_from(count).ok()),
+            min_buffers: min_buffers.map(|count| (source, count)),
         }
     }
 }
@@ -145,8 +150,7 @@ impl Offer {
             let value = vec![self.natural.memories.len() as u64];
             all.push(says(TRY, Rule::Vendor { key: MEMORIES.to_owned(), value }));
         }
-        if let Some(count) = memory.min_buffers {
-            let source = "V4L2_CID_MIN_BUFFERS_FOR_CAPTURE or _OUTPUT";
+        if let Some((source, count)) = memory.min_buffers {
             all.push(says(source, Rule::MinBuffers(count)));
         }
         all
@@ -229,7 +233,7 @@ mod tests {
         Memory {
             kinds: Some(MemoryKinds { mmap: true, dma_buf }),
             own_heap: "v4l2:video7".to_owned(),
-            min_buffers: Some(3),
+            min_buffers: Some(("V4L2_CID_MIN_BUFFERS_FOR_CAPTURE", 3)),
         }
     }
 

@@ -9,16 +9,17 @@
 //! `Documentation/admin-guide/media/vivid.rst`, Linux 6.11 and later.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
+use vcam_allocator::heaps::memfd::Memfd;
 use vcam_allocator::heaps::v4l2::{self as heap, V4l2};
 use vcam_allocator::probe::{Finding, Steps, pattern};
-use vcam_allocator::{AccessError, CpuAccess, Dmabuf, Heap, Refusal};
+use vcam_allocator::{AccessError, Alignment, CpuAccess, Dmabuf, Heap, Layout, Refusal};
 
 use super::ioctl::{ioctl, sys, text, vidioc, zeroed};
 use super::node::{Direction, Format, Node};
-use super::probe::{DEQUEUE, QUEUE, REQUEST, START, STOP, memories};
+use super::probe::{DEQUEUE, LIMIT, QUEUE, REQUEST, START, STOP, memories};
 use super::settings::{Part, Rectangle, Settings};
 
 /// Enough for a picture to come in while another is looked at.
@@ -27,9 +28,6 @@ const BUFFERS: u32 = 2;
 /// How many pictures may come back before the one that was sent must be among them: those that were
 /// under way when it was, and some for a device that is late.
 const PICTURES: usize = 8;
-
-/// How long the pictures of a cell may take in all.
-const LIMIT: Duration = Duration::from_secs(3);
 
 /// A capture node that sees what an output node reads.
 pub(super) struct Loop {
@@ -136,18 +134,18 @@ impl Loop {
         let Some((_, back)) = &self.back else { return Ok(()) };
         steps(REQUEST);
         self.capture.request(BUFFERS).map_err(failed(REQUEST))?;
-        let catch = |index: usize| {
-            let number = u32::try_from(index).unwrap_or(u32::MAX);
-            let queued = memories(&back[index], set);
-            queued.and_then(|memories| self.capture.queue(number, &memories)).map_err(failed(QUEUE))
+        let catch = |(index, buffer)| {
+            let queued = memories(buffer, set);
+            queued.and_then(|memories| self.capture.queue(index, &memories)).map_err(failed(QUEUE))
         };
-        (0..back.len()).try_for_each(catch)?;
+        (0..).zip(back).try_for_each(catch)?;
         steps(START);
         self.capture.start().map_err(failed(START))?;
-        let deadline = Instant::now() + LIMIT;
         for ((seed, buffer), finding) in (1..).zip(buffers).zip(findings) {
             // Alone in the queue it is what the output reads, from the start and until the end.
             // One that follows another has to wait for the output to be done with that.
+            let should = Expected::new(buffer, seed)
+                .map_err(|error| Refusal::because(&name, "compare", error))?;
             steps(QUEUE);
             memories(buffer, set)
                 .and_then(|memories| output.queue(seed - 1, &memories))
@@ -157,12 +155,13 @@ impl Loop {
             steps(DEQUEUE);
             let mut seen = Err("nothing comes back".to_owned());
             for _ in 0..PICTURES {
-                let (index, _) = self.capture.dequeue(deadline).map_err(failed(DEQUEUE))?;
-                let index = index as usize;
-                seen = compare(&back[index], buffer, seed).map_err(|error| {
+                let back_by = Instant::now() + LIMIT;
+                let (index, _) = self.capture.dequeue(back_by).map_err(failed(DEQUEUE))?;
+                let Some(picture) = back.get(index as usize) else { continue };
+                seen = compare(picture, &should).map_err(|error| {
                     Refusal::because(&name, "DMA_BUF_IOCTL_SYNC", error.to_string())
                 })?;
-                catch(index)?;
+                catch((index, picture))?;
                 if seen.is_ok() {
                     break;
                 }
@@ -187,27 +186,53 @@ impl Drop for Loop {
     }
 }
 
-/// Compares what came back with what was sent: the first plane with the pattern, the others with
-/// the bytes that the CPU wrote.
-fn compare(back: &Dmabuf, sent: &Dmabuf, seed: u32) -> Result<Result<(), String>, AccessError> {
-    if let Err(how) = pattern::check(back, seed)? {
-        return Ok(Err(how));
+/// The picture that should come back.
+struct Expected {
+    seed: u32,
+    /// The same in memory, where it has more planes than the pattern is compared with.
+    whole: Option<Dmabuf>,
+}
+
+impl Expected {
+    fn new(sent: &Dmabuf, seed: u32) -> Result<Self, String> {
+        let layout = sent.layout();
+        if layout.planes().len() < 2 {
+            return Ok(Self { seed, whole: None });
+        }
+        let size = (layout.width(), layout.height());
+        let layout = Layout::linear(sent.format(), size.0, size.1, Alignment::default())
+            .map_err(|error| error.to_string())?;
+        let whole =
+            Memfd::new().allocate(&layout, "probe-expected").map_err(|error| error.to_string())?;
+        pattern::fill(&whole, seed).map_err(|error| error.to_string())?;
+        Ok(Self { seed, whole: Some(whole) })
     }
-    let (is, should) = (back.cpu_access(CpuAccess::Read)?, sent.cpu_access(CpuAccess::Read)?);
-    for plane in 1..sent.layout().planes().len() {
-        let row = usize::try_from(sent.layout().row_bytes(plane)).unwrap_or(usize::MAX);
-        let rows = |buffer: &Dmabuf| {
-            let stride = buffer.layout().planes()[plane].stride;
-            usize::try_from(stride).unwrap_or(usize::MAX).max(1)
-        };
-        let pairs = is.plane(plane).chunks(rows(back)).zip(should.plane(plane).chunks(rows(sent)));
-        if pairs.into_iter().any(|(is, should)| is.get(..row) != should.get(..row)) {
-            return Ok(Err(format!("plane {plane} holds something else")));
+}
+
+/// Compares what came back with what should; says how they differ.
+fn compare(back: &Dmabuf, should: &Expected) -> Result<Result<(), String>, AccessError> {
+    let first = pattern::check(back, should.seed)?;
+    let (Ok(()), Some(whole)) = (&first, &should.whole) else { return Ok(first) };
+    let (is, should) = (back.cpu_access(CpuAccess::Read)?, whole.cpu_access(CpuAccess::Read)?);
+    let stride = |buffer: &Dmabuf, plane: usize| {
+        let stride = buffer.layout().planes().get(plane).map_or(0, |plane| plane.stride);
+        usize::try_from(stride).unwrap_or(usize::MAX).max(1)
+    };
+    let mut compared = first;
+    for plane in 1..whole.layout().planes().len() {
+        let row = usize::try_from(whole.layout().row_bytes(plane)).unwrap_or(usize::MAX);
+        let rows = whole.layout().rows(plane) as usize;
+        let is = is.plane(plane).chunks(stride(back, plane));
+        let should = should.plane(plane).chunks(stride(whole, plane)).take(rows);
+        let same = |(is, should): (&[u8], &[u8])| is.get(..row) == should.get(..row);
+        let right = is.zip(should).filter(|pair| same(*pair)).count();
+        if right < rows {
+            compared = Err(format!("{} of {rows} rows of plane {plane} are wrong", rows - right));
         }
     }
     is.end()?;
     should.end()?;
-    Ok(Ok(()))
+    Ok(compared)
 }
 
 /// What follows an input's name in the control that connects it.

@@ -38,8 +38,8 @@ pub(super) const DEQUEUE: &str = "VIDIOC_DQBUF";
 /// frame.
 const BUFFERS: usize = 6;
 
-/// How long a device may take to stream all of them.
-const LIMIT: Duration = Duration::from_secs(3);
+/// How long a device may take for a picture: after that, it hangs.
+pub(super) const LIMIT: Duration = Duration::from_secs(3);
 
 /// A node as an importer: `v4l2-capture:` or `v4l2-output:` and the driver. None if it streams no
 /// pictures.
@@ -164,7 +164,6 @@ impl NodeProber {
             findings.fill(said(self.refusal(START, errno), errno));
             return;
         }
-        let deadline = Instant::now() + LIMIT;
         // There is nothing to see in what an output gives back, and it keeps its last buffer until
         // there is a next: that it streams at all will do.
         let rounds = match self.node.direction {
@@ -173,7 +172,7 @@ impl NodeProber {
         };
         for _ in 0..rounds {
             steps(DEQUEUE);
-            let (index, content) = match self.node.dequeue(deadline) {
+            let (index, content) = match self.node.dequeue(Instant::now() + LIMIT) {
                 Ok((index, content)) => (index as usize, content),
                 Err(errno) => return leave_open(findings, &self.refusal(DEQUEUE, errno)),
             };
