@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use vcam_isp_gpu::stats::Statistics;
-use vcam_pipeline::ipa::Ipa;
-use vcam_pipeline::ipa::exposure::Limits;
-use vcam_pipeline::sensor::delay::Controls;
+use vcam_pipeline::ipa::{Calibration, Ipa, Limits};
+use vcam_pipeline::sensor::delay::{Controls, DelayedControls};
 use vcam_pipeline::sensor::settings::Pixels;
 use vcam_pipeline::sensor::{Sensor, Settings};
 
@@ -52,15 +51,18 @@ fn comes_to_allocate_nothing(settings: &Settings) -> bool {
         (zone.sum, zone.quads) = ([4.0, 10.0, 7.0], 100);
     }
     workers.run(move || {
-        let mut ipa = Ipa::new(Controls::default());
+        let start = Controls::default();
+        let limits = Limits::from(sensor.timing());
+        let mut ipa = Ipa::new(limits, start, Some(Calibration::of_sensor().unwrap()));
+        let mut delayed = DelayedControls::new(start);
         let mut in_a_row = 0;
         for sequence in 0..5 * u64::from(IN_A_ROW) {
             let before = ALLOCATIONS.load(Ordering::Relaxed);
             let metadata = sensor.expose(sequence, Duration::from_millis(33) * sequence as u32);
             sensor.fill_plane(sequence, 0, &mut frame, stride);
             sensor.fill_plane(sequence, 1, &mut frame, stride);
-            let limits = Limits::from(sensor.timing());
-            sensor.set_controls(ipa.process(&statistics, &metadata, &limits).write);
+            let decision = ipa.process(metadata.controls, &statistics);
+            sensor.set_controls(delayed.push(decision.controls));
             let allocated = ALLOCATIONS.load(Ordering::Relaxed) > before;
             in_a_row = if allocated { 0 } else { in_a_row + 1 };
             if in_a_row == IN_A_ROW {
