@@ -9,10 +9,13 @@ use super::team::{MOST, Team};
 fn band(rows: usize, threads: usize, number: usize) -> Range<usize> {
     let start = |number: usize| match number == threads {
         true => rows,
-        false => rows * number / threads & !1,
+        false => (rows * number / threads) & !1,
     };
     start(number)..start(number + 1)
 }
+
+/// What is done to a band.
+type BandWork<'a, T> = dyn Fn(usize, Range<usize>, &mut [T]) + Sync + 'a;
 
 /// Does the work on every band at once: given the thread, its rows, and the memory of these, where
 /// a row is `stride` items long and the last may be shorter.
@@ -21,7 +24,7 @@ pub(crate) fn in_bands<T: Send>(
     rows: usize,
     memory: &mut [T],
     stride: usize,
-    work: &(dyn Fn(usize, Range<usize>, &mut [T]) + Sync),
+    work: &BandWork<'_, T>,
 ) {
     let threads = team.size();
     let mut rest = memory;

@@ -304,7 +304,7 @@ fn soft_green(own: &[f32], across: [&[f32]; 4], down: [&[f32]; 4], green: &mut [
         let ((of_row, rough_row), (of_column, rough_column)) = (along(&across), along(&down));
         let mixed = (of_row * rough_column + of_column * rough_row) / (rough_row + rough_column);
         // In 16 bits, as the reference has it.
-        green[x] = (mixed.max(0.0).min(1.0) * white + 0.5) as i32 as f32 * (1.0 / white);
+        green[x] = (mixed.clamp(0.0, 1.0) * white + 0.5) as i32 as f32 * (1.0 / white);
     }
 }
 

@@ -51,6 +51,12 @@ pub struct CpuIsp {
     measured: Option<u64>,
 }
 
+/// The format and size of a frame.
+type Kind = (RawFormat, (u32, u32));
+
+/// Takes a row of levels, and the memory that is its own.
+type HandOn<'a, T> = dyn Fn([&[u16]; 3], &mut [T]) + Sync + 'a;
+
 /// What one thread works with.
 #[derive(Default)]
 struct Bench {
@@ -58,7 +64,8 @@ struct Bench {
     demosaicing: Demosaicing,
     indices: Indices,
     levels: [Vec<u16>; 3],
-    meter: Option<((RawFormat, (u32, u32)), Meter)>,
+    /// A meter, and the kind of frames that it is for.
+    meter: Option<(Kind, Meter)>,
 }
 
 impl Default for CpuIsp {
@@ -126,7 +133,7 @@ impl CpuIsp {
         job: &Job<'_>,
         memory: &mut [T],
         stride: usize,
-        hand_on: &(dyn Fn([&[u16]; 3], &mut [T]) + Sync),
+        hand_on: &HandOn<'_, T>,
     ) {
         let (width, height) = (job.size.0 as usize, job.size.1 as usize);
         let cfa = job.format.cfa();

@@ -61,7 +61,7 @@ fn five_six_five(red: &[u16], green: &[u16], blue: &[u16], out: &mut [u8]) {
 #[inline(always)]
 fn channel([of_r, of_g, of_b, offset]: [f32; 4], r: f32, g: f32, b: f32) -> u8 {
     let level = of_r * r + of_g * g + of_b * b + offset;
-    (level.max(0.0).min(1.0) * 255.0 + 0.5) as i32 as u8
+    (level.clamp(0.0, 1.0) * 255.0 + 0.5) as i32 as u8
 }
 
 /// Luma of a row.
