@@ -91,7 +91,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE", requires = "display")]
     pub(crate) display_capture: Option<PathBuf>,
 
-    /// Where else pictures go: terminal, file:NAME.png (the last), file:NAME-%d.png (each), null
+    /// Where else pictures go: terminal, null, - (Y4M to the standard output), file:NAME.png or
+    /// .ppm (the last picture; each, if NAME has %d), file:NAME.y4m or .yuv (a stream)
     #[arg(long, value_name = "SPEC")]
     pub(crate) output: Vec<Output>,
 
@@ -223,6 +224,15 @@ pub(crate) enum Output {
     Terminal,
     Null,
     File(PathBuf),
+    /// A stream to whoever reads the standard output.
+    Stdout,
+}
+
+impl Output {
+    /// Whether nothing else may be written to the standard output.
+    pub(crate) fn owns_stdout(&self) -> bool {
+        matches!(self, Self::Terminal | Self::Stdout)
+    }
 }
 
 impl FromStr for Output {
@@ -232,9 +242,10 @@ impl FromStr for Output {
         match text {
             "terminal" => Ok(Self::Terminal),
             "null" => Ok(Self::Null),
+            "-" => Ok(Self::Stdout),
             _ => match text.strip_prefix("file:") {
                 Some(path) if !path.is_empty() => Ok(Self::File(path.into())),
-                _ => Err("an output is terminal, null or file:NAME.png".to_owned()),
+                _ => Err("an output is terminal, null, - or file:NAME".to_owned()),
             },
         }
     }
@@ -261,6 +272,12 @@ mod tests {
     }
 
     #[test]
+    fn outputs_are_named() {
+        let cli = Cli::parse_from(["vcam", "--output", "-", "--output=file:a b.y4m"]);
+        assert_eq!(cli.run.output, [Output::Stdout, Output::File("a b.y4m".into())]);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for size in ["", "640", "x", "640x", "-1x4", "640x480x3", "4294967296x1"] {
             assert!(size.parse::<Size>().is_err(), "{size:?}");
@@ -268,7 +285,7 @@ mod tests {
         for fps in ["0", "-1", "nan", "inf", "1e9", ""] {
             assert!(fps.parse::<Fps>().is_err(), "{fps:?}");
         }
-        for output in ["", "file:", "tty", "file"] {
+        for output in ["", "file:", "tty", "file", "--"] {
             assert!(output.parse::<Output>().is_err(), "{output:?}");
         }
         assert!(Cli::try_parse_from(["vcam", "--frames", "0"]).is_err());

@@ -75,9 +75,12 @@ impl Error {
             {
                 code::LACKING
             }
-            Self::File(FileError::Kind(_) | FileError::NotAFile(_) | FileError::Folder { .. }) => {
-                code::USAGE
-            }
+            Self::File(
+                FileError::Kind(_)
+                | FileError::NotPng(_)
+                | FileError::NotAFile(_)
+                | FileError::Folder { .. },
+            ) => code::USAGE,
             _ => code::FAILED,
         })
     }

@@ -25,7 +25,7 @@ pub(crate) const MOST: f32 = 1.0 - f32::EPSILON / 2.0;
 #[inline(always)]
 #[expect(clippy::manual_clamp, reason = "what is no number becomes the least light")]
 pub(crate) fn index(light: f32) -> u32 {
-    (light.clamp(LEAST, MOST).to_bits() >> SHIFT) - (LEAST.to_bits() >> SHIFT)
+    (light.max(LEAST).min(MOST).to_bits() >> SHIFT) - (LEAST.to_bits() >> SHIFT)
 }
 
 /// The level of every entry, from 0 to 1.
