@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use vcam_allocator::knowledge::Asked;
 use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Method, Refusal};
-use vcam_isp_gpu::EglError;
+use vcam_isp_gpu::{Defects, EglError, IspParams};
 use vcam_sinks::Sink;
 
 use crate::error::chain;
@@ -29,6 +29,9 @@ const QUEUE: usize = 1;
 
 /// Decisions about exposure that may wait for the sensor.
 const DECISIONS: usize = 4;
+
+/// Pixels that stick out by more than noise ever does.
+const DEFECTS: Defects = Defects { threshold: 0.1 };
 
 /// Which ISP renders the pictures.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -216,7 +219,7 @@ impl Prepared {
             choice: config.isp.clone(),
             size: config.sensor.size,
             raw_format,
-            black_level: sensor.black_level(),
+            params: params(&sensor, &config.sensor),
             feedback,
             format: config.format,
             strict: config.strict,
@@ -353,6 +356,18 @@ impl Camera {
             syscalls_per_frame: None,
         };
         (Outcome { frames, links, steady, latency: latency.summary(), fps }, result)
+    }
+}
+
+/// What the ISP does to every frame; exposure and white balance add to it.
+fn params(sensor: &Sensor, settings: &Settings) -> IspParams {
+    let params = IspParams { black_level: sensor.black_level(), ..IspParams::default() };
+    match settings.source {
+        // Its numbers are to be seen as they are.
+        Source::Pattern(_) => params,
+        Source::Scene(_) => {
+            IspParams { defects: Some(DEFECTS), shading: settings.lens.shading(), ..params }
+        }
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) struct IspStart {
     pub(crate) choice: IspChoice,
     pub(crate) size: (u32, u32),
     pub(crate) raw_format: RawFormat,
-    pub(crate) black_level: f32,
+    pub(crate) params: IspParams,
     pub(crate) feedback: Option<Feedback>,
     pub(crate) format: Fourcc,
     pub(crate) strict: bool,
@@ -206,7 +206,7 @@ impl IspStart {
 
         // What was refused becomes a copy here, and not at the first frame.
         isp.prepare(raw_pool.buffers(), pool.buffers());
-        let params = IspParams { black_level: self.black_level, ..IspParams::default() };
+        let params = self.params;
         if self.by_cost && !self.strict {
             let (raw, output) = (raw_pool.buffers(), pool.buffers());
             let (format, size) = (self.raw_format, self.size);

@@ -1,5 +1,7 @@
 //! The lens: it darkens the corners, and it may blur.
 
+use vcam_isp_gpu::Shading;
+
 /// The longest standard deviation of a blur, in pixels.
 pub const MAX_BLUR: f32 = 8.0;
 
@@ -15,6 +17,18 @@ pub struct Lens {
 impl Lens {
     /// A lens without fault.
     pub const IDEAL: Self = Self { vignetting: 0.0, blur: 0.0 };
+
+    /// What makes up for its vignetting, exactly: where the light is `1 / (1 + c r^2)^2`, the gain
+    /// is `1 + 2 c r^2 + c^2 r^4`.
+    pub fn shading(&self) -> Shading {
+        let corner = tangent_in_corner(self.vignetting);
+        Shading { coefficients: [[2.0 * corner, corner * corner, 0.0]; 3] }
+    }
+}
+
+/// The square of the tangent of the angle in the corners: `cos^4 = 1 / (1 + tan^2)^2`.
+fn tangent_in_corner(vignetting: f32) -> f32 {
+    (1.0 - vignetting).powf(-0.5) - 1.0
 }
 
 /// How much light arrives where: the cosine to the fourth of the angle, as the textbooks have it.
@@ -31,8 +45,7 @@ impl Falloff {
         if vignetting <= 0.0 {
             return None;
         }
-        // cos^4 = 1 / (1 + tan^2)^2, so this is the corner's.
-        let corner = (1.0 - vignetting).powf(-0.5) - 1.0;
+        let corner = tangent_in_corner(vignetting);
         let diagonal = (width * width + height * height) as f32 / 4.0;
         let part = |at: usize, length: usize| {
             let from_middle = at as f32 + 0.5 - length as f32 / 2.0;
@@ -115,6 +128,23 @@ mod tests {
         // The middle of the corner's pixel is a little nearer than the corner.
         assert!((row[0][0] - 0.6).abs() < 5e-3, "{:?}", row[0]);
         assert!(Falloff::new(0.0, 4, 4).is_none());
+    }
+
+    #[test]
+    fn shading_makes_up_for_vignetting() {
+        let lens = Lens { vignetting: 0.4, blur: 0.0 };
+        let shading = lens.shading();
+        let falloff = Falloff::new(lens.vignetting, 401, 301).unwrap();
+        for y in [0, 70, 150] {
+            let mut row = vec![[1.0; 3]; 401];
+            falloff.apply(y, &mut row);
+            for (x, light) in row.iter().enumerate() {
+                let [dx, dy] = [x as f32 + 0.5 - 200.5, y as f32 + 0.5 - 150.5];
+                let squared = (dx * dx + dy * dy) / (200.5 * 200.5 + 150.5 * 150.5);
+                let seen = light[1] * shading.gain(1, squared);
+                assert!((seen - 1.0).abs() < 1e-4, "{seen} at {x},{y}");
+            }
+        }
     }
 
     #[test]
