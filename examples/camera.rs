@@ -7,14 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use vcam_allocator::{Fourcc, Knowledge, heaps};
-use vcam_isp_gpu::Cfa;
+use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::{Config, IspChoice, Prepared, StopHandle};
 use vcam_sinks::FileSink;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {
-        size: (640, 480),
-        cfa: Cfa::Rggb,
+        sensor: Settings::default(),
         format: Fourcc::XRGB8888,
         period: Duration::from_secs(1) / 30,
         frames: Some(30),

@@ -5,8 +5,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use vcam_allocator::Fourcc;
+use vcam_pipeline::sensor::Source;
+use vcam_pipeline::sensor::format::Format;
 
-use crate::probe::Source;
+use crate::probe;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -53,7 +56,7 @@ pub(crate) enum Command {
     #[command(hide = true)]
     ProbeImporters {
         /// The device
-        source: Source,
+        source: probe::Source,
     },
 }
 
@@ -88,7 +91,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE", requires = "display")]
     pub(crate) display_capture: Option<PathBuf>,
 
-    /// Where else pictures go: terminal, file:NAME.png (the last), file:NAME-%d.png (each), null
+    /// Where else pictures go: terminal, null, - (Y4M to the standard output), file:NAME.png or
+    /// .ppm (the last picture; each, if NAME has %d), file:NAME.y4m or .yuv (a stream)
     #[arg(long, value_name = "SPEC")]
     pub(crate) output: Vec<Output>,
 
@@ -96,9 +100,35 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "WxH")]
     pub(crate) size: Option<Size>,
 
-    /// Frames a second, or max
-    #[arg(long, value_name = "N", default_value = "30")]
-    pub(crate) fps: Fps,
+    /// What the sensor sends: S, its colour filters (RGGB, GRBG, GBRG, BGGR) or Y for none, bits
+    /// (8, 10, 12, 16), and P if packed, as in SRGGB10P [default: SRGGB8]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) sensor_format: Option<Format>,
+
+    /// What the sensor sees: a scene, a picture (PNG, JPEG), a video (Y4M), or a test pattern; then
+    /// :moving or :still, if need be [default: test]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) scene: Option<Source>,
+
+    /// Burn the frame's number and time into the picture
+    #[arg(long)]
+    pub(crate) stamp: bool,
+
+    /// A file of cameras, in TOML or as libcamera's virtual.yaml; other arguments outweigh it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Which camera of the file [default: the first]
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub(crate) camera: Option<String>,
+
+    /// The format of pictures: XR24, NV12, RG16, ...
+    #[arg(long, value_name = "FOURCC", default_value = "XR24")]
+    pub(crate) format: Fourcc,
+
+    /// Frames a second, or max [default: 30]
+    #[arg(long, value_name = "N")]
+    pub(crate) fps: Option<Fps>,
 
     /// How many frames to make [default: 90; with --display, until interrupted]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -194,6 +224,15 @@ pub(crate) enum Output {
     Terminal,
     Null,
     File(PathBuf),
+    /// A stream to whoever reads the standard output.
+    Stdout,
+}
+
+impl Output {
+    /// Whether nothing else may be written to the standard output.
+    pub(crate) fn owns_stdout(&self) -> bool {
+        matches!(self, Self::Terminal | Self::Stdout)
+    }
 }
 
 impl FromStr for Output {
@@ -203,9 +242,10 @@ impl FromStr for Output {
         match text {
             "terminal" => Ok(Self::Terminal),
             "null" => Ok(Self::Null),
+            "-" => Ok(Self::Stdout),
             _ => match text.strip_prefix("file:") {
                 Some(path) if !path.is_empty() => Ok(Self::File(path.into())),
-                _ => Err("an output is terminal, null or file:NAME.png".to_owned()),
+                _ => Err("an output is terminal, null, - or file:NAME".to_owned()),
             },
         }
     }
@@ -232,6 +272,12 @@ mod tests {
     }
 
     #[test]
+    fn outputs_are_named() {
+        let cli = Cli::parse_from(["vcam", "--output", "-", "--output=file:a b.y4m"]);
+        assert_eq!(cli.run.output, [Output::Stdout, Output::File("a b.y4m".into())]);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for size in ["", "640", "x", "640x", "-1x4", "640x480x3", "4294967296x1"] {
             assert!(size.parse::<Size>().is_err(), "{size:?}");
@@ -239,7 +285,7 @@ mod tests {
         for fps in ["0", "-1", "nan", "inf", "1e9", ""] {
             assert!(fps.parse::<Fps>().is_err(), "{fps:?}");
         }
-        for output in ["", "file:", "tty", "file"] {
+        for output in ["", "file:", "tty", "file", "--"] {
             assert!(output.parse::<Output>().is_err(), "{output:?}");
         }
         assert!(Cli::try_parse_from(["vcam", "--frames", "0"]).is_err());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use vcam_allocator::{AllocError, OpenError};
+use vcam_pipeline::sensor::config::ConfigError;
 use vcam_pipeline::{PlanError, StageError, StartError};
 use vcam_sinks::{FileError, KmsError, SinkError};
 
@@ -17,6 +18,8 @@ pub(crate) enum Error {
     /// None of the heaps that were asked for can be used.
     #[error(transparent)]
     Heap(#[from] OpenError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error("the display cannot be used")]
     Display(#[from] KmsError),
     #[error("the output cannot be written")]
@@ -47,9 +50,12 @@ impl Error {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) | Self::Heap(OpenError::Unknown { .. }) => code::USAGE,
-            Self::Start(StartError::Size(_) | StartError::Plan(PlanError::Layout(_))) => {
-                code::USAGE
-            }
+            Self::Config(_)
+            | Self::Start(
+                StartError::Sensor(_)
+                | StartError::NotRaw(_)
+                | StartError::Plan(PlanError::Layout(_)),
+            ) => code::USAGE,
             Self::Stage(StageError::Strict { .. })
             | Self::Start(StartError::Stage(StageError::Strict { .. })) => code::COPIES,
             Self::Heap(_) | Self::Start(StartError::Isp(_) | StartError::IspSize { .. }) => {
@@ -69,9 +75,12 @@ impl Error {
             {
                 code::LACKING
             }
-            Self::File(FileError::Kind(_) | FileError::NotAFile(_) | FileError::Folder { .. }) => {
-                code::USAGE
-            }
+            Self::File(
+                FileError::Kind(_)
+                | FileError::NotPng(_)
+                | FileError::NotAFile(_)
+                | FileError::Folder { .. },
+            ) => code::USAGE,
             _ => code::FAILED,
         })
     }

@@ -26,6 +26,7 @@ pub(crate) struct Report {
     /// What the run holds in dma-bufs, by exporter; `None` where there is no /proc.
     pub(crate) memory: Option<Accounting>,
     pub(crate) size: [u32; 2],
+    pub(crate) sensor: Sensor,
     pub(crate) isp: Isp,
     /// What each sink shows or writes to, such as `kms:vkms Virtual-1 1024x768@60`.
     pub(crate) outputs: Vec<String>,
@@ -43,6 +44,14 @@ pub(crate) struct Heaps {
 pub(crate) struct Sync {
     pub(crate) begin: u64,
     pub(crate) end: u64,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Sensor {
+    /// What it sends, such as `SRGGB10P`.
+    pub(crate) format: String,
+    /// What it sees.
+    pub(crate) scene: String,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -145,6 +154,7 @@ impl Report {
                 told.push((heap, reason));
             }
         }
+        writeln!(f, "  sensor   {}, {}", self.sensor.format, self.sensor.scene)?;
         writeln!(f, "  isp      {}", self.isp.name)?;
         if let Some(reason) = &self.isp.reason {
             writeln!(f, "           {reason}")?;

@@ -1,25 +1,35 @@
 //! A run: from arguments to sinks, heap and camera, and to its report.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use vcam_allocator::{Accounting, Fourcc, Heap, Knowledge, OpenError, heaps, sync_counts};
-use vcam_isp_gpu::Cfa;
-use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain, sensor};
-use vcam_sinks::{FileSink, KmsOptions, KmsSink, NullSink, Sink, TerminalSink};
+use vcam_isp_gpu::OUTPUT_FORMATS;
+use vcam_pipeline::sensor::Settings;
+use vcam_pipeline::sensor::config::{self, Camera};
+use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain};
+use vcam_sinks::{
+    FileSink, KmsOptions, KmsSink, NullSink, Sink, StreamReader, StreamSink, TerminalSink,
+    check_png, open_file,
+};
 
-use crate::cli::{Isp, Output, RunArgs, Size};
+use crate::cli::{Fps, Isp, Output, RunArgs, Size};
 use crate::count::heap_allocs;
 use crate::exit::Error;
 use crate::report::{self, Rejected, Report};
 
 /// The picture's size where neither the user nor a display says otherwise.
-const SIZE: Size = Size(640, 480);
+const SIZE: (u32, u32) = (640, 480);
+
+/// Time from one frame to the next where nobody says otherwise: 30 frames a second.
+const PERIOD: Duration = Duration::from_nanos(33_333_333);
 
 /// Where the picture goes if nobody says where, and there is no terminal.
 const PICTURE: &str = "vcam.png";
@@ -37,17 +47,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Error> {
     let printed = match (args.json, report.frames.completed) {
         (true, _) => print_json(&report),
         (false, 0) => Ok(()),
+        (false, _) if args.output.contains(&Output::Stdout) => print_aside(&report),
         (false, _) => print(&report),
     };
     result.and(printed)
 }
 
 fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
+    check_reader(args)?;
     let captured = Captured::default();
-    let stop = StopHandle::default();
+    let ending = Ending::default();
     // Before anything is touched that would have to be put back.
-    let signals = stop_on_signals(stop.clone())?;
-    let prepared = prepare(args, &captured, stop, report)?;
+    let signals = stop_on_signals(ending.clone())?;
+    let prepared = prepare(args, &captured, ending, report)?;
     let camera = prepared.start()?;
     let (outcome, result) = camera.wait();
     signals.close();
@@ -69,7 +81,7 @@ fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
 /// Says what a run would do and why, and shows nothing.
 pub(crate) fn plan(args: &RunArgs) -> Result<(), Error> {
     let mut report = Report::new();
-    let prepared = prepare(args, &Captured::default(), StopHandle::default(), &mut report);
+    let prepared = prepare(args, &Captured::default(), Ending::default(), &mut report);
     let planned = prepared.is_ok();
     let result = prepared.and_then(|prepared| Ok(prepared.check_strict()?));
     if let Err(error) = &result {
@@ -87,25 +99,34 @@ pub(crate) fn plan(args: &RunArgs) -> Result<(), Error> {
 fn prepare(
     args: &RunArgs,
     captured: &Captured,
-    stop: StopHandle,
+    ending: Ending,
     report: &mut Report,
 ) -> Result<Prepared, Error> {
-    let size = picture_size(args)?;
+    let SensorWish { settings, period } = sensor_wish(args)?;
+    let size = Size(settings.size.0, settings.size.1);
     report.size = [size.0, size.1];
-    let format = Fourcc::XRGB8888;
+    report.sensor.format = settings.format.to_string();
+    report.sensor.scene = settings.source.to_string();
+    let format = args.format;
+    if !OUTPUT_FORMATS.contains(&format) {
+        let known: Vec<_> = OUTPUT_FORMATS.iter().map(Fourcc::to_string).collect();
+        let known = known.join(", ");
+        let words = format!("the ISP makes no pictures in {format}; it makes {known}");
+        return Err(Error::Usage(words));
+    }
     // What was asked for by name comes first, so that a slip of the pen is told before a display
     // is opened; what `auto` stands for depends on the display.
     let asked: Vec<_> = args.heap.iter().map(|name| Wish::of(name)).collect::<Result<_, _>>()?;
-    let Outputs { sinks, card, descriptions } = open_sinks(args, format, size, captured)?;
+    let Outputs { sinks, card, descriptions } =
+        open_sinks(args, format, size, captured, &ending, period)?;
     report.outputs = descriptions;
     let heaps = open_heaps(asked, card.as_deref())?;
     report.plan.rejected = heaps.unusable;
     let config = Config {
-        size: (size.0, size.1),
-        cfa: Cfa::Rggb,
+        sensor: settings,
         format,
-        period: args.fps.0,
-        stop,
+        period,
+        stop: ending.stop,
         frames: args.frames.or((args.display.is_none()).then_some(FRAMES)),
         isp: match (args.isp, &args.gpu) {
             (Isp::Cpu, Some(_)) => {
@@ -152,19 +173,58 @@ impl Captured {
     }
 }
 
-/// The size that the user asks for, or that the display likes best.
-fn picture_size(args: &RunArgs) -> Result<Size, Error> {
-    let size = match (args.size, &args.display) {
-        (Some(size), _) => size,
-        (None, None) => SIZE,
-        (None, Some(connector)) => {
-            let (width, height) =
-                vcam_sinks::preferred_size(args.card.as_deref(), some(connector))?;
-            Size(width, height)
+/// What the user wants of the sensor.
+struct SensorWish {
+    settings: Settings,
+    /// Time from one frame to the next; zero for as fast as can be.
+    period: Duration,
+}
+
+/// What the arguments say of the sensor, then the configuration, then the display.
+fn sensor_wish(args: &RunArgs) -> Result<SensorWish, Error> {
+    let camera = match &args.config {
+        Some(path) => Some(camera_of(path, args.camera.as_deref())?),
+        None => None,
+    };
+    let size = match (args.size, &camera, &args.display) {
+        (Some(Size(width, height)), ..) => (width, height),
+        (None, Some(camera), _) => camera.settings.size,
+        (None, None, None) => SIZE,
+        (None, None, Some(connector)) => {
+            vcam_sinks::preferred_size(args.card.as_deref(), some(connector))?
         }
     };
-    sensor::check_size(size.0, size.1).map_err(StartError::Size)?;
-    Ok(size)
+    let fastest = camera.as_ref().and_then(|camera| camera.modes.first()).map(|mode| {
+        let [_, shortest] = mode.frame_durations();
+        shortest
+    });
+    let period = args.fps.map(|Fps(period)| period).or(fastest).unwrap_or(PERIOD);
+    let mut settings = camera.map_or_else(Settings::default, |camera| camera.settings);
+    settings.size = size;
+    settings.stamp |= args.stamp;
+    if let Some(format) = args.sensor_format {
+        settings.format = format;
+    }
+    if let Some(source) = &args.scene {
+        settings.source = source.clone();
+    }
+    // What needs no file to be opened is told before a display is.
+    settings.validate().map_err(StartError::Sensor)?;
+    Ok(SensorWish { settings, period })
+}
+
+/// A camera of a configuration file: the one of this name, or the first.
+fn camera_of(path: &Path, name: Option<&str>) -> Result<Camera, Error> {
+    let mut cameras = config::read(path)?;
+    let index = match name {
+        None => 0,
+        Some(name) => cameras.iter().position(|camera| camera.name == name).ok_or_else(|| {
+            let names: Vec<_> = cameras.iter().map(|camera| camera.name.as_str()).collect();
+            let (path, names) = (path.display(), names.join(", "));
+            Error::Usage(format!("{path} has no camera '{name}'; it has {names}"))
+        })?,
+    };
+    Ok(cameras.swap_remove(index))
 }
 
 /// `--display` without a value is the empty string.
@@ -250,7 +310,10 @@ fn open_sinks(
     format: Fourcc,
     size: Size,
     captured: &Captured,
+    ending: &Ending,
+    period: Duration,
 ) -> Result<Outputs, Error> {
+    check_stdout(args)?;
     let Outputs { mut sinks, mut card, mut descriptions } = Outputs::default();
     if let Some(connector) = &args.display {
         let options = KmsOptions {
@@ -262,7 +325,7 @@ fn open_sinks(
         let mut sink = KmsSink::open(&options)?;
         if let Some(path) = &args.display_capture {
             // Whether it can be written is said now, and not after the run.
-            FileSink::create(path)?;
+            check_png(path)?;
             sink.enable_capture()?;
             let captured = captured.clone();
             sink.on_finish_capture(Box::new(move |picture| captured.put(picture)));
@@ -289,13 +352,9 @@ fn open_sinks(
     for output in args.output.iter().chain(&default) {
         let sink: Box<dyn Sink> = match output {
             Output::Null => Box::new(NullSink::new()),
-            Output::Terminal if args.json => {
-                return Err(Error::Usage(
-                    "--output terminal and --json both want the standard output; choose one".into(),
-                ));
-            }
             Output::Terminal => Box::new(TerminalSink::new().map_err(Error::Terminal)?),
-            Output::File(path) => Box::new(FileSink::create(path)?),
+            Output::File(path) => open_file(path, period)?,
+            Output::Stdout => Box::new(StreamSink::stdout(period, Box::new(ending.clone()))?),
         };
         descriptions.push(sink.name());
         sinks.push(sink);
@@ -303,33 +362,91 @@ fn open_sinks(
     Ok(Outputs { sinks, card, descriptions })
 }
 
-/// Lets SIGINT, SIGTERM and SIGHUP end the run in good order, with its report.
-fn stop_on_signals(stop: StopHandle) -> Result<signal_hook::iterator::Handle, Error> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Error::Signals)?;
+/// Only one can have the standard output.
+fn check_stdout(args: &RunArgs) -> Result<(), Error> {
+    let json = args.json.then_some("--json");
+    let name = |output: &Output| match output {
+        Output::Stdout => "--output -",
+        _ => "--output terminal",
+    };
+    let owners = args.output.iter().filter(|output| output.owns_stdout()).map(name);
+    let owners: Vec<_> = owners.chain(json).collect();
+    if let [one, other, ..] = owners[..] {
+        return Err(Error::Usage(format!(
+            "{one} and {other} both want the standard output; choose one"
+        )));
+    }
+    Ok(())
+}
+
+/// A stream is nothing for people to read.
+fn check_reader(args: &RunArgs) -> Result<(), Error> {
+    if args.output.contains(&Output::Stdout) && stdout().is_terminal() {
+        return Err(Error::Usage(
+            "--output - writes a video stream, which is nothing for a terminal; let a program \
+             read it, as in: vcam --output - | ffplay -"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+/// What ends a run from outside.
+#[derive(Debug, Clone, Default)]
+struct Ending {
+    stop: StopHandle,
+    /// Whether a signal did.
+    interrupted: Arc<AtomicBool>,
+}
+
+impl StreamReader for Ending {
+    fn left(&self) {
+        self.stop.stop();
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+/// Lets SIGINT, SIGTERM and SIGHUP end the run in good order, with its report. SIGXFSZ must not end
+/// it at once: the write that went too far fails too, and says so.
+fn stop_on_signals(ending: Ending) -> Result<signal_hook::iterator::Handle, Error> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGXFSZ]).map_err(Error::Signals)?;
     let handle = signals.handle();
     std::thread::Builder::new()
         .name("signals".into())
-        .spawn(move || signals.forever().for_each(|_| stop.stop()))
+        .spawn(move || {
+            for _ in signals.forever().filter(|signal| *signal != SIGXFSZ) {
+                ending.interrupted.store(true, Ordering::Relaxed);
+                ending.stop.stop();
+            }
+        })
         .map_err(Error::Signals)?;
     Ok(handle)
 }
 
 /// Prints for people.
 pub(crate) fn print(text: &impl Display) -> Result<(), Error> {
-    written(writeln!(stdout().lock(), "{text}"))
+    written("standard output", writeln!(stdout().lock(), "{text}"))
+}
+
+/// Prints for people where somebody else has the standard output.
+fn print_aside(text: &impl Display) -> Result<(), Error> {
+    written("standard error", writeln!(stderr().lock(), "{text}"))
 }
 
 /// Prints one JSON document.
 pub(crate) fn print_json(document: &impl Serialize) -> Result<(), Error> {
     let mut out = stdout().lock();
     let result = serde_json::to_writer_pretty(&mut out, document).map_err(std::io::Error::from);
-    written(result.and_then(|()| writeln!(out)))
+    written("standard output", result.and_then(|()| writeln!(out)))
 }
 
-fn written(result: std::io::Result<()>) -> Result<(), Error> {
+fn written(where_to: &str, result: std::io::Result<()>) -> Result<(), Error> {
     match result {
         // Whoever reads our output had enough; that is no failure of ours.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|source| Error::Write { path: "standard output".into(), source }),
+        other => other.map_err(|source| Error::Write { path: where_to.into(), source }),
     }
 }

@@ -14,7 +14,7 @@ use support::books;
 use support::command::{Child, Ran, assert_zero_copy, command, link, vcam};
 use support::step::{Step, assert_equal};
 use vcam_allocator::{Fourcc, Knowledge, heaps};
-use vcam_isp_gpu::Cfa;
+use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::{Config, IspChoice, Prepared, StopHandle};
 use vcam_sinks::{KmsOptions, KmsSink};
 
@@ -192,8 +192,7 @@ fn two_hundred_starts_and_stops_leak_nothing() {
         let options = KmsOptions { card: None, connector: None, size: (640, 480), format };
         let sink = KmsSink::open(&options).unwrap();
         let config = Config {
-            size: (640, 480),
-            cfa: Cfa::Rggb,
+            sensor: Settings::default(),
             format,
             period: Duration::ZERO,
             frames: Some(3),

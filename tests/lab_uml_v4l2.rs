@@ -223,7 +223,8 @@ fn small_buffers_are_contiguous_and_large_ones_by_luck() {
     for heap in ["udmabuf", "dma_heap:system"] {
         assert_eq!(prove(heap, Fourcc::R8, (64, 64)), (8, 0), "{heap}: a page is contiguous");
         let (proven, refused) = prove(heap, Fourcc::XRGB8888, (1280, 720));
-        assert!(proven == 0 && refused > 0, "{heap}: 900 pages are not, or not always");
+        // Of 900 pages, whichever happen to be: one that is not is enough to show none.
+        assert!(proven == 8 || proven == 0 && refused > 0, "{heap}: {proven}, {refused}");
     }
     // The system heap has 64 KiB in one piece, as long as there are any.
     assert_eq!(prove("dma_heap:system", Fourcc::R8, (256, 256)), (8, 0));

@@ -14,7 +14,7 @@ use crate::egl::Context;
 use crate::external::External;
 use crate::gl::{GlFault, Target, Texture};
 use crate::image::{Image, ImageFault, Images};
-use crate::targets::{Planes, is_rendered_by_plane, renders_planes};
+use crate::targets::{Planes, is_imported_as_another, renders_planes};
 
 /// What tells whether a format is for external textures alone.
 const QUERY: &str = "eglQueryDmaBufModifiersEXT";
@@ -99,7 +99,7 @@ impl Imports<Planes> {
     pub(crate) fn output(&mut self, buffer: &Dmabuf) -> Result<&Planes, Refusal> {
         let Self { context, usage, device, cache } = self;
         cache.get_or_import(buffer, |buffer| {
-            if is_rendered_by_plane(buffer.format()) {
+            if is_imported_as_another(buffer.format()) {
                 acceptable(context, *usage, buffer)
                     .map_err(|(step, detail)| Refusal::because(device, step, detail))?;
                 return Planes::of_planes(context, device, buffer);
@@ -147,7 +147,7 @@ impl<T> Imports<T> {
         for format in formats {
             let listed =
                 images.modifiers(*format).unwrap_or_else(|| vec![(Modifier::LINEAR, false)]);
-            if self.usage == Usage::Planes && is_rendered_by_plane(*format) {
+            if self.usage == Usage::Planes && is_imported_as_another(*format) {
                 // A plane is a picture of its own only where its rows follow each other.
                 let linear = BTreeSet::from([Modifier::LINEAR]);
                 let renders = renders_planes(images, *format);

@@ -12,6 +12,7 @@
 //! Both are within one level of the reference on every pixel, and within two where a picture is
 //! scaled. Row 0 of the raw buffer is row 0 of an upright picture, in memory.
 
+pub mod choose;
 mod cpu;
 mod egl;
 mod external;
@@ -34,6 +35,7 @@ pub mod view;
 use vcam_allocator::constraints::Constraints;
 use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, LinkEnd};
 
+pub use choose::{Choice, choose};
 pub use cpu::CpuIsp;
 pub use egl::{EglError, EglFault};
 pub use frame::{IspError, Job, OUTPUT_FORMATS, Output};

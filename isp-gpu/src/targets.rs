@@ -50,18 +50,33 @@ pub(crate) fn is_rendered_by_plane(format: Fourcc) -> bool {
     matches!(format, Fourcc::NV12 | Fourcc::NV21 | Fourcc::YUV420 | Fourcc::YUYV)
 }
 
+/// Red first in memory, ten bits each; `DRM_FORMAT_ABGR2101010`.
+const ABGR2101010: Fourcc = Fourcc::new(*b"AB30");
+
+/// Whether a format is imported as something else than it is: plane by plane, or with red and blue
+/// changed, since llvmpipe does not render to XR30.
+pub(crate) fn is_imported_as_another(format: Fourcc) -> bool {
+    is_rendered_by_plane(format) || has_colours_changed(format)
+}
+
+/// Whether a format is rendered with red and blue changed.
+pub(crate) fn has_colours_changed(format: Fourcc) -> bool {
+    format == Fourcc::XRGB2101010
+}
+
 /// Whether the driver lists every plane of such a format as something that it renders to.
 pub(crate) fn renders_planes(images: &Images, format: Fourcc) -> bool {
     let renders = |plane: &PlaneFormat| {
-        let listed = images.modifiers(plane_format(plane));
+        let listed = images.modifiers(plane_format(format, plane));
         listed.is_none_or(|listed| listed.contains(&(Modifier::LINEAR, false)))
     };
     format.planes().is_some_and(|planes| planes.iter().all(renders))
 }
 
 /// The format as which a plane of such a format is rendered.
-fn plane_format(plane: &PlaneFormat) -> Fourcc {
+fn plane_format(format: Fourcc, plane: &PlaneFormat) -> Fourcc {
     match plane.bytes {
+        _ if has_colours_changed(format) => ABGR2101010,
         1 => Fourcc::R8,
         2 => Fourcc::GR88,
         _ => Fourcc::ABGR8888,
@@ -91,7 +106,7 @@ fn plane(
     };
     let (width, height) = (buffer.layout().width(), buffer.layout().height());
     let size = (width.div_ceil(geometry.hsub), height.div_ceil(geometry.vsub));
-    let pixels = Pixels { format: plane_format(geometry), modifier, size };
+    let pixels = Pixels { format: plane_format(buffer.format(), geometry), modifier, size };
     if images.is_external_only(pixels.format, modifier) {
         let detail = format!("{} with {modifier} is for external textures only", pixels.format);
         return Err(because("eglQueryDmaBufModifiersEXT", detail));

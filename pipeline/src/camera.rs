@@ -4,17 +4,21 @@ use std::path::PathBuf;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use vcam_allocator::knowledge::Asked;
 use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Method, Refusal};
-use vcam_isp_gpu::{Cfa, EglError};
+use vcam_isp_gpu::EglError;
 use vcam_sinks::Sink;
 
 use crate::error::chain;
+use crate::feedback::Feedback;
+use crate::ipa::{Calibration, CalibrationError, Ipa};
 use crate::links::Link;
 use crate::planning::{PlanError, StreamPlan};
 use crate::prepare::{AskedDevices, Go, IspInfo, IspStart, Ready, sensor_end, start_isp};
-use crate::sensor::{Sensor, SizeError};
+use crate::sensor::delay::Controls;
+use crate::sensor::format::Format;
+use crate::sensor::{Sensor, Settings, SettingsError, Source};
 use crate::stages::{
     IspRun, SensorStage, SinkRun, SinkStage, StageError, StopHandle, forbid_copies,
 };
@@ -22,6 +26,9 @@ use crate::stats::{Frames, LatencyMeter, Outcome, Steady};
 
 /// Frames that may wait between two stages.
 const QUEUE: usize = 1;
+
+/// Decisions about exposure that may wait for the sensor.
+const DECISIONS: usize = 4;
 
 /// Which ISP renders the pictures.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,10 +45,9 @@ pub enum IspChoice {
 /// What a run is to be.
 #[derive(Debug)]
 pub struct Config {
-    /// Width and height of the picture, in pixels.
-    pub size: (u32, u32),
-    /// Order of the sensor's colour filters.
-    pub cfa: Cfa,
+    /// The sensor, and what it sees. Before a scene, exposure and white balance follow the light; a
+    /// test pattern knows none.
+    pub sensor: Settings,
     /// Format of the pictures.
     pub format: Fourcc,
     /// Time from one frame to the next; zero for as fast as can be.
@@ -66,9 +72,15 @@ pub struct Config {
 /// Why a camera did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The sensor does not have this size.
+    /// There is no such sensor.
     #[error(transparent)]
-    Size(#[from] SizeError),
+    Sensor(#[from] SettingsError),
+    /// The sensor sends pictures, and an ISP takes raw frames.
+    #[error("the sensor sends pictures in {0}, and the ISP takes raw frames, such as SRGGB10")]
+    NotRaw(Format),
+    /// The camera does not know its colours.
+    #[error("the camera cannot be calibrated")]
+    Calibration(#[from] CalibrationError),
     /// There are no buffers.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -101,6 +113,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Prepared {
     sensor: Sensor,
+    wanted: Receiver<Controls>,
     config: Config,
     isp: IspThread,
     ready: Ready,
@@ -180,12 +193,31 @@ impl Prepared {
         heaps: Vec<Box<dyn Heap>>,
         sinks: Vec<Box<dyn Sink>>,
     ) -> Result<Self, StartError> {
-        let sensor = Sensor::new(config.size.0, config.size.1, config.cfa)?;
+        let mut sensor = Sensor::open(&config.sensor)?;
+        let raw_format = match sensor.format() {
+            Format::Raw(format) => format,
+            format => return Err(StartError::NotRaw(format)),
+        };
+        if !config.period.is_zero() {
+            sensor.set_frame_duration(config.period);
+        }
+        let (to_sensor, wanted) = bounded(DECISIONS);
+        let feedback = match config.sensor.source {
+            Source::Pattern(_) => None,
+            Source::Scene(_) => {
+                let calibration = raw_format.cfa().map(|_| Calibration::of_sensor()).transpose()?;
+                let start = Controls::default();
+                let ipa = Ipa::new(sensor.timing().into(), start, calibration);
+                Some(Feedback::new(ipa, to_sensor))
+            }
+        };
         let (go, gone) = bounded(1);
         let start = IspStart {
             choice: config.isp.clone(),
-            size: config.size,
-            cfa: config.cfa,
+            size: config.sensor.size,
+            raw_format,
+            black_level: sensor.black_level(),
+            feedback,
             format: config.format,
             strict: config.strict,
             by_cost: config.by_cost,
@@ -197,7 +229,7 @@ impl Prepared {
         };
         let (thread, ready) = start_isp(start)?;
         let isp = IspThread { thread: Some(thread), go: Some(go) };
-        Ok(Self { sensor, config, isp, ready })
+        Ok(Self { sensor, wanted, config, isp, ready })
     }
 
     /// Where each stream's buffers live, and why.
@@ -228,7 +260,7 @@ impl Prepared {
     /// Starts the threads.
     pub fn start(self) -> Result<Camera, StartError> {
         self.check_strict()?;
-        let Self { sensor, config, isp: mut isp_thread, ready } = self;
+        let Self { sensor, wanted, config, isp: mut isp_thread, ready } = self;
         let stop = config.stop;
         let Ready { isp, sinks, raw_pool, output, knowledge, asked, .. } = ready;
         let raw = raw_pool.buffers()[0].clone();
@@ -249,6 +281,7 @@ impl Prepared {
             pool: raw_pool,
             stop: stop.clone(),
             next: to_isp,
+            wanted,
         };
         let sensor = spawn("sensor", move || stage.run())?;
         let threads = Some(Threads { sensor, isp: isp_thread, sinks: sink_threads });

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use vcam_allocator::cost::LinkCost;
 use vcam_allocator::knowledge::Asked;
 use vcam_allocator::{Dmabuf, Importer, Knowledge, Method, Refusal};
-use vcam_isp_gpu::{Cfa, GpuIsp, Isp, IspError, IspParams, Job, Output, RawFormat};
+use vcam_isp_gpu::{GpuIsp, Isp, IspError, IspParams, Job, Output, RawFormat};
 
 use crate::error::chain;
 
@@ -26,7 +26,8 @@ pub(crate) struct Trial<'a> {
     /// At least two of each, or nothing is measured.
     pub(crate) raw: &'a [Dmabuf],
     pub(crate) output: &'a [Dmabuf],
-    pub(crate) cfa: Cfa,
+    pub(crate) format: RawFormat,
+    pub(crate) size: (u32, u32),
     pub(crate) params: &'a IspParams,
 }
 
@@ -117,8 +118,8 @@ fn measure(mut isp: GpuIsp, trial: &Trial<'_>) -> Result<[LinkCost; 2], IspError
             let (raw, output) = (&trial.raw[raw], &trial.output[output]);
             let done = isp.process(&Job {
                 sequence: 0,
-                format: RawFormat::SRGGB8.with_cfa(Some(trial.cfa)),
-                size: size(raw),
+                format: trial.format,
+                size: trial.size,
                 raw,
                 outputs: &[Output::new(output)],
                 params: trial.params,

@@ -15,6 +15,7 @@ mod camera;
 mod cheaper;
 pub mod colour;
 mod error;
+mod feedback;
 pub mod ipa;
 mod links;
 mod planning;

@@ -6,15 +6,15 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
 use vcam_allocator::knowledge::Asked;
 use vcam_allocator::{Budget, Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Pool, sysfs};
-use vcam_isp_gpu::{Cfa, CpuIsp, GpuIsp, Isp, IspParams};
+use vcam_isp_gpu::{CpuIsp, GpuIsp, Isp, IspParams, RawFormat};
 use vcam_sinks::{Frame, Sink};
 
 use crate::camera::{IspChoice, Run, StartError, joined, spawn};
 use crate::cheaper::{Trial, prefer_copies};
 use crate::error::chain;
+use crate::feedback::Feedback;
 use crate::links::Link;
 use crate::planning::{self, StreamPlan};
-use crate::sensor::BLACK_LEVEL;
 use crate::stages::{IspRun, IspStage, RawFrame, StageError, StopHandle};
 
 /// Raw buffers on their way: one being filled, one waiting, and one being rendered.
@@ -67,7 +67,9 @@ pub(crate) fn sensor_end() -> LinkEnd {
 pub(crate) struct IspStart {
     pub(crate) choice: IspChoice,
     pub(crate) size: (u32, u32),
-    pub(crate) cfa: Cfa,
+    pub(crate) raw_format: RawFormat,
+    pub(crate) black_level: f32,
+    pub(crate) feedback: Option<Feedback>,
     pub(crate) format: Fourcc,
     pub(crate) strict: bool,
     pub(crate) by_cost: bool,
@@ -115,8 +117,10 @@ pub(crate) fn start_isp(start: IspStart) -> Result<(Run<IspRun>, Ready), StartEr
 /// An ISP that is ready, and waits for the word.
 struct WaitingIsp {
     isp: Box<dyn Isp>,
-    cfa: Cfa,
+    raw_format: RawFormat,
+    size: (u32, u32),
     params: IspParams,
+    feedback: Option<Feedback>,
     strict: bool,
     pool: Pool,
     stop: StopHandle,
@@ -125,10 +129,10 @@ struct WaitingIsp {
 
 impl WaitingIsp {
     fn run(self) -> (IspRun, Result<(), StageError>) {
-        let Self { isp, cfa, params, strict, pool, stop, go } = self;
+        let Self { isp, raw_format, size, params, feedback, strict, pool, stop, go } = self;
         // Without a word, the camera was dropped before it ran.
         let Ok(Go { raw, sinks }) = go.recv() else { return (IspRun::default(), Ok(())) };
-        IspStage { isp, cfa, params, strict, pool, stop, raw, sinks }.run()
+        IspStage { isp, raw_format, size, params, feedback, strict, pool, stop, raw, sinks }.run()
     }
 }
 
@@ -150,6 +154,7 @@ impl IspStart {
         knowledge: &mut Knowledge,
     ) -> Result<(WaitingIsp, Ready), StartError> {
         let (mut isp, info) = make_isp(&self.choice, self.size)?;
+        let (carrier, columns) = self.raw_format.carrier(self.size.0);
         let writes = CpuUse { write: true, ..CpuUse::default() };
         let sensor = Statement::new("sensor", "it is a program", Rule::Cpu(writes));
         let budget = Budget::of_free_memory();
@@ -157,11 +162,11 @@ impl IspStart {
         let raw = planning::Request {
             name: "raw",
             buffers: "sensor-raw",
-            size: self.size,
-            formats: &[Fourcc::R8],
+            size: (columns, self.size.1),
+            formats: &[carrier],
             parties: vec![
                 [sensor].into_iter().collect(),
-                isp.raw_constraints(&[Fourcc::R8]),
+                isp.raw_constraints(&[carrier]),
                 bus.clone(),
             ],
             budget,
@@ -201,13 +206,11 @@ impl IspStart {
 
         // What was refused becomes a copy here, and not at the first frame.
         isp.prepare(raw_pool.buffers(), pool.buffers());
-        let params = IspParams {
-            black_level: f32::from(BLACK_LEVEL) / f32::from(u8::MAX),
-            ..IspParams::default()
-        };
+        let params = IspParams { black_level: self.black_level, ..IspParams::default() };
         if self.by_cost && !self.strict {
             let (raw, output) = (raw_pool.buffers(), pool.buffers());
-            let trial = Trial { raw, output, cfa: self.cfa, params: &params };
+            let (format, size) = (self.raw_format, self.size);
+            let trial = Trial { raw, output, format, size, params: &params };
             let another = || another_gpu(&self.choice);
             prefer_copies(&mut *isp, &another, &trial, knowledge);
         }
@@ -225,11 +228,13 @@ impl IspStart {
             output: isp.output_importer().map(|device| Asked::of(&*device)),
             sinks: sinks.iter_mut().map(|sink| sink.importer().map(|it| Asked::of(it))).collect(),
         };
-        let Self { cfa, strict, stop, go, sinks, .. } = self;
+        let Self { raw_format, size, feedback, strict, stop, go, sinks, .. } = self;
         let plans = vec![raw_plan, output_plan];
         let knowledge = Knowledge::default();
         let ready = Ready { isp: info, sinks, raw_pool, output, plans, links, knowledge, asked };
-        Ok((WaitingIsp { isp, cfa, params, strict, pool, stop, go }, ready))
+        let waiting =
+            WaitingIsp { isp, raw_format, size, params, feedback, strict, pool, stop, go };
+        Ok((waiting, ready))
     }
 }
 

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use vcam_allocator::{AccessError, CpuAccess, LinkEnd, Method, Pool, PooledBuffer, TakeError};
-use vcam_isp_gpu::{Cfa, Isp, IspError, IspParams, Job, Output, RawFormat};
+use vcam_isp_gpu::{Isp, IspError, IspParams, Job, Output, RawFormat};
 use vcam_sinks::{Frame, Sink, SinkCounts, SinkError};
 
+use crate::feedback::Feedback;
 use crate::links::Link;
 use crate::sensor::Sensor;
+use crate::sensor::delay::{Controls, DelayedControls};
 use crate::sensor::pace::Pace;
 use crate::stats::{LatencyMeter, SteadyMeter};
 
@@ -107,6 +109,8 @@ impl StageError {
 pub(crate) struct RawFrame {
     sequence: u64,
     timestamp: Duration,
+    /// What it was taken with.
+    taken: Controls,
     buffer: PooledBuffer,
 }
 
@@ -186,6 +190,8 @@ pub(crate) struct SensorStage {
     pub(crate) pool: Pool,
     pub(crate) stop: StopHandle,
     pub(crate) next: Sender<RawFrame>,
+    /// What is wanted of it, from [`Feedback`]; nothing ever, where nobody decides.
+    pub(crate) wanted: Receiver<Controls>,
 }
 
 impl SensorStage {
@@ -197,10 +203,9 @@ impl SensorStage {
     }
 
     fn make_frames(mut self) -> Result<(), StageError> {
-        if !self.period.is_zero() {
-            self.sensor.set_frame_duration(self.period);
-        }
         let mut pace = Pace::new(self.period, Instant::now());
+        let mut wanted = None;
+        let mut delayed = DelayedControls::new(Controls::default());
         for sequence in 0..self.frames.unwrap_or(u64::MAX) {
             let over = || self.stop.is_set();
             let Some(buffer) = take(&self.pool, over, "sensor", sequence)? else { break };
@@ -214,12 +219,16 @@ impl SensorStage {
             let failed = |source| StageError::Sensor { sequence, source };
             let mut pixels = buffer.cpu_access(CpuAccess::Write).map_err(failed)?;
             let stride = buffer.layout().planes()[0].stride as usize;
-            self.sensor.expose(sequence, timestamp);
+            let taken = self.sensor.expose(sequence, timestamp).controls;
             self.sensor.fill(sequence, pixels.plane_mut(0), stride);
             pixels.end().map_err(failed)?;
             // The ISP is gone only if it failed, and then it says why.
-            if self.next.send(RawFrame { sequence, timestamp, buffer }).is_err() {
+            if self.next.send(RawFrame { sequence, timestamp, taken, buffer }).is_err() {
                 break;
+            }
+            wanted = self.wanted.try_iter().last().or(wanted);
+            if let Some(wanted) = wanted {
+                self.sensor.set_controls(delayed.push(wanted));
             }
         }
         Ok(())
@@ -229,8 +238,11 @@ impl SensorStage {
 /// Renders raw frames into pictures.
 pub(crate) struct IspStage {
     pub(crate) isp: Box<dyn Isp>,
-    pub(crate) cfa: Cfa,
+    pub(crate) raw_format: RawFormat,
+    /// Width and height of a frame, in pixels.
+    pub(crate) size: (u32, u32),
     pub(crate) params: IspParams,
+    pub(crate) feedback: Option<Feedback>,
     pub(crate) strict: bool,
     pub(crate) pool: Pool,
     pub(crate) stop: StopHandle,
@@ -294,16 +306,19 @@ impl IspStage {
 
     /// Renders one frame, also after the run was stopped: what was made is shown.
     fn render(&mut self, raw: RawFrame) -> Result<Frame, StageError> {
-        let RawFrame { sequence, timestamp, buffer: raw } = raw;
+        let RawFrame { sequence, timestamp, taken, buffer: raw } = raw;
         let Some(output) = take(&self.pool, || false, "isp", sequence)? else {
             unreachable!("a stage that is never over gets a buffer or an error")
         };
+        if let Some(feedback) = &mut self.feedback {
+            feedback.prepare(sequence, taken, &mut self.params);
+        }
         let ready = self
             .isp
             .process(&Job {
                 sequence,
-                format: RawFormat::SRGGB8.with_cfa(Some(self.cfa)),
-                size: (raw.layout().width(), raw.layout().height()),
+                format: self.raw_format,
+                size: self.size,
                 raw: &raw,
                 outputs: &[Output::new(&output)],
                 params: &self.params,
@@ -312,6 +327,9 @@ impl IspStage {
         if let Some(fence) = &ready {
             raw.release_after(fence.clone());
             output.release_after(fence.clone());
+        }
+        if let Some(feedback) = &mut self.feedback {
+            feedback.look(self.isp.statistics());
         }
         if self.strict {
             forbid_copy("the link from the sensor to the ISP", &self.isp.raw_end())?;

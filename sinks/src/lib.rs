@@ -13,16 +13,18 @@ mod file;
 pub mod kms;
 mod null;
 mod pixels;
-mod png;
+mod planar;
 mod sink;
 mod terminal;
 #[cfg(feature = "v4l")]
 pub mod v4l2;
 
-pub use file::{FileError, FileSink};
+pub use file::{
+    Colour, FileError, FileSink, RawFrame, StreamReader, StreamSink, XYZ_TO_SRGB, check_png,
+    open_file, write_dng, write_png, write_raw,
+};
 pub use kms::{Captured, KmsError, KmsOptions, KmsSink, cards, preferred_size};
 pub use null::NullSink;
 pub use pixels::ReadError;
-pub use png::write_png;
 pub use sink::{Frame, Sink, SinkCounts, SinkError};
 pub use terminal::TerminalSink;

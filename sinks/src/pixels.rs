@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use vcam_allocator::{AccessError, CpuAccess, Dmabuf, Fence, FenceError, Fourcc};
+use vcam_allocator::{AccessError, CpuAccess, CpuGuard, Dmabuf, Fence, FenceError, Fourcc};
+
+use crate::planar;
 
 /// How long a device may take to finish a picture.
 pub(crate) const READY_LIMIT: Duration = Duration::from_secs(5);
@@ -48,18 +50,42 @@ pub(crate) fn read<T>(
     look: impl FnOnce(&[u8], usize, Order) -> T,
 ) -> Result<T, ReadError> {
     let order = Order::of(buffer.format()).ok_or(ReadError::Format(buffer.format()))?;
+    read_planes(buffer, ready, |planes| look(planes.plane(0), stride_of(buffer, 0), order))
+}
+
+/// Runs `look` on the planes of a buffer, once they are complete.
+pub(crate) fn read_planes<T>(
+    buffer: &Dmabuf,
+    ready: Option<&Fence>,
+    look: impl FnOnce(&CpuGuard<'_>) -> T,
+) -> Result<T, ReadError> {
     if let Some(fence) = ready {
         fence.wait(READY_LIMIT).map_err(ReadError::Ready)?;
     }
     let guard = buffer.cpu_access(CpuAccess::Read).map_err(ReadError::Access)?;
-    let result = look(guard.plane(0), stride_of(buffer), order);
+    let result = look(&guard);
     guard.end().map_err(ReadError::Access)?;
     Ok(result)
 }
 
-fn stride_of(buffer: &Dmabuf) -> usize {
-    let stride = buffer.layout().planes().first().map_or(0, |plane| plane.stride);
+/// Bytes from one row of a plane to the next.
+pub(crate) fn stride_of(buffer: &Dmabuf, plane: usize) -> usize {
+    let stride = buffer.layout().planes().get(plane).map_or(0, |plane| plane.stride);
     usize::try_from(stride).unwrap_or(usize::MAX)
+}
+
+/// Reads a whole picture as RGB, three bytes a pixel; returns its size.
+pub(crate) fn rgb(
+    buffer: &Dmabuf,
+    ready: Option<&Fence>,
+    rgb: &mut Vec<u8>,
+) -> Result<(u32, u32), ReadError> {
+    if buffer.format() == Fourcc::NV12 {
+        return planar::nv12_as_rgb(buffer, ready, rgb);
+    }
+    let size = (buffer.layout().width(), buffer.layout().height());
+    read(buffer, ready, |rows, stride, order| to_rgb(rows, stride, order, size, rgb))?;
+    Ok(size)
 }
 
 /// Writes `width` x `height` pixels as RGB, three bytes each. Alpha is left out: a camera's picture

@@ -1,53 +1,135 @@
-//! `cargo xtask bench`: what the allocator costs, in the uml machine, as Markdown, JSON and a plot.
+//! `cargo xtask bench`: what things cost, as Markdown, JSON and a plot.
 //!
 //! A number stands beside a yardstick that was measured in the same run, turn about: machines
-//! differ and are noisy, and their ratio is what can be compared.
+//! differ and are noisy, and their ratio is what can be compared. What needs kernel devices runs in
+//! the uml machine, all else here.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use plotters::prelude::*;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::build::executables;
 use crate::host::{self, Purpose};
 use crate::lab::{self, Job, Kind, Lab};
+use crate::process::{self, End};
 use crate::progress::note;
 use crate::workspace::{Workspace, make_folder};
 
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// A line of the benchmark.
-#[derive(Debug, Deserialize)]
+/// Set for a benchmark that is to be quick: fewer and shorter measurements.
+const QUICK: &str = "VCAM_BENCH_QUICK";
+
+/// A program that prints rows: one JSON object a line.
+struct Bench {
+    /// Its name, and that of its crate without `vcam-`.
+    name: &'static str,
+    package: &'static str,
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Here,
+    Uml,
+}
+
+const BENCHES: [Bench; 3] = [
+    Bench { name: "allocator", package: "vcam-allocator", place: Place::Uml },
+    Bench { name: "sensor", package: "vcam-pipeline", place: Place::Here },
+    Bench { name: "isp", package: "vcam-isp-gpu", place: Place::Uml },
+];
+
+/// A line of a benchmark.
+#[derive(Debug, Clone, Deserialize, Serialize)]
 struct Row {
     name: String,
+    /// Nanoseconds.
     median: f64,
+    /// From the quickest to the slowest, in nanoseconds.
     spread: f64,
+    /// What was measured turn about with it.
     beside: String,
+    /// Its time over that of the other.
     ratio: f64,
 }
 
-/// Runs the benchmarks whose names hold the filter; the exit status.
-pub(crate) fn bench(workspace: &Workspace, filter: Option<&str>) -> Result<i32> {
-    let machine = lab::purposes(&[Kind::Uml]);
+/// Runs the benchmarks; the exit status.
+///
+/// The filter is the name of one of them, or a part of the names of rows.
+pub(crate) fn bench(workspace: &Workspace, filter: Option<&str>, quick: bool) -> Result<i32> {
+    let (chosen, rows_with) = chosen(filter);
+    let in_uml = chosen.iter().any(|bench| bench.place == Place::Uml);
+    let machine = if in_uml { lab::purposes(&[Kind::Uml]) } else { &[] };
     host::provide(workspace, &[&[Purpose::Build], machine].concat())?;
-    let lab = Lab::set_up(workspace, &[Kind::Uml])?;
-    note("builds the benchmarks");
-    let programs = executables(
-        workspace,
-        &["bench", "--no-run", "--package", "vcam-allocator", "--bench", "allocator"],
-    )?;
-    let program = programs.get("allocator").context("cargo built no benchmark")?;
-    note("benchmarks in the uml machine");
+    let lab = if in_uml { Some(Lab::set_up(workspace, &[Kind::Uml])?) } else { None };
+    let folder = make_folder(&workspace.target.join("bench"))?;
+    let mut rows = Vec::new();
+    let mut report = String::new();
+    for Bench { name, package, place } in chosen {
+        note(&format!("builds the benchmark '{name}'"));
+        let arguments = ["bench", "--no-run", "--package", package, "--bench", name];
+        let programs = executables(workspace, &arguments)?;
+        let program = programs.get(*name).context("cargo built no benchmark")?;
+        let text = match (&lab, place) {
+            (Some(lab), Place::Uml) => {
+                note(&format!("benchmarks '{name}' in the uml machine"));
+                in_lab(lab, workspace, program, quick)?
+            }
+            _ => {
+                note(&format!("benchmarks '{name}' here"));
+                here(program, quick)?
+            }
+        };
+        let all: Vec<Row> = text
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("'{name}' printed something else than rows"))?;
+        let wanted = |row: &&Row| rows_with.is_none_or(|words| row.name.contains(words));
+        let place = match place {
+            Place::Here => "here",
+            Place::Uml => "in the uml machine",
+        };
+        let table = markdown(all.iter().filter(wanted));
+        // Writing to a string does not fail.
+        let _ = writeln!(report, "## {name}, {place}\n\n{table}");
+        rows.extend(all.iter().filter(wanted).cloned());
+    }
+    let plot = folder.join("allocation.svg");
+    draw(&rows, &plot).map_err(|error| anyhow!("cannot draw {}: {error}", plot.display()))?;
+    let json = serde_json::to_string_pretty(&rows).context("rows are no JSON")?;
+    for (name, content) in [("bench.md", &report), ("bench.json", &json)] {
+        let path = folder.join(name);
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    println!("{report}");
+    println!("{}", folder.display());
+    Ok(0)
+}
+
+/// The benchmarks that a filter means, and the part of rows' names that it is if it names none.
+fn chosen(filter: Option<&str>) -> (Vec<&'static Bench>, Option<&str>) {
+    let named: Vec<_> = BENCHES.iter().filter(|bench| Some(bench.name) == filter).collect();
+    match named.is_empty() {
+        true => (BENCHES.iter().collect(), filter),
+        false => (named, None),
+    }
+}
+
+fn in_lab(lab: &Lab, workspace: &Workspace, program: &Path, quick: bool) -> Result<String> {
     let job = Job {
         command: vec![program.display().to_string()],
         folder: workspace.root.clone(),
         out: workspace.target.join("lab/out"),
-        environment: Vec::new(),
         kernel: String::new(),
+        environment: if quick { vec![(QUICK.to_owned(), "1".to_owned())] } else { Vec::new() },
         limit: LIMIT,
         show_stdout: false,
     };
@@ -55,25 +137,27 @@ pub(crate) fn bench(workspace: &Workspace, filter: Option<&str>) -> Result<i32> 
     if outcome.status != 0 {
         bail!("the benchmark failed; the console's log is {}", outcome.console.display());
     }
-    let text = String::from_utf8_lossy(&outcome.stdout);
-    let rows: Vec<Row> = text
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()
-        .context("the benchmark printed something else than rows")?;
-    let chosen = rows.iter().filter(|row| filter.is_none_or(|words| row.name.contains(words)));
-    let table = markdown(chosen);
+    Ok(String::from_utf8_lossy(&outcome.stdout).into_owned())
+}
 
-    let folder = make_folder(&workspace.target.join("bench"))?;
-    let plot = folder.join("allocation.svg");
-    draw(&rows, &plot).map_err(|error| anyhow!("cannot draw {}: {error}", plot.display()))?;
-    for (name, content) in [("bench.md", &*table), ("bench.json", &*text)] {
-        let path = folder.join(name);
-        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+fn here(program: &Path, quick: bool) -> Result<String> {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    if quick {
+        command.env(QUICK, "1");
     }
-    println!("{table}");
-    println!("{}", folder.display());
-    Ok(0)
+    process::own_group(&mut command);
+    let mut child = command.spawn().context("cannot run the benchmark")?;
+    let output = child.stdout.take().context("the benchmark has no stdout")?;
+    let reader = std::thread::spawn(move || std::io::read_to_string(output));
+    let end = process::supervise(&mut child, Some(LIMIT), || ())?;
+    let text = reader.join().unwrap_or_else(|_| Ok(String::new()));
+    match end {
+        End::Exited(status) if status.success() => text.context("cannot read the benchmark's rows"),
+        End::Exited(status) => bail!("the benchmark failed: {status}"),
+        End::TimedOut => bail!("the benchmark took more than {} s", LIMIT.as_secs()),
+        End::Interrupted | End::OutputClosed => bail!("interrupted"),
+    }
 }
 
 fn markdown<'a>(rows: impl Iterator<Item = &'a Row>) -> String {

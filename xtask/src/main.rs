@@ -75,7 +75,10 @@ enum Task {
     Demo,
     /// Measures what the allocator costs, in the uml machine.
     Bench {
-        /// Shows only rows whose names hold this.
+        /// Measures less, and less well: to see whether it works.
+        #[arg(long)]
+        quick: bool,
+        /// Runs only the benchmark of this name, or shows only rows whose names hold this.
         filter: Option<String>,
     },
 }
@@ -143,7 +146,7 @@ fn perform(task: Task) -> Result<i32> {
             test::test(&workspace, &Plan { places: only, arguments, limit })
         }
         Task::Demo => demo::demo(&workspace),
-        Task::Bench { filter } => bench::bench(&workspace, filter.as_deref()),
+        Task::Bench { filter, quick } => bench::bench(&workspace, filter.as_deref(), quick),
     }
 }
 

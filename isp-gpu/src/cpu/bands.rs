@@ -14,8 +14,8 @@ fn band(rows: usize, threads: usize, number: usize) -> Range<usize> {
     start(number)..start(number + 1)
 }
 
-/// What is done with a band: given the thread, its rows, and their memory.
-pub(crate) type BandWork<'a, T> = dyn Fn(usize, Range<usize>, &mut [T]) + Sync + 'a;
+/// What is done to a band.
+type BandWork<'a, T> = dyn Fn(usize, Range<usize>, &mut [T]) + Sync + 'a;
 
 /// Does the work on every band at once: given the thread, its rows, and the memory of these, where
 /// a row is `stride` items long and the last may be shorter.

@@ -104,7 +104,7 @@ impl Lighting<'_> {
 
 #[inline(always)]
 fn cut(light: f32) -> u16 {
-    (light.max(0.0).min(f32::from(WHITE)) + 0.5) as i32 as u16
+    (light.clamp(0.0, f32::from(WHITE)) + 0.5) as i32 as u16
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]

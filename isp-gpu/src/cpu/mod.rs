@@ -51,10 +51,10 @@ pub struct CpuIsp {
     measured: Option<u64>,
 }
 
-/// What a meter is made for: a format and a size.
-type MeterKey = (RawFormat, (u32, u32));
+/// The format and size of a frame.
+type Kind = (RawFormat, (u32, u32));
 
-/// Takes rows of levels, and the memory that is theirs.
+/// Takes a row of levels, and the memory that is its own.
 type HandOn<'a, T> = dyn Fn([&[u16]; 3], &mut [T]) + Sync + 'a;
 
 /// What one thread works with.
@@ -64,7 +64,8 @@ struct Bench {
     demosaicing: Demosaicing,
     indices: Indices,
     levels: [Vec<u16>; 3],
-    meter: Option<(MeterKey, Meter)>,
+    /// A meter, and the kind of frames that it is for.
+    meter: Option<(Kind, Meter)>,
 }
 
 impl Default for CpuIsp {

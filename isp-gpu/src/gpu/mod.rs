@@ -33,7 +33,7 @@ use crate::import::{Imports, TargetImporter, TextureImporter, short_name, softwa
 use crate::params::{Cfa, Demosaic, IspParams, Tone};
 use crate::raw::RawFormat;
 use crate::stats::{Statistics, WHITE};
-use crate::targets::{Planes, is_rendered_by_plane};
+use crate::targets::{Planes, has_colours_changed, is_rendered_by_plane};
 use crate::tone;
 
 /// Makes pictures with GLES, from imported buffers into imported buffers.
@@ -311,8 +311,8 @@ impl GpuIsp {
         for (index, output) in job.outputs.iter().enumerate() {
             match known(targets, output.buffer) {
                 Ok(Planes { planes, .. }) => {
-                    let plain =
-                        Rendering { swapped: false, scale: [1.0; 3], ..Rendering::of(Fourcc::R8) };
+                    let swapped = has_colours_changed(output.buffer.format());
+                    let plain = Rendering { swapped, ..Rendering::of(Fourcc::ABGR8888) };
                     for (plane, target) in planes.iter().enumerate() {
                         let shown = own.shown(index, gl, context, passes, job, output)?;
                         draw(gl, passes, job, output, plane, &plain, (shown, target))?;

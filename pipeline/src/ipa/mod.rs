@@ -112,7 +112,8 @@ impl Ipa {
         self.ae.limits = limits;
     }
 
-    /// Takes a frame into account: `taken` is what its metadata say it was taken with.
+    /// Takes a frame into account: `taken` is what the metadata of that same frame, which may be some
+    /// frames ago, say it was taken with.
     pub fn process(&mut self, taken: Controls, statistics: &Statistics) -> Decision {
         self.ae.process(&self.controls.ae, taken, &statistics.histogram);
         if let Some(awb) = &mut self.awb {

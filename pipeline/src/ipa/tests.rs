@@ -1,14 +1,16 @@
-//! The loop closed: scene, sensor with its delays and noise, statistics, decision, sensor.
+//! The loop closed: scene, sensor with its delays and noise, statistics, decision, sensor; and what
+//! the ISP makes of it.
 
 use std::time::Duration;
 
-use vcam_isp_gpu::{RawFormat, Statistics};
+use vcam_isp_gpu::reference::{Picture, develop};
+use vcam_isp_gpu::{IspParams, RawFormat, RawImage, Statistics, Tone};
 
 use super::*;
 use crate::colour::Lab;
 use crate::sensor::delay::{Controls, DelayedControls, EXPOSURE_DELAY};
 use crate::sensor::format::Format;
-use crate::sensor::model::colour::{srgb_to_linear, transform};
+use crate::sensor::model::colour::srgb_to_linear;
 use crate::sensor::model::{Mains, lens::Lens};
 use crate::sensor::scene::colorchecker::{COLUMNS, PATCHES, ROWS, field};
 use crate::sensor::settings::Pixels;
@@ -107,38 +109,46 @@ impl Rig {
         (rig, seen[2 * SOON - 1])
     }
 
-    /// What the ISP makes of a patch of the last frame, in linear sRGB.
-    fn patch(&self, index: usize, colour: &Colour) -> [f64; 3] {
-        let (width, height) = (SIZE.0 as usize, SIZE.1 as usize);
-        let rows = field(index / COLUMNS, ROWS, height);
-        let columns = field(index % COLUMNS, COLUMNS, width);
-        let (black, white) = (f64::from(self.sensor.black_level()), f64::from(self.format.white()));
-        let mut numbers = vec![0; width];
-        let (mut sums, mut counts) = ([0.0; 3], [0.0; 3]);
-        for y in rows {
-            self.format.unpack(&self.raw[y * self.stride()..][..self.stride()], &mut numbers);
-            for x in columns.clone() {
-                let channel = self.format.cfa().unwrap().colour_at(x as u32, y as u32);
-                sums[channel] += (f64::from(numbers[x]) / white - black) / (1.0 - black);
-                counts[channel] += 1.0;
-            }
-        }
-        let balanced = [0, 1, 2].map(|at| sums[at] / counts[at] * f64::from(colour.gains[at]));
-        transform(&colour.ccm.map(|row| row.map(f64::from)), balanced)
+    /// The last frame as the ISP's reference develops it, in linear sRGB.
+    fn developed(&self, colour: &Colour) -> Picture {
+        let params = IspParams {
+            black_level: self.sensor.black_level(),
+            gains: colour.gains,
+            colour: vcam_isp_gpu::Colour { matrix: colour.ccm, saturation: 1.0 },
+            tone: Tone { gamma: 1.0, contrast: 1.0 },
+            ..IspParams::default()
+        };
+        assert_eq!(params.validate(), Ok(()));
+        let (format, bytes, stride) = (self.format, &self.raw[..], self.stride());
+        develop(&RawImage { format, size: SIZE, stride, bytes }, &params)
     }
 
     /// How far the grey patch that is the farthest from grey looks from it, when white is white.
     fn grey_error(&self, colour: &Colour) -> f64 {
         let published =
             |index: usize| f64::from(srgb_to_linear(f32::from(PATCHES[index][1]) / 255.0));
-        let scale = published(GREYS.start) / self.patch(GREYS.start, colour)[1];
+        let picture = self.developed(colour);
+        let scale = published(GREYS.start) / patch(&picture, GREYS.start)[1];
         let errors = GREYS.map(|index| {
-            let patch = self.patch(index, colour).map(|light| light * scale);
+            let patch = patch(&picture, index).map(|light| light * scale);
             let lab = Lab::of_linear_srgb(patch);
             lab.difference(lab.grey())
         });
         errors.fold(0.0, f64::max)
     }
+}
+
+/// The mean of a patch of a picture.
+fn patch(picture: &Picture, index: usize) -> [f64; 3] {
+    let columns = field(index % COLUMNS, COLUMNS, picture.width);
+    let (mut sum, mut count) = ([0.0; 3], 0.0);
+    for y in field(index / COLUMNS, ROWS, picture.height) {
+        for pixel in &picture.levels[y * picture.width..][columns.clone()] {
+            sum = [0, 1, 2].map(|channel| sum[channel] + f64::from(pixel[channel]));
+            count += 1.0;
+        }
+    }
+    sum.map(|sum| sum / count)
 }
 
 /// Asserts that values go one way, up to the noise, and stay where they arrive after [`SOON`].

@@ -18,8 +18,8 @@ use super::output::Output;
 use super::properties::Object;
 use super::request::{Request, Slot};
 use crate::file::FileError;
+use crate::file::write_png;
 use crate::pixels::{Order, READY_LIMIT, to_rgb};
-use crate::png::write_png;
 
 /// Formats that a capture can be read in, best first.
 const FORMATS: [Fourcc; 4] =

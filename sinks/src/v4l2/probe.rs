@@ -33,9 +33,8 @@ pub(super) const START: &str = "VIDIOC_STREAMON";
 pub(super) const STOP: &str = "VIDIOC_STREAMOFF";
 pub(super) const DEQUEUE: &str = "VIDIOC_DQBUF";
 
-/// How many buffers it takes to believe that contiguous memory is not luck: as many as three in
-/// eight were so by luck (`docs/devices.md`), which makes six of six one case in 360. Each costs a
-/// frame.
+/// How many buffers are tried, since each may be contiguous by luck. Each costs a frame. No number
+/// is a proof: right after boot most buffers may be lucky (`docs/devices.md`).
 const BUFFERS: usize = 6;
 
 /// How long a device may take for a picture: after that, it hangs.

@@ -1,0 +1,354 @@
+//! Pictures as luma and two planes of chroma, each half as wide and half as high: what video
+//! encoders and players take.
+//!
+//! From RGB they are reckoned as ITU-R BT.601 and BT.709 say, in the limited range: luma from 16 to
+//! 235, chroma from 16 to 240. A chroma sample is the mean of the four pixels that it lies between.
+
+use vcam_allocator::{CpuGuard, Dmabuf, Fence, Fourcc};
+
+use crate::pixels::{self, Order, ReadError};
+
+/// What the three components of luma weigh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Matrix {
+    /// Standard definition.
+    Bt601,
+    /// High definition.
+    Bt709,
+}
+
+impl Matrix {
+    /// The matrix of a picture with so many rows, as players (SDL's, mpv) guess it where nothing
+    /// says otherwise: that of high definition above the 576 rows of PAL.
+    pub(crate) fn of(height: u32) -> Self {
+        if height > 576 { Self::Bt709 } else { Self::Bt601 }
+    }
+
+    /// The name that people know.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bt601 => "BT601",
+            Self::Bt709 => "BT709",
+        }
+    }
+
+    /// The weights of red and blue in luma; green has the rest. BT.601-7 2.5.1, BT.709-6 3.2.
+    fn weights(self) -> (f64, f64) {
+        match self {
+            Self::Bt601 => (0.299, 0.114),
+            Self::Bt709 => (0.2126, 0.0722),
+        }
+    }
+}
+
+/// Factors for red, green and blue, in units of 2^-16.
+#[derive(Debug, Clone, Copy)]
+struct Factors {
+    luma: [i32; 3],
+    blue: [i32; 3],
+    red: [i32; 3],
+}
+
+impl Factors {
+    fn of(matrix: Matrix) -> Self {
+        let (red, blue) = matrix.weights();
+        let fixed = |factor: f64| (factor * 65536.0).round() as i32;
+        // Green takes what rounding leaves, so that white is 235 and grey has no colour, exactly.
+        let luma = 219.0 / 255.0;
+        let (luma_red, luma_blue) = (fixed(luma * red), fixed(luma * blue));
+        let chroma = 224.0 / 255.0 / 2.0;
+        let own = fixed(chroma);
+        let (red_in_blue, blue_in_red) =
+            (fixed(-chroma * red / (1.0 - blue)), fixed(-chroma * blue / (1.0 - red)));
+        Self {
+            luma: [luma_red, fixed(luma) - luma_red - luma_blue, luma_blue],
+            blue: [red_in_blue, -own - red_in_blue, own],
+            red: [own, -own - blue_in_red, blue_in_red],
+        }
+    }
+}
+
+fn dot(factors: [i32; 3], rgb: [i32; 3]) -> i32 {
+    factors[0] * rgb[0] + factors[1] * rgb[1] + factors[2] * rgb[2]
+}
+
+/// A picture in planes without padding. An odd side has half a chroma sample more.
+#[derive(Debug, Default)]
+pub(crate) struct Planar {
+    pub(crate) luma: Vec<u8>,
+    /// Blue difference.
+    pub(crate) blue: Vec<u8>,
+    /// Red difference.
+    pub(crate) red: Vec<u8>,
+}
+
+impl Planar {
+    /// Reads a picture, once it is complete. The planes of NV12 are taken as they are, the pixels
+    /// of all other formats are converted.
+    ///
+    /// Nothing is allocated for a picture that is not larger than the one before.
+    pub(crate) fn read(&mut self, buffer: &Dmabuf, ready: Option<&Fence>) -> Result<(), ReadError> {
+        let size = (buffer.layout().width(), buffer.layout().height());
+        if buffer.format() == Fourcc::NV12 {
+            return pixels::read_planes(buffer, ready, |planes| {
+                self.take_nv12(planes, [0, 1].map(|plane| pixels::stride_of(buffer, plane)), size);
+            });
+        }
+        pixels::read(buffer, ready, |rows, stride, order| {
+            self.convert(rows, stride, order, size, Matrix::of(size.1));
+        })
+    }
+
+    /// The three planes, in the order of I420.
+    pub(crate) fn planes(&self) -> [&[u8]; 3] {
+        [&self.luma, &self.blue, &self.red]
+    }
+
+    fn resize(&mut self, (width, height): (usize, usize)) {
+        self.luma.resize(width * height, 0);
+        let chroma = width.div_ceil(2) * height.div_ceil(2);
+        self.blue.resize(chroma, 0);
+        self.red.resize(chroma, 0);
+    }
+
+    fn take_nv12(&mut self, planes: &CpuGuard<'_>, strides: [usize; 2], size: (u32, u32)) {
+        let (width, height) = (size.0 as usize, size.1 as usize);
+        self.resize((width, height));
+        pixels::copy_rows(planes.plane(0), strides[0], &mut self.luma, width, width, height);
+        let half = width.div_ceil(2);
+        let rows = planes.plane(1).chunks(strides[1].max(1));
+        let planes = self.blue.chunks_exact_mut(half).zip(self.red.chunks_exact_mut(half));
+        for (row, (blue, red)) in rows.zip(planes) {
+            for (pair, (blue, red)) in row.chunks_exact(2).zip(blue.iter_mut().zip(red)) {
+                (*blue, *red) = (pair[0], pair[1]);
+            }
+        }
+    }
+
+    fn convert(
+        &mut self,
+        rows: &[u8],
+        stride: usize,
+        order: Order,
+        (width, height): (u32, u32),
+        matrix: Matrix,
+    ) {
+        let factors = Factors::of(matrix);
+        let (width, height) = (width as usize, height as usize);
+        self.resize((width, height));
+        let row = |y: usize| rows.get(y * stride..).unwrap_or_default();
+        let rgb =
+            |pixel: &[u8]| [order.red, order.green, order.blue].map(|at| i32::from(pixel[at]));
+        for (y, luma) in self.luma.chunks_exact_mut(width.max(1)).enumerate() {
+            for (pixel, luma) in row(y).chunks_exact(4).zip(luma) {
+                *luma = ((dot(factors.luma, rgb(pixel)) + (16 << 16) + (1 << 15)) >> 16) as u8;
+            }
+        }
+        let half = width.div_ceil(2).max(1);
+        let planes = self.blue.chunks_exact_mut(half).zip(self.red.chunks_exact_mut(half));
+        for (y, (blue, red)) in planes.enumerate() {
+            // At an odd edge the last pixels stand for those that are missing.
+            let upper = row(2 * y).get(..width * 4).unwrap_or_default().chunks(8);
+            let lower =
+                row((2 * y + 1).min(height - 1)).get(..width * 4).unwrap_or_default().chunks(8);
+            let samples = blue.iter_mut().zip(red);
+            for ((upper, lower), (blue, red)) in upper.zip(lower).zip(samples) {
+                let mut sum = [0; 3];
+                for pixels in [upper, lower] {
+                    for pixel in [&pixels[..4], &pixels[pixels.len() - 4..]] {
+                        for (sum, part) in sum.iter_mut().zip(rgb(pixel)) {
+                            *sum += part;
+                        }
+                    }
+                }
+                // The sum is of four.
+                let chroma = |factors| ((dot(factors, sum) + (128 << 18) + (1 << 17)) >> 18) as u8;
+                (*blue, *red) = (chroma(factors.blue), chroma(factors.red));
+            }
+        }
+    }
+}
+
+/// Reads a picture in NV12 as RGB, three bytes a pixel, once it is complete; returns its size.
+///
+/// The reverse of what is done to RGB here; each chroma sample stands for its four pixels.
+pub(crate) fn nv12_as_rgb(
+    buffer: &Dmabuf,
+    ready: Option<&Fence>,
+    rgb: &mut Vec<u8>,
+) -> Result<(u32, u32), ReadError> {
+    let size = (buffer.layout().width(), buffer.layout().height());
+    let strides = [0, 1].map(|plane| pixels::stride_of(buffer, plane).max(1));
+    let (red, blue) = Matrix::of(size.1).weights();
+    let green = 1.0 - red - blue;
+    let fixed = |factor: f64| (factor * 65536.0).round() as i32;
+    let (level, chroma) = (fixed(255.0 / 219.0), 2.0 * 255.0 / 224.0);
+    let (red_of_red, blue_of_blue) = (fixed(chroma * (1.0 - red)), fixed(chroma * (1.0 - blue)));
+    let (red_of_green, blue_of_green) =
+        (fixed(-chroma * (1.0 - red) * red / green), fixed(-chroma * (1.0 - blue) * blue / green));
+    pixels::read_planes(buffer, ready, |planes| {
+        rgb.clear();
+        rgb.reserve(size.0 as usize * size.1 as usize * 3);
+        let rows = planes.plane(0).chunks(strides[0]).take(size.1 as usize);
+        for (y, luma) in rows.enumerate() {
+            let pairs = planes.plane(1).get(y / 2 * strides[1]..).unwrap_or_default();
+            for (x, luma) in luma.iter().take(size.0 as usize).enumerate() {
+                let Some([blue, red]) = pairs.get(x / 2 * 2..x / 2 * 2 + 2) else { break };
+                let (blue, red) = (i32::from(*blue) - 128, i32::from(*red) - 128);
+                let grey = level * (i32::from(*luma) - 16) + (1 << 15);
+                rgb.extend(
+                    [
+                        grey + red_of_red * red,
+                        grey + red_of_green * red + blue_of_green * blue,
+                        grey + blue_of_blue * blue,
+                    ]
+                    .map(|part| (part >> 16).clamp(0, 255) as u8),
+                );
+            }
+        }
+    })?;
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use vcam_allocator::heaps::memfd::Memfd;
+    use vcam_allocator::{Alignment, CpuAccess, Layout, Pool};
+
+    use super::*;
+
+    const BGRX: Order = Order { red: 2, green: 1, blue: 0 };
+
+    fn converted(pixels: &[[u8; 4]], width: u32, height: u32, matrix: Matrix) -> Planar {
+        let mut planar = Planar::default();
+        planar.convert(&pixels.concat(), width as usize * 4, BGRX, (width, height), matrix);
+        planar
+    }
+
+    /// The levels of a picture of one colour.
+    fn levels([red, green, blue]: [u8; 3], matrix: Matrix) -> [u8; 3] {
+        let planar = converted(&[[blue, green, red, 0]; 4], 2, 2, matrix);
+        let first = planar.planes().map(|plane| plane[0]);
+        assert_eq!(planar.luma, [first[0]; 4]);
+        first
+    }
+
+    #[test]
+    fn the_colour_bars_have_the_levels_of_the_recommendations() {
+        // BT.601 and BT.709, table of 8-bit levels for 100 % bars.
+        for (rgb, sd, hd) in [
+            ([255, 255, 255], [235, 128, 128], [235, 128, 128]),
+            ([255, 255, 0], [210, 16, 146], [219, 16, 138]),
+            ([0, 255, 255], [170, 166, 16], [188, 154, 16]),
+            ([0, 255, 0], [145, 54, 34], [173, 42, 26]),
+            ([255, 0, 255], [106, 202, 222], [78, 214, 230]),
+            ([255, 0, 0], [81, 90, 240], [63, 102, 240]),
+            ([0, 0, 255], [41, 240, 110], [32, 240, 118]),
+            ([0, 0, 0], [16, 128, 128], [16, 128, 128]),
+        ] {
+            assert_eq!(levels(rgb, Matrix::Bt601), sd, "{rgb:?}");
+            assert_eq!(levels(rgb, Matrix::Bt709), hd, "{rgb:?}");
+        }
+    }
+
+    #[test]
+    fn high_definition_begins_above_576_rows() {
+        assert_eq!(
+            [480, 576, 577, 720].map(Matrix::of).map(Matrix::name),
+            ["BT601", "BT601", "BT709", "BT709"]
+        );
+    }
+
+    #[test]
+    fn every_colour_is_within_rounding_of_the_formula() {
+        for matrix in [Matrix::Bt601, Matrix::Bt709] {
+            let (kr, kb) = matrix.weights();
+            for step in 0..4096_u32 {
+                let rgb = [step >> 8, step >> 4 & 15, step & 15].map(|part| (part * 17) as u8);
+                let [r, g, b] = rgb.map(|part| f64::from(part) / 255.0);
+                let y = kr * r + (1.0 - kr - kb) * g + kb * b;
+                let exact = [
+                    16.0 + 219.0 * y,
+                    128.0 + 112.0 * (b - y) / (1.0 - kb),
+                    128.0 + 112.0 * (r - y) / (1.0 - kr),
+                ];
+                for (level, exact) in levels(rgb, matrix).into_iter().zip(exact) {
+                    // Half a level, and a little for factors of 16 bits.
+                    assert!((f64::from(level) - exact).abs() < 0.51, "{rgb:?}: {level}, {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chroma_is_the_mean_of_four_and_edges_stand_for_what_is_missing() {
+        let (red, black) = ([0, 0, 255, 0], [0; 4]);
+        // 3x3: one red pixel in each of the four chroma samples' blocks, of 4, 2, 2 and 1.
+        let planar = converted(
+            &[red, black, red, black, black, black, red, black, red],
+            3,
+            3,
+            Matrix::Bt601,
+        );
+        assert_eq!(planar.luma.len(), 9);
+        // A quarter, a half (twice itself), a half, and the whole of 112 above 128.
+        assert_eq!(planar.red, [156, 184, 184, 240]);
+        assert_eq!(planar.blue.len(), 4);
+    }
+
+    #[test]
+    fn nv12_becomes_the_colours_that_it_was_made_of() {
+        // One pixel of 4x2 in red, the rest of its block too; then blue.
+        for (height, levels) in
+            [(2, [[81, 90, 240], [41, 240, 110]]), (578, [[63, 102, 240], [32, 240, 118]])]
+        {
+            let layout = Layout::linear(Fourcc::NV12, 4, height, Alignment::default()).unwrap();
+            let pool = Pool::new(&Memfd::new(), &layout, "test", 1).unwrap();
+            let buffer = pool.take(Duration::ZERO).unwrap();
+            let mut planes = buffer.cpu_access(CpuAccess::Write).unwrap();
+            let strides = [0, 1].map(|plane| layout.planes()[plane].stride as usize);
+            let [red, blue] = levels;
+            for row in planes.plane_mut(0).chunks_mut(strides[0]) {
+                row[..4].copy_from_slice(&[red[0], red[0], blue[0], blue[0]]);
+            }
+            for row in planes.plane_mut(1).chunks_mut(strides[1]) {
+                row[..4].copy_from_slice(&[red[1], red[2], blue[1], blue[2]]);
+            }
+            planes.end().unwrap();
+            let mut rgb = Vec::new();
+            assert_eq!(nv12_as_rgb(&buffer, None, &mut rgb).unwrap(), (4, height));
+            assert_eq!(rgb.len(), 12 * height as usize);
+            for row in rgb.chunks(12) {
+                let expected = [255, 0, 0, 255, 0, 0, 0, 0, 255, 0, 0, 255];
+                for (level, expected) in row.iter().zip(expected) {
+                    // A level of luma or chroma is up to 2.1 levels of a colour.
+                    assert!(level.abs_diff(expected) <= 2, "{row:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nv12_is_taken_as_it_is() {
+        let layout = Layout::linear(Fourcc::NV12, 5, 3, Alignment::default()).unwrap();
+        let pool = Pool::new(&Memfd::new(), &layout, "test", 1).unwrap();
+        let buffer = pool.take(Duration::ZERO).unwrap();
+        let mut planes = buffer.cpu_access(CpuAccess::Write).unwrap();
+        for plane in 0..2 {
+            let stride = layout.planes()[plane].stride as usize;
+            for (y, row) in planes.plane_mut(plane).chunks_mut(stride).enumerate() {
+                for (x, byte) in row.iter_mut().take(6).enumerate() {
+                    *byte = (100 * plane + 10 * y + x) as u8;
+                }
+            }
+        }
+        planes.end().unwrap();
+        let mut planar = Planar::default();
+        planar.read(&buffer, None).unwrap();
+        assert_eq!(planar.luma, [0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24]);
+        assert_eq!(planar.blue, [100, 102, 104, 110, 112, 114]);
+        assert_eq!(planar.red, [101, 103, 105, 111, 113, 115]);
+    }
+}

@@ -1,0 +1,71 @@
+//! The GPU's ISP in the machine: imported buffers in, imported buffers out, and the picture of the
+//! reference in all of them.
+
+// Clippy knows tests by their attribute, and not the functions that help them.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../isp-gpu/tests/support/mod.rs"]
+mod support;
+
+use vcam_allocator::{Fourcc, Heap, Method, heaps};
+use vcam_isp_gpu::{GpuIsp, Isp, IspParams, Output, RawFormat};
+
+use support::{Frame, allocate};
+
+fn isp() -> GpuIsp {
+    GpuIsp::new(None).expect("the lab has EGL")
+}
+
+fn udmabuf() -> Box<dyn Heap> {
+    heaps::open("udmabuf").expect("the lab has udmabuf")
+}
+
+fn assert_imported(isp: &GpuIsp) {
+    for end in [isp.raw_end(), isp.output_end()] {
+        assert_eq!((end.method, end.bytes_copied), (Method::Import, 0), "{end:?}");
+        assert!(end.imports > 0, "{end:?}");
+    }
+}
+
+#[test]
+fn every_raw_format_is_within_a_level() {
+    let mut isp = isp();
+    support::every_raw_format(&mut isp, &*udmabuf());
+    assert_imported(&isp);
+}
+
+#[test]
+fn every_output_format_is_rendered_in_place_and_within_a_level() {
+    let mut isp = isp();
+    support::every_output_format(&mut isp, &*udmabuf());
+    assert_imported(&isp);
+}
+
+#[test]
+fn two_outputs_turned_cropped_and_scaled_are_within_two_levels() {
+    let mut isp = isp();
+    support::two_views(&mut isp, &*udmabuf());
+    assert_imported(&isp);
+}
+
+#[test]
+fn statistics_are_those_of_the_reference() {
+    let mut isp = isp();
+    support::measures(&mut isp, &*udmabuf());
+    assert_imported(&isp);
+}
+
+#[test]
+fn pairs_of_pixels_reach_the_whole_of_a_large_picture() {
+    let (mut isp, heap) = (isp(), udmabuf());
+    for format in ["SRGGB8", "SGBRG12P"] {
+        let format: RawFormat = format.parse().unwrap();
+        let frame = Frame::new(&*heap, format, (640, 480), 1);
+        for output_format in [Fourcc::XRGB8888, Fourcc::ABGR8888] {
+            let output = allocate(&*heap, output_format, (640, 480));
+            let off = frame.make(&mut isp, 0, &[Output::new(&output)], &IspParams::default());
+            assert!(off <= 1, "{format} {output_format}: off by {off}");
+        }
+    }
+    assert_imported(&isp);
+}
