@@ -26,8 +26,8 @@ pub(super) struct DirectCamera {
     format: PictureFormat,
     size: Size,
     lux: f32,
-    /// The rows of each plane for a brightness, where the scene stands still.
-    sheets: [Option<(f32, Sheet)>; 2],
+    /// The rows of each plane, and which brightness they are for, where the scene stands still.
+    sheets: [Option<(Option<f32>, Sheet)>; 2],
     benches: Vec<RowBench>,
 }
 
@@ -97,14 +97,14 @@ impl DirectCamera {
         if !optics.is_still() {
             return workers.rows(bytes, stride, height, benches, make);
         }
-        let ready = sheets[plane].take().filter(|(of, _)| *of == bright);
-        let (_, sheet) = sheets[plane].insert(ready.unwrap_or_else(|| {
-            let mut sheet = Sheet::new(row_bytes, (0..height as u32).collect());
+        let (shown, sheet) = sheets[plane]
+            .get_or_insert_with(|| (None, Sheet::new(row_bytes, (0..height as u32).collect())));
+        if *shown != Some(bright) {
             for (y, row) in sheet.rows_mut().enumerate() {
                 make(y, row, &mut benches[0]);
             }
-            (bright, sheet)
-        }));
+            *shown = Some(bright);
+        }
         sheet.write(bytes, stride, workers);
     }
 }

@@ -25,8 +25,8 @@ pub(super) struct RawCamera {
     hot: HotPixels,
     /// The light of a scene that stands still, once it was looked at.
     still: Option<StillLight>,
-    /// Its rows for an exposure, where nothing changes from frame to frame.
-    sheet: Option<(Exposure, Sheet)>,
+    /// Its rows, and which exposure they are for, where nothing changes from frame to frame.
+    sheet: Option<(Option<Exposure>, Sheet)>,
     benches: Vec<RowBench>,
 }
 
@@ -102,26 +102,24 @@ impl RawCamera {
             white: white.into(),
             variance: self.variance,
         };
+        let row_bytes = self.format.row_bytes(self.size.width as u32) as usize;
         let Self { optics, format, light, seed, hot, still, sheet, benches, .. } = self;
         if let (Some(still), None, 0.0) = (&*still, light.mains, exposure.variance) {
-            let ready = sheet.take().filter(|(of, _)| *of == exposure);
-            let (_, sheet) = sheet.insert(ready.unwrap_or_else(|| {
-                let row_bytes = format.row_bytes(self.size.width as u32) as usize;
-                let mut sheet = Sheet::new(row_bytes, still.index.clone());
-                for (row, bytes) in (0..still.count() as u32).zip(sheet.rows_mut()) {
-                    let RowBench { light, numbers, .. } = &mut benches[0];
-                    light.copy_from_slice(still.row(row));
+            let (exposed, sheet) =
+                sheet.get_or_insert_with(|| (None, Sheet::new(row_bytes, still.index.clone())));
+            if *exposed != Some(exposure) {
+                let RowBench { light, numbers, .. } = &mut benches[0];
+                for ((y, row), bytes) in still.rows().zip(sheet.rows_mut()) {
+                    light.copy_from_slice(row);
                     // Rows with hot pixels are nobody else's.
-                    let y = still.index.iter().position(|index| *index == row).unwrap_or(0);
                     heat(light, hot, y, &exposure, seconds);
                     expose(&exposure, [0; 2], light, numbers);
                     format.pack(numbers, bytes);
                 }
-                (exposure, sheet)
-            }));
+                *exposed = Some(exposure);
+            }
             return sheet.write(plane, stride, workers);
         }
-        let row_bytes = format.row_bytes(self.size.width as u32) as usize;
         let still = still.as_ref();
         let make = |y: usize, row: &mut [u8], bench: &mut RowBench| {
             let Some(row) = row.get_mut(..row_bytes) else { return };

@@ -201,6 +201,8 @@ fn seen(colour: &[f32; 3], filter: &[f32; 3]) -> f32 {
 pub(crate) struct StillLight {
     width: usize,
     rows: Vec<f32>,
+    /// The first row of the picture that each is.
+    first: Vec<usize>,
     /// Which of the rows each row of the picture is.
     pub(crate) index: Vec<u32>,
 }
@@ -213,7 +215,8 @@ impl StillLight {
         size: Size,
         is_own: impl Fn(usize) -> bool,
     ) -> Self {
-        let mut still = Self { width: size.width, rows: Vec::new(), index: Vec::new() };
+        let mut still =
+            Self { width: size.width, rows: Vec::new(), first: Vec::new(), index: Vec::new() };
         let mut seen: HashMap<u64, Vec<u32>> = HashMap::new();
         let mut light = vec![0.0; size.width];
         for y in 0..size.height {
@@ -224,8 +227,9 @@ impl StillLight {
             let found =
                 alike.iter().find(|row| still.row(**row) == light).filter(|_| !is_own(y)).copied();
             let row = found.unwrap_or_else(|| {
-                let row = (still.rows.len() / size.width) as u32;
+                let row = still.first.len() as u32;
                 still.rows.extend_from_slice(&light);
+                still.first.push(y);
                 if !is_own(y) {
                     alike.push(row);
                 }
@@ -241,9 +245,9 @@ impl StillLight {
         &self.rows[row as usize * self.width..][..self.width]
     }
 
-    /// How many different rows there are.
-    pub(crate) fn count(&self) -> usize {
-        self.rows.len() / self.width
+    /// The different rows, each with the first row of the picture that it is.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        self.first.iter().copied().zip(self.rows.chunks_exact(self.width))
     }
 }
 
@@ -334,11 +338,12 @@ mod tests {
         let bars = optics("bars", SIZE, Lens::IDEAL, Readout::Full, MOSAIC);
         let mut bench = bars.bench();
         let still = StillLight::new(&bars, &mut bench, SIZE, |_| false);
-        assert_eq!(still.count(), 2);
+        assert_eq!(still.rows().count(), 2);
         for y in 0..64 {
             assert_eq!(still.row(still.index[y]), light(&bars, 128, y));
         }
         let still = StillLight::new(&bars, &mut bench, SIZE, |y| y == 9);
-        assert_eq!((still.count(), still.index[9], still.index[11]), (3, 2, 1));
+        assert_eq!((still.rows().count(), still.index[9], still.index[11]), (3, 2, 1));
+        assert_eq!(still.rows().map(|(y, _)| y).collect::<Vec<_>>(), [0, 1, 9]);
     }
 }

@@ -83,10 +83,16 @@ pub enum SceneError {
         /// Bits of a sample.
         bits: usize,
     },
-    /// It holds no frame.
-    #[error("the scene {path} holds no picture{}", if path.is_dir() { " that is named 0.jpg" } else { "" })]
+    /// It is a video without a frame.
+    #[error("the scene {path} has no frame")]
     Empty {
-        /// The file or folder.
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is a folder without a first picture.
+    #[error("the scene {path} is a folder without a picture named 0.jpg")]
+    EmptyFolder {
+        /// The folder.
         path: PathBuf,
     },
 }
@@ -139,7 +145,7 @@ fn slides(folder: &Path, size: Size) -> Result<Slides, SceneError> {
         }
         pictures.push(picture);
     }
-    Slides::new(pictures).ok_or_else(|| SceneError::Empty { path: folder.to_owned() })
+    Slides::new(pictures).ok_or_else(|| SceneError::EmptyFolder { path: folder.to_owned() })
 }
 
 /// Decodes a picture, within limits.
@@ -278,7 +284,8 @@ mod tests {
     #[test]
     fn a_folder_is_shown_picture_after_picture() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(Spec::file(folder.path()).open(SIZE), Err(SceneError::Empty { .. })));
+        let empty = Spec::file(folder.path()).open(SIZE);
+        assert!(matches!(empty, Err(SceneError::EmptyFolder { .. })));
         for (name, level) in [("0.jpg", 40), ("1.jpg", 200)] {
             let image = RgbImage::from_pixel(16, 8, Rgb([level; 3]));
             image.save(folder.path().join(name)).unwrap();
