@@ -5,6 +5,8 @@
 //! or row is in no quad. Light is in 16 bits ([`WHITE`] is a saturated sample), so that all sums
 //! are of whole numbers: they are the same wherever they are made and in whatever order.
 
+use multiversion::multiversion;
+
 use crate::params::Cfa;
 use crate::raw::RawFormat;
 
@@ -131,9 +133,95 @@ pub(crate) struct Meter {
     /// Sum of squared differences of twice the green, and of how many.
     differences: u64,
     pairs: u64,
-    /// Twice the green of the row of quads above, and which row that is.
-    greens: Vec<u32>,
+    /// The row of quads that was looked at last, and the one that is being looked at.
+    last: Quads,
+    current: Quads,
+    /// Which row the last one is.
     above: Option<usize>,
+}
+
+/// A row of quads, each kind of number by itself.
+#[derive(Debug, Clone)]
+struct Quads {
+    /// Red, twice the green, blue; 0 where a sample is saturated.
+    light: [Vec<u32>; 3],
+    /// 1 where no sample is saturated.
+    counted: Vec<u32>,
+    /// Twice the green, in any case.
+    greens: Vec<u32>,
+    bins: Vec<u8>,
+}
+
+impl Quads {
+    fn new(columns: usize) -> Self {
+        let numbers = || vec![0; columns];
+        Self {
+            light: [numbers(), numbers(), numbers()],
+            counted: numbers(),
+            greens: numbers(),
+            bins: vec![0; columns],
+        }
+    }
+
+    /// Takes the two rows of sites that make it; `red` is the site of red in a quad, row by row.
+    fn fill(&mut self, upper: &[u16], lower: &[u16], red: Option<usize>, saturation: u16) {
+        match red {
+            Some(0) => self.fill_as::<0>(upper, lower, saturation),
+            Some(1) => self.fill_as::<1>(upper, lower, saturation),
+            Some(2) => self.fill_as::<2>(upper, lower, saturation),
+            Some(_) => self.fill_as::<3>(upper, lower, saturation),
+            None => self.fill_as::<MONO>(upper, lower, saturation),
+        }
+    }
+
+    fn fill_as<const RED: usize>(&mut self, upper: &[u16], lower: &[u16], saturation: u16) {
+        let [red, green, blue] = self.light.each_mut().map(Vec::as_mut_slice);
+        let rows = [upper.as_chunks().0, lower.as_chunks().0];
+        let others = (&mut *self.counted, &mut *self.greens, &mut *self.bins);
+        separate::<RED>(rows, saturation, [red, green, blue], others);
+    }
+}
+
+/// In place of a site of red: there are no filters.
+const MONO: usize = 4;
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn separate<const RED: usize>(
+    [upper, lower]: [&[[u16; 2]]; 2],
+    saturation: u16,
+    [red, green, blue]: [&mut [u32]; 3],
+    (counted, greens, bins): (&mut [u32], &mut [u32], &mut [u8]),
+) {
+    let length = bins.len();
+    let (upper, lower) = (&upper[..length], &lower[..length]);
+    let (red, green, blue) = (&mut red[..length], &mut green[..length], &mut blue[..length]);
+    let (counted, greens) = (&mut counted[..length], &mut greens[..length]);
+    for x in 0..length {
+        let quad = [upper[x][0], upper[x][1], lower[x][0], lower[x][1]];
+        let most = quad[0].max(quad[1]).max(quad[2].max(quad[3]));
+        let own = u32::from(most < saturation);
+        let quad = quad.map(u32::from);
+        let sum = quad[0] + quad[1] + quad[2] + quad[3];
+        // Without filters all are the sum of four sites, of which a channel is the mean.
+        let [r, g, b] = match RED {
+            MONO => [sum, 2 * sum, sum],
+            _ => [quad[RED], quad[RED ^ 1] + quad[RED ^ 2], quad[RED ^ 3]],
+        };
+        red[x] = r * own;
+        green[x] = g * own;
+        blue[x] = b * own;
+        counted[x] = own;
+        greens[x] = if RED == MONO { sum / 2 } else { g };
+        // Four times the luma, of 18 bits.
+        bins[x] = (sum >> 10) as u8;
+    }
+}
+
+/// The sum of squared differences of numbers that stand opposite each other.
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn squared_differences(one: &[u32], other: &[u32]) -> u64 {
+    let difference = |(one, other): (&u32, &u32)| u64::from(one.abs_diff(*other)).pow(2);
+    one.iter().zip(other).map(difference).sum()
 }
 
 impl Meter {
@@ -150,7 +238,8 @@ impl Meter {
             histogram: [0; BINS],
             differences: 0,
             pairs: 0,
-            greens: vec![0; columns],
+            last: Quads::new(columns),
+            current: Quads::new(columns),
             above: None,
         }
     }
@@ -166,51 +255,35 @@ impl Meter {
     /// Looks at the row of quads above the first that is to be added: it belongs to somebody else,
     /// and only the differences from it count here.
     pub(crate) fn look(&mut self, row: usize, upper: &[u16], lower: &[u16]) {
-        let first = self.order()[1];
-        for (column, green) in self.greens.iter_mut().enumerate() {
-            let quad = quad(column, upper, lower);
-            *green = green_of(self.cfa, quad, first);
-        }
+        self.last.fill(upper, lower, self.red(), self.saturation);
         self.above = Some(row);
     }
 
     /// Adds a row of quads, given the 16-bit light of the two rows of sites that make it.
     pub(crate) fn add(&mut self, row: usize, upper: &[u16], lower: &[u16]) {
-        let [red, green, blue] = self.order();
         let below_another = row.checked_sub(1).is_some_and(|above| self.above == Some(above));
+        self.current.fill(upper, lower, self.red(), self.saturation);
+        let Quads { light, counted, greens, bins } = &self.current;
         let zone_row = row * ROWS / self.rows;
-        let mut left = None;
         for zone_column in 0..COLUMNS {
             let start = |zone: usize| (zone * self.columns).div_ceil(COLUMNS);
             let zone = &mut self.zones[zone_row * COLUMNS + zone_column];
-            for column in start(zone_column)..start(zone_column + 1) {
-                let quad = quad(column, upper, lower);
-                let twice_green = green_of(self.cfa, quad, green);
-                let sum: u32 = quad.iter().map(|light| u32::from(*light)).sum();
-                // Four times the luma, of 18 bits.
-                self.histogram[(sum >> 10) as usize] += 1;
-                let above = std::mem::replace(&mut self.greens[column], twice_green);
-                let difference = |other: u32| u64::from(twice_green.abs_diff(other)).pow(2);
-                self.differences += left.map_or(0, difference);
-                self.differences += if below_another { difference(above) } else { 0 };
-                left = Some(twice_green);
-                if quad.iter().any(|light| *light >= self.saturation) {
-                    zone.saturated += 1;
-                } else {
-                    zone.quads += 1;
-                    let light = match self.cfa {
-                        Some(_) => [quad[red].into(), twice_green.into(), quad[blue].into()],
-                        None => [sum.into(), (2 * sum).into(), sum.into()],
-                    };
-                    zone.light
-                        .iter_mut()
-                        .zip(light)
-                        .for_each(|(sum, light): (_, u64)| *sum += light);
-                }
+            let columns = start(zone_column)..start(zone_column + 1);
+            for (sum, light) in zone.light.iter_mut().zip(light) {
+                *sum += light[columns.clone()].iter().map(|light| u64::from(*light)).sum::<u64>();
             }
+            let quads: u32 = counted[columns.clone()].iter().sum();
+            zone.quads += quads;
+            zone.saturated += columns.len() as u32 - quads;
         }
+        bins.iter().for_each(|bin| self.histogram[usize::from(*bin)] += 1);
+        self.differences += squared_differences(&greens[1..], greens);
         self.pairs += self.columns as u64 - 1;
-        self.pairs += if below_another { self.columns as u64 } else { 0 };
+        if below_another {
+            self.differences += squared_differences(greens, &self.last.greens);
+            self.pairs += self.columns as u64;
+        }
+        std::mem::swap(&mut self.last, &mut self.current);
         self.above = Some(row);
     }
 
@@ -242,26 +315,12 @@ impl Meter {
         statistics.focus = (mean / (white * white)) as f32;
     }
 
-    /// Which of a quad's four samples are red, the first green, and blue.
-    fn order(&self) -> [usize; 3] {
-        let (column, row) = self.cfa.unwrap_or_default().red();
-        let red = (row * 2 + column) as usize;
-        // The quad's other column, and its other corner.
-        [red, red ^ 1, red ^ 3]
-    }
-}
-
-/// The four samples of a quad: two of the upper row, two of the lower.
-fn quad(column: usize, upper: &[u16], lower: &[u16]) -> [u16; 4] {
-    let at = 2 * column;
-    [upper[at], upper[at + 1], lower[at], lower[at + 1]]
-}
-
-/// Twice the green of a quad; `first` is the place of one of its two greens.
-fn green_of(cfa: Option<Cfa>, quad: [u16; 4], first: usize) -> u32 {
-    match cfa {
-        Some(_) => u32::from(quad[first]) + u32::from(quad[first ^ 3]),
-        None => quad.iter().map(|light| u32::from(*light)).sum::<u32>() / 2,
+    /// The site of red in a quad, row by row.
+    fn red(&self) -> Option<usize> {
+        self.cfa.map(|cfa| {
+            let (column, row) = cfa.red();
+            (row * 2 + column) as usize
+        })
     }
 }
 
