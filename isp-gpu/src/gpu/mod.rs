@@ -132,7 +132,8 @@ impl GpuIsp {
         for giving in [Giving::Layers, Giving::Pairs] {
             self.passes.develop(cfa, Demosaic::default(), giving)?;
         }
-        self.passes.view()?;
+        self.passes.view(true)?;
+        self.passes.view(false)?;
         for kind in [Kind::Luma, Kind::Chroma, Kind::Yuyv] {
             self.passes.plane(kind, true)?;
         }
@@ -409,7 +410,8 @@ fn look(
     rendering: &Rendering,
     (picture, target): (&Texture, &Target),
 ) -> Result<(), EglError> {
-    let pass = passes.view()?;
+    let whole = output.view.is_whole(job.size, size_of(output.buffer));
+    let pass = passes.view(whole)?;
     let program = pass.program.enter(gl);
     let [transposed, start_step, reach, crop, scale, swapped] = &pass.at;
     let [across, down] = output.view.mapping(job.size, size_of(output.buffer));
@@ -634,7 +636,45 @@ fn driver_and_version(version: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use vcam_allocator::heaps::memfd::Memfd;
+    use vcam_allocator::{Alignment, Heap, Layout};
+
     use super::*;
+    use crate::reference::{RawImage, off_by};
+
+    #[test]
+    fn after_a_loss_everything_is_there_again() {
+        let mut isp = match GpuIsp::new(None) {
+            Ok(isp) => isp,
+            Err(error) => return eprintln!("RAN WITHOUT A GPU ISP: {error}"),
+        };
+        let size = (34, 18);
+        let allocate = |format| {
+            let layout = Layout::linear(format, size.0, size.1, Alignment::default()).unwrap();
+            Memfd::new().allocate(&layout, "test").unwrap()
+        };
+        let (raw, output) = (allocate(Fourcc::R8), allocate(Fourcc::XRGB8888));
+        let (params, outputs) = (IspParams::default(), [Output::new(&output)]);
+        let format = RawFormat::SRGGB8;
+        for sequence in 0..4u8 {
+            if sequence == 2 {
+                isp.recreate().unwrap();
+                assert_eq!(isp.raw_end().since_frame, 0, "what was copied is still told");
+            }
+            let mut bytes = raw.cpu_access(CpuAccess::Write).unwrap();
+            let noise = bytes.plane_mut(0).iter_mut().enumerate();
+            noise.for_each(|(at, byte)| *byte = (at * 97) as u8 ^ sequence.wrapping_mul(53));
+            bytes.end().unwrap();
+            let sequence = sequence.into();
+            let job = Job { sequence, format, size, raw: &raw, outputs: &outputs, params: &params };
+            isp.process(&job).unwrap();
+            let bytes = raw.cpu_access(CpuAccess::Read).unwrap();
+            let stride = cpu_stride(&raw, 0).unwrap();
+            let image = RawImage { format, size, stride, bytes: bytes.plane(0) };
+            assert!(off_by(&image, &params, &outputs[0]).unwrap() <= 1, "frame {sequence}");
+        }
+        assert_eq!(isp.raw_end().bytes_copied, 4 * 34 * 18);
+    }
 
     #[test]
     fn versions_begin_with_the_driver() {

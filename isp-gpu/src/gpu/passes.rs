@@ -70,7 +70,7 @@ pub(super) struct Passes {
     green: Variants<u32, 2>,
     develop: Variants<(u32, Demosaic, Giving), 3>,
     sharpen: Option<Pass<2>>,
-    view: Option<Pass<6>>,
+    view: Variants<bool, 6>,
     plane: Variants<(Kind, bool), 2>,
     measure: Variants<u32, 2>,
 }
@@ -122,7 +122,7 @@ impl Passes {
             green: Variants(Vec::new()),
             develop: Variants(Vec::new()),
             sharpen: None,
-            view: None,
+            view: Variants(Vec::new()),
             plane: Variants(Vec::new()),
             measure: Variants(Vec::new()),
         }
@@ -218,11 +218,12 @@ impl Passes {
         })
     }
 
-    pub(super) fn view(&mut self) -> Result<&Pass<6>, EglError> {
+    pub(super) fn view(&mut self, whole: bool) -> Result<&Pass<6>, EglError> {
         let context = &self.context;
-        get_or_make(&mut self.view, || {
+        self.view.get(whole, |_| {
+            let definitions = [("LAYERED", 1), ("WHOLE", whole.into())];
             let source = include_str!("../shaders/view.frag");
-            let shader = shader("view.frag", &[("LAYERED", 1)], &[PICTURE], source);
+            let shader = shader("view.frag", &definitions, &[PICTURE], source);
             let names = ["transposed", "start_step", "reach", "crop", "scale", "swapped"];
             Ok(Pass::new(Program::new(context, shader)?, names))
         })

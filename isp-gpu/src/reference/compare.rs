@@ -16,7 +16,7 @@ use crate::stats::{Statistics, Zone};
 ///
 /// # Panics
 ///
-/// As [`reference`](super::reference).
+/// As [`reference()`].
 pub fn off_by(
     raw: &RawImage<'_>,
     params: &IspParams,

@@ -1,4 +1,6 @@
 // Crop, scale, mirror and rotate: a pixel of the output is a mean of pixels of the picture.
+//
+// WHOLE: each is the pixel in its own place.
 
 uniform bool transposed;
 uniform vec4 start_step;    // start and step across, start and step down
@@ -10,6 +12,9 @@ uniform bool swapped;       // blue is first in memory, and the target's format 
 out vec4 colour;
 
 void main() {
+#if WHOLE
+    vec3 mean = pixel(ivec2(gl_FragCoord.xy));
+#else
     vec2 at = floor(gl_FragCoord.xy);
     at = transposed ? at.yx : at;
     vec2 centre = start_step.xz + start_step.yw * at;
@@ -28,5 +33,6 @@ void main() {
         }
     }
     vec3 mean = sum / weights;
+#endif
     colour = vec4((swapped ? mean.bgr : mean) * scale, 1.0);
 }
