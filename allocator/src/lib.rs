@@ -54,7 +54,7 @@ pub use heap::{AllocError, Capabilities, Heap, OpenError, RangeError, allocate_s
 pub use import::{ImportCache, Importer, Refusal, errno_name};
 pub use knowledge::Knowledge;
 pub use layout::{Alignment, Layout, LayoutError, PlaneLayout};
-pub use link::{LinkEnd, Method};
+pub use link::{LinkEnd, Method, Reason};
 pub use memory::{MemoryId, MemoryKind};
 pub use permission::{Membership, Permission, uaccess_rule};
 pub use pool::{Budget, Pool, PooledBuffer, TakeError};

@@ -1,5 +1,7 @@
 //! How a frame gets from one owner to the next.
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -18,6 +20,32 @@ pub enum Method {
     Native,
 }
 
+/// Why frames cross as they do. Ends are looked at with every frame, so a clone allocates nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It was never otherwise.
+    Fixed(&'static str),
+    /// A device said so.
+    Found(Arc<str>),
+}
+
+impl Deref for Reason {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Fixed(words) => words,
+            Self::Found(words) => words,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
 /// What one owner did at its end of a link, so far.
 ///
 /// An end starts as a promise ([`Method::Import`] or [`Method::Native`]) and may fall back to
@@ -27,7 +55,7 @@ pub struct LinkEnd {
     /// How frames cross now.
     pub method: Method,
     /// Why they are copied, or why nothing had to be imported.
-    pub reason: Option<Arc<str>>,
+    pub reason: Option<Reason>,
     /// Bytes copied so far.
     pub bytes_copied: u64,
     /// Buffers imported so far.
@@ -43,8 +71,8 @@ impl LinkEnd {
     }
 
     /// An end whose owner needs no import.
-    pub fn native(reason: impl Into<Arc<str>>) -> Self {
-        Self { method: Method::Native, reason: Some(reason.into()), ..Self::import() }
+    pub fn native(reason: &'static str) -> Self {
+        Self { method: Method::Native, reason: Some(Reason::Fixed(reason)), ..Self::import() }
     }
 
     /// Counts a frame that was copied because of this refusal; the first one changes the method.
@@ -52,7 +80,7 @@ impl LinkEnd {
         self.bytes_copied += bytes;
         if self.method != Method::Copy {
             self.method = Method::Copy;
-            self.reason = Some(refusal.to_string().into());
+            self.reason = Some(Reason::Found(refusal.to_string().into()));
             self.since_frame = frame;
         }
     }
