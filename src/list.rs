@@ -82,7 +82,7 @@ pub(crate) fn list(json: bool) -> Result<(), Error> {
         cameras: vec![Entry::usable(
             "virtual",
             format!(
-                "raw Bayer RGGB, 8 bit, {}x{} to {}x{}",
+                "raw Bayer or mono, 8 to 16 bits, {}x{} to {}x{}; see --scene, --sensor-format",
                 WIDTHS.start(),
                 HEIGHTS.start(),
                 WIDTHS.end(),

@@ -98,6 +98,11 @@ fn every_depth_and_order_shows_the_right_colours() {
 }
 
 #[test]
+fn yuv_pictures_show_the_right_colours() {
+    assert_right("--sensor-format SRGGB10 --format NV12 --isp gpu");
+}
+
+#[test]
 fn a_sensor_without_colour_filters_shows_greys() {
     let seen = shown("--sensor-format Y10 --isp gpu", (640, 480));
     for patch in seen {

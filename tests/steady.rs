@@ -12,7 +12,9 @@ use command::vcam;
 #[test]
 fn frames_on_the_cpu_allocate_nothing() {
     for scene in ["test", "ball"] {
-        let run = format!("--isp cpu --scene {scene} --size 192x128 --fps max --frames 80 --output null --json");
+        let run = format!(
+            "--isp cpu --scene {scene} --size 192x128 --fps max --frames 80 --output null --json"
+        );
         let report = vcam(&run).report();
         let per_frame = report["steady"]["heap_allocs_per_frame"].as_f64().unwrap();
         // What threads keep for themselves when they are first used may come late.

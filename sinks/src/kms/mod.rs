@@ -411,8 +411,18 @@ fn set_up(
         request.set(other.id, other.property("CRTC_ID")?, 0);
     }
     let shown = place(&mut request, plane, crtc.id, placement)?;
+    for (name, choice) in COLOUR_SPACE {
+        if let Some((property, value)) = plane.choice(name, choice) {
+            request.set(plane.id, property, value);
+        }
+    }
     Ok((request, shown))
 }
+
+/// How pictures in YUV are to be understood, by the kernel's names (`drm_color_mgmt.c`); it means
+/// nothing to those in RGB.
+const COLOUR_SPACE: [(&str, &str); 2] =
+    [("COLOR_ENCODING", "ITU-R BT.601 YCbCr"), ("COLOR_RANGE", "YCbCr limited range")];
 
 /// Puts a plane on the screen, upright and opaque; the slot is that of its framebuffer.
 fn place(

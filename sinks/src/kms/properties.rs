@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use drm::control::property::ValueType;
 use drm::control::{Device as _, ResourceHandle};
 
 use super::card::Card;
@@ -16,6 +17,8 @@ pub(crate) struct Object {
     card: String,
     /// Number and value, as they were when this was read.
     properties: HashMap<String, (u32, u64)>,
+    /// What can be chosen, by property and by the choice's name.
+    choices: HashMap<(String, String), u64>,
 }
 
 impl Object {
@@ -26,13 +29,19 @@ impl Object {
         handle: H,
     ) -> Result<Self, KmsError> {
         let failed = card.failed("read the properties of an object");
-        let mut properties = HashMap::new();
+        let (mut properties, mut choices) = (HashMap::new(), HashMap::new());
         for (property, value) in card.get_properties(handle).map_err(&failed)? {
             let info = card.get_property(property).map_err(&failed)?;
             let name = info.name().to_string_lossy().into_owned();
+            if let ValueType::Enum(values) = info.value_type() {
+                for choice in values.values().1 {
+                    let word = choice.name().to_string_lossy().into_owned();
+                    choices.insert((name.clone(), word), choice.value());
+                }
+            }
             properties.insert(name, (u32::from(property), value));
         }
-        Ok(Self { id: handle.into(), kind, card: card.name().to_owned(), properties })
+        Ok(Self { id: handle.into(), kind, card: card.name().to_owned(), properties, choices })
     }
 
     /// The number of a property that every driver has.
@@ -47,6 +56,12 @@ impl Object {
     /// The number of a property that only some have.
     pub(crate) fn optional(&self, name: &str) -> Option<u32> {
         self.properties.get(name).map(|(id, _)| *id)
+    }
+
+    /// The number of a property and the value of one of its choices, if there is such a choice.
+    pub(crate) fn choice(&self, name: &str, choice: &str) -> Option<(u32, u64)> {
+        let value = self.choices.get(&(name.to_owned(), choice.to_owned()))?;
+        Some((self.optional(name)?, *value))
     }
 
     /// The value that a property had when this was read; 0 if there is none.

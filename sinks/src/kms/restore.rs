@@ -11,9 +11,21 @@ use super::properties::{Blob, Object};
 use super::request::{Request, Slot};
 
 /// The properties of a plane that we change, or that would change how we are seen.
-pub(crate) const PLANE: [&str; 12] = [
-    "FB_ID", "CRTC_ID", "SRC_X", "SRC_Y", "SRC_W", "SRC_H", "CRTC_X", "CRTC_Y", "CRTC_W", "CRTC_H",
-    "rotation", "alpha",
+pub(crate) const PLANE: [&str; 14] = [
+    "FB_ID",
+    "CRTC_ID",
+    "SRC_X",
+    "SRC_Y",
+    "SRC_W",
+    "SRC_H",
+    "CRTC_X",
+    "CRTC_Y",
+    "CRTC_W",
+    "CRTC_H",
+    "rotation",
+    "alpha",
+    "COLOR_ENCODING",
+    "COLOR_RANGE",
 ];
 
 /// The state of everything that a sink touches, from before it touched it.
