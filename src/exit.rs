@@ -54,6 +54,7 @@ impl Error {
             | Self::Start(
                 StartError::Sensor(_)
                 | StartError::NotRaw(_)
+                | StartError::SinkFormat { .. }
                 | StartError::Plan(PlanError::Layout(_)),
             ) => code::USAGE,
             Self::Stage(StageError::Strict { .. })

@@ -208,3 +208,15 @@ fn a_name_that_says_nothing_is_refused_before_anything_is_done() {
         vcam(&format!("--isp cpu --output file:{name}")).failed_with(2, &[says]);
     }
 }
+
+#[test]
+fn formats_that_an_output_cannot_take_are_told_before_the_first_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("picture.png");
+    let output = format!("file:{}", path.display());
+    let refused = ran(&mut camera(&["--format", "YU12", "--frames", "3", "--output", &output]));
+    refused.failed_with(2, &["takes no pictures in YU12", "it takes", "NV12", "XR24"]);
+    assert!(!path.exists());
+    let unknown = ran(&mut camera(&["--format", "ABCD", "--output", "null"]));
+    unknown.failed_with(2, &["no pictures in ABCD", "NV12"]);
+}

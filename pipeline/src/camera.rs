@@ -1,10 +1,12 @@
 //! A camera that runs: its buffers, its threads, and their orderly end.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use vcam_allocator::constraints::{Alternative, Rule};
 use vcam_allocator::knowledge::Asked;
 use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Method, Refusal};
 use vcam_isp_gpu::{Defects, EglError, IspParams};
@@ -81,6 +83,16 @@ pub enum StartError {
     /// The sensor sends pictures, and an ISP takes raw frames.
     #[error("the sensor sends pictures in {0}, and the ISP takes raw frames, such as SRGGB10")]
     NotRaw(Format),
+    /// A sink does not take pictures in this format.
+    #[error("{sink} takes no pictures in {format}; it takes {takes}")]
+    SinkFormat {
+        /// The sink.
+        sink: String,
+        /// The format of pictures.
+        format: Fourcc,
+        /// The formats that it takes, in words.
+        takes: String,
+    },
     /// The camera does not know its colours.
     #[error("the camera cannot be calibrated")]
     Calibration(#[from] CalibrationError),
@@ -203,6 +215,9 @@ impl Prepared {
         };
         if !config.period.is_zero() {
             sensor.set_frame_duration(config.period);
+        }
+        for sink in &sinks {
+            takes(&**sink, config.format)?;
         }
         let (to_sensor, wanted) = bounded(DECISIONS);
         let feedback = match config.sensor.source {
@@ -357,6 +372,24 @@ impl Camera {
         };
         (Outcome { frames, links, steady, latency: latency.summary(), fps }, result)
     }
+}
+
+/// Whether a sink takes pictures in a format: no copy would mend that.
+fn takes(sink: &dyn Sink, format: Fourcc) -> Result<(), StartError> {
+    let constraints = sink.constraints();
+    let excluding = |way: &Alternative| {
+        way.statements().find_map(|statement| match &statement.rule {
+            Rule::Formats(formats) if !formats.contains_key(&format) => Some(formats.clone()),
+            _ => None,
+        })
+    };
+    let Some(ways) = constraints.alternatives().iter().map(excluding).collect::<Option<Vec<_>>>()
+    else {
+        return Ok(());
+    };
+    let formats: BTreeSet<_> = ways.iter().flat_map(|formats| formats.keys()).collect();
+    let takes = formats.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(StartError::SinkFormat { sink: sink.name(), format, takes })
 }
 
 /// What the ISP does to every frame; exposure and white balance add to it.

@@ -9,6 +9,14 @@ use crate::planar;
 /// How long a device may take to finish a picture.
 pub(crate) const READY_LIMIT: Duration = Duration::from_secs(5);
 
+/// The formats whose pixels are four bytes of colour.
+pub(crate) const RGB: [Fourcc; 4] =
+    [Fourcc::XRGB8888, Fourcc::ARGB8888, Fourcc::XBGR8888, Fourcc::ABGR8888];
+
+/// Those, and the one in YUV that is read too.
+pub(crate) const RGB_OR_NV12: [Fourcc; 5] =
+    [Fourcc::XRGB8888, Fourcc::ARGB8888, Fourcc::XBGR8888, Fourcc::ABGR8888, Fourcc::NV12];
+
 /// Why the CPU could not read a picture.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

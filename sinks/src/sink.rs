@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
-use vcam_allocator::{Dmabuf, Fence, Importer, LinkEnd, PooledBuffer};
+use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, LinkEnd, Modifier, PooledBuffer};
 
 use crate::file::FileError;
 use crate::kms::KmsError;
@@ -74,9 +74,15 @@ pub trait Sink: Send + std::fmt::Debug {
 }
 
 /// What a sink needs whose CPU reads pictures in place and keeps some of them.
-pub(crate) fn read_by_the_cpu(owner: &str, kept: u32) -> Constraints {
+pub(crate) fn read_by_the_cpu(owner: &str, kept: u32, formats: &[Fourcc]) -> Constraints {
     let cpu = CpuUse { read: true, cached: true, ..CpuUse::default() };
+    let linear = |format: &Fourcc| (*format, [Modifier::LINEAR].into());
     [
+        Statement::new(
+            owner,
+            "it is a program",
+            Rule::Formats(formats.iter().map(linear).collect()),
+        ),
         Statement::new(owner, "it is a program", Rule::Cpu(cpu)),
         Statement::new(owner, "frames that it keeps", Rule::Camping(kept)),
     ]

@@ -12,7 +12,7 @@ use image::{DynamicImage, RgbImage};
 use vcam_allocator::constraints::Constraints;
 use vcam_allocator::{Dmabuf, LinkEnd};
 
-use crate::pixels::{self, ReadError};
+use crate::pixels::{self, RGB, ReadError};
 use crate::sink::{Frame, Sink, SinkCounts, SinkError, read_by_the_cpu};
 
 /// Not more often than this: a terminal is slow, and it may be at the other end of a network.
@@ -75,7 +75,7 @@ impl Sink for TerminalSink {
     }
 
     fn constraints(&self) -> Constraints {
-        read_by_the_cpu(&self.name(), 2)
+        read_by_the_cpu(&self.name(), 2, &RGB)
     }
 
     fn prepare(&mut self, _: &[Dmabuf]) {}

@@ -16,6 +16,7 @@ use y4m::{Colorspace, Ratio, VendorExtensionString};
 use crate::file::beside::Beside;
 use crate::file::pipe::{Pipe, StreamReader};
 use crate::file::{FileError, Kind, Stream};
+use crate::pixels::RGB_OR_NV12;
 use crate::planar::{Matrix, Planar};
 use crate::sink::{Frame, Sink, SinkCounts, SinkError, read_by_the_cpu};
 
@@ -147,7 +148,7 @@ impl Sink for StreamSink {
     }
 
     fn constraints(&self) -> Constraints {
-        read_by_the_cpu(&self.name, 1)
+        read_by_the_cpu(&self.name, 1, &RGB_OR_NV12)
     }
 
     fn prepare(&mut self, _: &[Dmabuf]) {}
