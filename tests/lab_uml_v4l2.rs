@@ -20,7 +20,8 @@ use vcam_allocator::knowledge::Asked;
 use vcam_allocator::plan::{HeapOffer, Planner, Stream};
 use vcam_allocator::probe::{Cell, Finding, Outcome, Prober, pattern, probe};
 use vcam_allocator::{
-    Alignment, CpuAccess, Dmabuf, Fourcc, Knowledge, Layout, MemoryKind, allocate_split, heaps,
+    Alignment, AllocError, Capabilities, CpuAccess, Dmabuf, Fourcc, Heap, Knowledge, Layout,
+    MemoryKind, allocate_split, heaps,
 };
 use vcam_sinks::v4l2::constraints::{self, MEMORIES};
 use vcam_sinks::v4l2::probe::probers;
@@ -231,17 +232,36 @@ fn small_buffers_are_contiguous_and_large_ones_by_luck() {
     assert_eq!(prove(&own, Fourcc::XRGB8888, (1280, 720)), (8, 0), "its own memory always is");
 }
 
+const PAGE: u64 = 4096;
+
 /// A buffer that is not contiguous even by luck: it is one page over and over.
 fn scattered(width: u32, height: u32) -> Dmabuf {
-    const PAGE: u64 = 4096;
     let alignment = Alignment { stride: 1, offset: 1, rows: 1, size: PAGE };
     let layout = Layout::linear(Fourcc::R8, width, height, alignment).unwrap();
-    let memfd = memfd_create("test", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
-    ftruncate(&memfd, PAGE).unwrap();
-    fcntl_add_seals(&memfd, SealFlags::SHRINK).unwrap();
-    let page = MemfdRange { memfd: memfd.as_fd(), offset: 0, size: PAGE };
-    let ranges = vec![page; (layout.size() / PAGE) as usize];
-    Udmabuf::open().unwrap().of_ranges(&layout, "test-scattered", &ranges).unwrap()
+    Scattered.allocate(&layout, "test-scattered").unwrap()
+}
+
+/// Gives buffers of udmabuf that are one page over and over.
+#[derive(Debug)]
+struct Scattered;
+
+impl Heap for Scattered {
+    fn name(&self) -> &str {
+        "udmabuf"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::DMA_BUF | Capabilities::CPU_MAP | Capabilities::CPU_CACHED
+    }
+
+    fn allocate(&self, layout: &Layout, name: &str) -> Result<Dmabuf, AllocError> {
+        let memfd = memfd_create("test", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&memfd, PAGE).unwrap();
+        fcntl_add_seals(&memfd, SealFlags::SHRINK).unwrap();
+        let page = MemfdRange { memfd: memfd.as_fd(), offset: 0, size: PAGE };
+        let ranges = vec![page; (layout.size() / PAGE) as usize];
+        Udmabuf::open().unwrap().of_ranges(layout, name, &ranges)
+    }
 }
 
 #[test]
@@ -266,7 +286,7 @@ fn contiguous_by_luck_is_not_believed() {
 fn the_probe_refuses_what_is_not_always_contiguous() {
     for end in ["cap", "out"] {
         let node = node(CONTIGUOUS, end);
-        let refused = cell(&node, "udmabuf", Fourcc::XRGB8888);
+        let refused = probe(&mut *prober(&node), &Scattered, Fourcc::XRGB8888, &mut |_| {});
         assert_eq!(refused.result, Outcome::Refused, "{refused:?}");
         assert_eq!(refused.step.as_deref(), Some("VIDIOC_QBUF"), "{refused:?}");
         assert_eq!(refused.errno.as_deref(), Some("EFAULT"), "{refused:?}");
