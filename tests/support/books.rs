@@ -111,22 +111,30 @@ impl Held {
 /// The kernel lets go of what the last flip replaced when it gets round to it.
 const SETTLING: Duration = Duration::from_secs(5);
 
+/// How long the books must stay as they are before they count as settled.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// Runs once what loads and caches things for good, and returns the books after it, once the
 /// kernel has cleaned up.
 pub fn after_warming_up(run: impl FnOnce()) -> Books {
     let before = Books::read();
     run();
     let deadline = Instant::now() + SETTLING;
+    let (mut books, mut since) = (Books::read(), Instant::now());
     loop {
-        let books = Books::read();
-        // Fewer is fine: the program before us may just have ended.
+        // Fewer is fine: the program before us may just have ended. And what it left may have
+        // hidden that the kernel is not done with ours.
         let settled =
             books.dma_bufs <= before.dma_bufs && books.framebuffers <= before.framebuffers;
-        if settled {
+        if settled && since.elapsed() >= QUIET {
             return books;
         }
         assert!(Instant::now() < deadline, "{books:?} is left of {before:?}");
         std::thread::sleep(Duration::from_millis(10));
+        let now = Books::read();
+        if now != books {
+            (books, since) = (now, Instant::now());
+        }
     }
 }
 
