@@ -411,11 +411,6 @@ fn set_up(
         request.set(other.id, other.property("CRTC_ID")?, 0);
     }
     let shown = place(&mut request, plane, crtc.id, placement)?;
-    for (name, choice) in COLOUR_SPACE {
-        if let Some((property, value)) = plane.choice(name, choice) {
-            request.set(plane.id, property, value);
-        }
-    }
     Ok((request, shown))
 }
 
@@ -450,6 +445,11 @@ fn place(
     // What somebody before us may have left: upright, and opaque.
     for (name, value) in [("rotation", 1), ("alpha", 0xffff)] {
         if let Some(property) = plane.optional(name) {
+            request.set(plane.id, property, value);
+        }
+    }
+    for (name, choice) in COLOUR_SPACE {
+        if let Some((property, value)) = plane.choice(name, choice) {
             request.set(plane.id, property, value);
         }
     }

@@ -32,7 +32,7 @@ use super::properties::Object;
 use super::request::Request;
 use super::restore::Snapshot;
 use super::writeback::Writeback;
-use super::{Fit, place};
+use super::{COLOUR_SPACE, Fit, place};
 
 const COMMIT: &str = "atomic commit";
 const WRITEBACK: &str = "writeback";
@@ -306,10 +306,7 @@ impl PlaneProber {
         let captured = writeback.collect().map_err(|error| failed(WRITEBACK, error))?;
         std::thread::sleep(CLEANUP);
         let Placement { x: left, y: top, .. } = screen.fit.placement;
-        // `DRM_COLOR_YCBCR_BT709` and `DRM_COLOR_YCBCR_FULL_RANGE` of `drm_color_mgmt.h`.
-        let is_one = |name| self.plane.object.value(name) == 1;
-        let colours =
-            Colours { bt709: is_one("COLOR_ENCODING"), full_range: is_one("COLOR_RANGE") };
+        let colours = colours(&self.plane.object);
         let should = |seed, x, y| match buffer.format() {
             Fourcc::NV12 => pattern::nv12_rgb(colours, seed, x, y),
             _ => pattern::value(seed, x, y),
@@ -320,6 +317,15 @@ impl PlaneProber {
             Err(how) => Finding::WrongPixels(time, how),
         })
     }
+}
+
+/// How the plane understands YUV once [`place`] has put it on the screen: as we ask, or, where it
+/// has no such choice, as it always does.
+fn colours(plane: &Object) -> Colours {
+    // `DRM_COLOR_YCBCR_BT709` and `DRM_COLOR_YCBCR_FULL_RANGE` of `drm_color_mgmt.h`.
+    let stays_one = |(name, choice)| plane.choice(name, choice).is_none() && plane.value(name) == 1;
+    let [encoding, range] = COLOUR_SPACE;
+    Colours { bt709: stays_one(encoding), full_range: stays_one(range) }
 }
 
 /// Somebody else's being in the way says nothing about the buffer.
