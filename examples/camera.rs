@@ -1,44 +1,41 @@
-//! A camera in thirty lines: thirty frames from whatever heap serves, through whatever ISP there
-//! is, into a file.
+//! A camera in thirty lines, as a user of libcamera knows it: thirty frames, asked for one by one,
+//! each with its exposure, and what it was really made with.
 //!
 //! `cargo run --example camera`
 
-use std::path::Path;
 use std::time::Duration;
 
-use vcam_allocator::{Fourcc, Knowledge, heaps};
-use vcam_pipeline::sensor::Settings;
-use vcam_pipeline::{Config, IspChoice, Prepared, StopHandle};
-use vcam_sinks::FileSink;
+use vcam_pipeline::camera::{Resources, ReuseBuffers, Start};
+use vcam_pipeline::controls::{AeEnable, ExposureTime, SensorTimestamp};
+use vcam_pipeline::{CameraManager, camera::StreamRole};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config {
-        sensor: Settings::default(),
-        format: Fourcc::XRGB8888,
-        period: Duration::from_secs(1) / 30,
-        frames: Some(30),
-        stop: StopHandle::default(),
-        isp: IspChoice::Auto,
-        strict: false,
-        by_cost: false,
-        knowledge: Knowledge::default(),
-        heap_allocs: None,
-    };
-    // In order of preference; the plan takes the first that every device accepts.
-    let names = ["udmabuf", "system", "memfd"];
-    let heaps = names.into_iter().filter_map(|name| heaps::open(name).ok()).collect();
-    let picture = std::env::temp_dir().join("vcam-example.png");
-    let sink = FileSink::create(Path::new(&picture))?;
+    let camera = CameraManager::new().get("vcam").ok_or("the manager has a camera 'vcam'")?;
+    camera.acquire(Resources::default())?;
+    let mut configuration = camera.generate_configuration(&[StreamRole::Viewfinder]);
+    configuration.streams[0].size = (640, 480);
+    configuration.streams[0].buffer_count = 6;
+    println!("{:?}", configuration.validate());
+    camera.configure(&configuration)?;
+    camera.start(Start::default())?;
 
-    let prepared = Prepared::new(config, heaps, vec![Box::new(sink)])?;
-    for plan in prepared.plans() {
-        println!("{}: {} buffers in {}", plan.stream, plan.buffers, plan.heap);
+    let stream = configuration.stream_ids().next().ok_or("one stream was asked for")?;
+    let buffers = camera.buffers(stream)?;
+    for cookie in 0..6 {
+        let mut request = camera.create_request(cookie)?;
+        request.add_buffer(stream, buffers.take(Duration::ZERO)?, None)?;
+        request.controls_mut().set(AeEnable, false).set(ExposureTime, 5000);
+        camera.queue_request(request)?;
     }
-    let (outcome, result) = prepared.start()?.wait();
-    result?;
-    for link in outcome.links {
-        println!("{} to {}: {:?}", link.from, link.to, link.method);
+    for (frame, mut request) in (0..30).zip(camera.completed()) {
+        let metadata = request.metadata();
+        let (time, exposure) = (metadata.get(SensorTimestamp), metadata.get(ExposureTime));
+        println!("frame {:?}: at {time:?} ns, {exposure:?} µs", request.sequence());
+        // The picture is in `request.buffer(stream)`, once its release fence has signalled.
+        request.reuse(ReuseBuffers::Keep);
+        request.controls_mut().set(ExposureTime, 5000 + 100 * frame);
+        camera.queue_request(request)?;
     }
-    println!("{} frames; the last is {}", outcome.frames.completed, picture.display());
-    Ok(())
+    println!("{} frames completed", camera.stop()?.completed);
+    Ok(camera.release()?)
 }

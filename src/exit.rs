@@ -53,7 +53,7 @@ impl Error {
             Self::Config(_)
             | Self::Start(
                 StartError::Sensor(_)
-                | StartError::NotRaw(_)
+                | StartError::NoIsp { .. }
                 | StartError::SinkFormat { .. }
                 | StartError::Plan(PlanError::Layout(_)),
             ) => code::USAGE,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use vcam_allocator::{Accounting, Fourcc, Heap, Knowledge, OpenError, heaps, sync_counts};
-use vcam_isp_gpu::OUTPUT_FORMATS;
+use vcam_isp_gpu::{OUTPUT_FORMATS, View};
 use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::sensor::config::{self, Camera};
 use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain};
@@ -33,6 +33,9 @@ const PERIOD: Duration = Duration::from_nanos(33_333_333);
 
 /// Where the picture goes if nobody says where, and there is no terminal.
 const PICTURE: &str = "vcam.png";
+
+/// What reports say of the ISP behind a sensor that sends pictures.
+const NO_ISP: &str = "none: the sensor sends pictures";
 
 /// How many frames a run has that nobody watches on a display.
 const FRAMES: u64 = 90;
@@ -60,8 +63,7 @@ fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
     // Before anything is touched that would have to be put back.
     let signals = stop_on_signals(ending.clone())?;
     let prepared = prepare(args, &captured, ending, report)?;
-    let camera = prepared.start()?;
-    let (outcome, result) = camera.wait();
+    let (outcome, result) = prepared.start()?.wait();
     signals.close();
 
     report.frames = outcome.frames;
@@ -125,6 +127,7 @@ fn prepare(
     let config = Config {
         sensor: settings,
         format,
+        view: View::default(),
         period,
         stop: ending.stop,
         frames: args.frames.or((args.display.is_none()).then_some(FRAMES)),
@@ -142,7 +145,7 @@ fn prepare(
         heap_allocs: Some(heap_allocs),
     };
     let prepared = Prepared::new(config, heaps.opened, sinks)?;
-    report.isp.name = prepared.isp_description().to_owned();
+    report.isp.name = prepared.isp_description().unwrap_or(NO_ISP).to_owned();
     report.isp.reason = prepared.isp_reason().map(str::to_owned);
     report.links = prepared.links().to_vec();
     report.planned(prepared.plans());

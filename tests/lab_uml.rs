@@ -14,6 +14,7 @@ use support::books;
 use support::command::{Child, Ran, assert_zero_copy, command, link, vcam};
 use support::step::{Step, assert_equal};
 use vcam_allocator::{Fourcc, Knowledge, heaps};
+use vcam_isp_gpu::View;
 use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::{Config, IspChoice, Prepared, StopHandle};
 use vcam_sinks::{KmsOptions, KmsSink};
@@ -194,6 +195,7 @@ fn two_hundred_starts_and_stops_leak_nothing() {
         let config = Config {
             sensor: Settings::default(),
             format,
+            view: View::default(),
             period: Duration::ZERO,
             frames: Some(3),
             stop: StopHandle::default(),

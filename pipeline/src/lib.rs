@@ -1,32 +1,40 @@
-//! The camera: a sensor, an ISP and sinks, each on a thread of its own, joined by bounded channels.
+//! The camera: a sensor, an ISP and those who take the pictures, each on a thread of its own, joined
+//! by bounded channels.
 //!
 //! ```text
-//! sensor ──raw──▶ ISP ──picture──▶ sink, sink, …
+//! sensor ──raw──▶ ISP ──pictures──▶ sink, sink, … or the application
 //!    ▲              │                 │
 //!    └── raw pool ◀─┴─ picture pool ◀─┘
 //! ```
 //!
-//! Buffers go round in two pools; a stage that is slow makes those before it wait, and no frame is
-//! dropped. [`Prepared::new`] plans where they live and returns once every device has been handed
-//! every one, so what it says of the links is true before the first frame; [`Prepared::start`] lets
-//! the frames flow, and [`Camera::wait`] returns what the run did.
+//! There are two ways to use it:
+//!
+//! - [`CameraManager`], [`Camera`] and [`Request`], as in libcamera: the application asks for each
+//!   frame, says with which [`controls`], and gets it back with its metadata ([`camera`]).
+//! - [`Prepared`] and [`Run`]: frames flow from the sensor to sinks until somebody stops them, and a
+//!   report says how ([`run`]). The `vcam` command does nothing else.
+//!
+//! Either way buffers are planned, proven and handed to every device before the first frame.
 
-mod camera;
-mod cheaper;
+pub mod camera;
 pub mod colour;
+pub mod controls;
+mod engine;
 mod error;
-mod feedback;
 pub mod ipa;
 mod links;
-mod planning;
-mod prepare;
+pub mod run;
 pub mod sensor;
-mod stages;
 mod stats;
 
-pub use camera::{Camera, Config, IspChoice, Prepared, StartError};
+pub use camera::{Camera, CameraConfiguration, CameraManager, Request};
+pub use engine::StartError;
+pub use engine::choice::IspChoice;
+pub use engine::error::StageError;
+pub use engine::planning::{FrameCost, PlanError, StreamPlan};
+pub use engine::prepare::Consumer;
+pub use engine::stop::StopHandle;
 pub use error::chain;
 pub use links::Link;
-pub use planning::{FrameCost, PlanError, StreamPlan};
-pub use stages::{StageError, StopHandle};
+pub use run::{Config, Prepared, Run};
 pub use stats::{Frames, Latency, Outcome, Steady};

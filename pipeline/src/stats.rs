@@ -51,7 +51,7 @@ pub struct Steady {
 }
 
 /// What a run did.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// What became of the frames.
     pub frames: Frames,

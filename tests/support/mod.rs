@@ -6,11 +6,14 @@
 #![allow(dead_code, reason = "each machine's tests use a part of it")]
 
 pub mod books;
+pub mod camera_cases;
 pub mod command;
+pub mod compliance;
 pub mod egl;
 pub mod errnos;
 pub mod faults;
 pub mod qmp;
 pub mod raw;
 pub mod step;
+pub mod vcam_camera;
 pub mod vkms;

@@ -75,9 +75,10 @@ impl Awb {
         self.calibration.ccm(self.balance.kelvin)
     }
 
-    /// Takes a frame's statistics into account.
-    pub(super) fn process(&mut self, mode: AwbMode, statistics: &Statistics) {
+    /// Takes the user's word, which counts at once; says whether there was one.
+    pub(super) fn obey(&mut self, mode: AwbMode) -> bool {
         match mode {
+            AwbMode::Auto => return false,
             AwbMode::Locked => {}
             AwbMode::ColourGains([red, blue]) => {
                 self.white = self.calibration.nearest([-red.ln(), -blue.ln()]);
@@ -91,17 +92,23 @@ impl Awb {
                 self.told = true;
                 self.set(White { mired, tint: 0.0 });
             }
-            AwbMode::Auto => {
-                let Some(seen) = estimate(&self.calibration, statistics) else { return };
-                // The first frame that tells is believed at once.
-                let part = if self.told { SPEED } else { 1.0 };
-                self.told = true;
-                self.set(White {
-                    mired: self.white.mired + part * (seen.mired - self.white.mired),
-                    tint: self.white.tint + part * (seen.tint - self.white.tint),
-                });
-            }
         }
+        true
+    }
+
+    /// Takes a frame's statistics into account, where the user has said nothing.
+    pub(super) fn process(&mut self, mode: AwbMode, statistics: &Statistics) {
+        if self.obey(mode) {
+            return;
+        }
+        let Some(seen) = estimate(&self.calibration, statistics) else { return };
+        // The first frame that tells is believed at once.
+        let part = if self.told { SPEED } else { 1.0 };
+        self.told = true;
+        self.set(White {
+            mired: self.white.mired + part * (seen.mired - self.white.mired),
+            tint: self.white.tint + part * (seen.tint - self.white.tint),
+        });
     }
 
     fn set(&mut self, white: White) {

@@ -100,10 +100,14 @@ impl Ipa {
         }
     }
 
-    /// Changes what is asked, from the next frame's statistics on.
+    /// Changes what is asked: of white balance at once, if the user decides it, and of all else from
+    /// the next frame's statistics on.
     pub fn set_controls(&mut self, controls: IpaControls) -> Result<(), ControlError> {
         controls.validate()?;
         self.controls = controls;
+        if let Some(awb) = &mut self.awb {
+            awb.obey(controls.awb);
+        }
         Ok(())
     }
 

@@ -130,6 +130,8 @@ pub struct Sensor {
     format: Format,
     size: Size,
     image: Image,
+    /// What it shows instead, as long as somebody wants it to.
+    pattern: Option<(TestPattern, Painter)>,
     stamp: Option<Stamp>,
     timing: Timing,
     registers: Registers,
@@ -182,6 +184,7 @@ impl Sensor {
             format,
             size,
             image,
+            pattern: None,
             stamp,
             timing,
             registers: Registers::new(controls),
@@ -218,7 +221,25 @@ impl Sensor {
     /// Writes exposure and gain, or what comes nearest within the limits; each counts for a later
     /// frame, see [`delay`].
     pub fn set_controls(&mut self, controls: Controls) {
-        self.registers.write(within(&self.timing, controls));
+        self.registers.write(self.nearest(controls));
+    }
+
+    /// Sets exposure and gain before the first frame, which is taken with them.
+    pub fn start_with(&mut self, controls: Controls) {
+        self.registers = Registers::new(self.nearest(controls));
+    }
+
+    /// What comes nearest to these controls within the limits.
+    pub fn nearest(&self, controls: Controls) -> Controls {
+        within(&self.timing, controls)
+    }
+
+    /// Shows a test pattern instead of what it sees, from the next frame on, or sees again.
+    pub fn set_pattern(&mut self, pattern: Option<TestPattern>) {
+        if pattern != self.pattern.as_ref().map(|(shown, _)| *shown) {
+            self.pattern =
+                pattern.map(|pattern| (pattern, Painter::new(pattern, self.format, self.size)));
+        }
     }
 
     /// Makes frames last this long, or what comes nearest; says how long they then last. Zero makes
@@ -264,10 +285,14 @@ impl Sensor {
     pub fn fill_plane(&mut self, frame: u64, index: usize, plane: &mut [u8], stride: usize) {
         let moment = Moment { frame, timestamp: self.timestamp, controls: self.controls };
         let workers = &*self.workers;
-        match &mut self.image {
-            Image::Pattern(painter) => painter.fill(frame, index, plane, stride, workers),
-            Image::Raw(camera) => camera.fill(&moment, &self.timing, plane, stride, workers),
-            Image::Direct(camera) => camera.fill(&moment, index, plane, stride, workers),
+        if let Some((_, painter)) = &mut self.pattern {
+            painter.fill(frame, index, plane, stride, workers);
+        } else {
+            match &mut self.image {
+                Image::Pattern(painter) => painter.fill(frame, index, plane, stride, workers),
+                Image::Raw(camera) => camera.fill(&moment, &self.timing, plane, stride, workers),
+                Image::Direct(camera) => camera.fill(&moment, index, plane, stride, workers),
+            }
         }
         if let Some(stamp) = &mut self.stamp {
             stamp.write(frame, self.timestamp, index, plane, stride);

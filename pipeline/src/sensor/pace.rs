@@ -19,6 +19,23 @@ impl Pace {
         Self { period, start, frame: 0 }
     }
 
+    /// From one frame to the next.
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// Another rate, from the next frame on, which comes one such period after the last one.
+    pub fn set_period(&mut self, period: Duration, now: Instant) {
+        let last = match self.frame {
+            0 => None,
+            frame => self.period.checked_mul(frame - 1).and_then(|at| self.start.checked_add(at)),
+        };
+        *self = match last {
+            Some(last) => Self { period, start: last, frame: 1 },
+            None => Self::new(period, now),
+        };
+    }
+
     /// When the next frame is due; moves on to the one after it.
     pub fn next(&mut self, now: Instant) -> Instant {
         let mut due = self.due();
@@ -47,6 +64,18 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_rate_counts_from_the_last_frame() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Duration::from_millis(10), start);
+        pace.set_period(Duration::from_millis(20), start);
+        assert_eq!(pace.next(start), start);
+        assert_eq!(pace.next(start), start + Duration::from_millis(20));
+        pace.set_period(Duration::from_millis(5), start);
+        assert_eq!(pace.next(start), start + Duration::from_millis(25));
+        assert_eq!(pace.period(), Duration::from_millis(5));
+    }
 
     #[test]
     fn errors_do_not_add_up() {

@@ -33,6 +33,8 @@ pub(crate) struct Request<'a> {
     pub(crate) budget: Budget,
     /// How many buffers the camera itself keeps on their way, beside what devices keep.
     pub(crate) in_flight: u64,
+    /// Buffers that somebody wants, however few would do.
+    pub(crate) at_least: u64,
     /// Whether a heap that comes later in order may be taken because it costs less.
     pub(crate) by_cost: bool,
 }
@@ -143,7 +145,8 @@ pub(crate) fn plan(
         let Some(heap) = heaps.iter().find(|heap| heap.name() == plan.heap) else {
             return Err(PlanError::NoHeap);
         };
-        let count = usize::try_from(plan.buffers + request.in_flight).unwrap_or(usize::MAX);
+        let count = (plan.buffers + request.in_flight).max(request.at_least);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
         let pool = Pool::with_budget(&**heap, &plan.layout, request.buffers, count, request.budget);
         let refused = match pool {
             Ok(pool) => match prove(&pool, devices, knowledge) {
@@ -307,7 +310,8 @@ fn any_pool(
     let format = request.formats.first().copied().unwrap_or(Fourcc::XRGB8888);
     let layout = Layout::linear(format, width, height, Alignment::default())?;
     let kept = request.parties.iter().flat_map(kept).sum::<u64>();
-    let count = usize::try_from(kept + 1 + request.in_flight).unwrap_or(usize::MAX);
+    let count = (kept + 1 + request.in_flight).max(request.at_least);
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     for heap in heaps.iter().filter(|heap| heap.capabilities().contains(Capabilities::CPU_MAP)) {
         match Pool::with_budget(&**heap, &layout, request.buffers, count, request.budget) {
             Ok(pool) => return Ok(pool),
@@ -405,6 +409,7 @@ mod tests {
             parties,
             budget: Budget::ANY,
             in_flight: 2,
+            at_least: 0,
             by_cost: false,
         }
     }

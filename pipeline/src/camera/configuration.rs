@@ -1,0 +1,393 @@
+//! What streams a camera is to send, and what it can send instead.
+
+use std::fmt;
+
+use vcam_allocator::{Alignment, Fourcc, Layout, LayoutError};
+use vcam_isp_gpu::{ColourSpace, OUTPUT_FORMATS, Orientation, RawFormat};
+
+use super::request::Stream;
+use crate::sensor::config::Camera as Description;
+use crate::sensor::format::Format;
+
+/// What a stream is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamRole {
+    /// The sensor's numbers.
+    Raw,
+    /// Single pictures of the best quality.
+    StillCapture,
+    /// Frames for an encoder.
+    VideoRecording,
+    /// Frames for a screen.
+    Viewfinder,
+}
+
+/// What is in a stream's buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PixelFormat {
+    /// The sensor's numbers.
+    Raw(RawFormat),
+    /// A picture, by its code in DRM.
+    Picture(Fourcc),
+}
+
+impl fmt::Display for PixelFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Raw(format) => format.fmt(f),
+            Self::Picture(format) => format.fmt(f),
+        }
+    }
+}
+
+/// A stream that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamConfiguration {
+    /// What its buffers hold.
+    pub pixel_format: PixelFormat,
+    /// Width and height in pixels, as they are seen: after a turn by [`CameraConfiguration::orientation`].
+    pub size: (u32, u32),
+    /// Buffers that the camera allocates for the application, beside those that it needs itself.
+    pub buffer_count: u32,
+    /// How YUV is made; RGB and raw frames have the default.
+    pub colour_space: ColourSpace,
+}
+
+impl StreamConfiguration {
+    /// Format, width and height as a buffer has them, where a raw frame is rows of its carrier.
+    pub(super) fn carrier(&self) -> (Fourcc, (u32, u32)) {
+        match self.pixel_format {
+            PixelFormat::Raw(format) => {
+                let (carrier, columns) = format.carrier(self.size.0);
+                (carrier, (columns, self.size.1))
+            }
+            PixelFormat::Picture(format) => (format, self.size),
+        }
+    }
+
+    /// How a buffer is laid out if no device asks for more: its stride and size in bytes are the
+    /// least there are. See [`Camera::allocate`](super::Camera::allocate) for what they become.
+    pub fn least_layout(&self) -> Result<Layout, LayoutError> {
+        let (format, (width, height)) = self.carrier();
+        Layout::linear(format, width, height, Alignment::default())
+    }
+}
+
+/// What a camera is asked for.
+#[derive(Debug, Clone)]
+pub struct CameraConfiguration {
+    /// The streams: a raw one at most, and two of pictures.
+    pub streams: Vec<StreamConfiguration>,
+    /// Which way up pictures are.
+    pub orientation: Orientation,
+    camera: Description,
+}
+
+/// Whether a camera can do what a configuration asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// It can.
+    Valid,
+    /// It could not, and the configuration was changed to what it can.
+    Adjusted(Vec<Adjustment>),
+    /// It cannot, and there is nothing near that it could.
+    Invalid(Invalid),
+}
+
+/// A change that [`CameraConfiguration::validate`] made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjustment {
+    /// The stream, if it is one's.
+    pub stream: Option<Stream>,
+    /// The field.
+    pub field: &'static str,
+    /// What it was.
+    pub from: String,
+    /// What it became.
+    pub to: String,
+}
+
+impl fmt::Display for Adjustment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stream, field, from, to } = self;
+        match stream {
+            Some(Stream(index)) => write!(f, "stream {index}: {field} {from} became {to}"),
+            None => write!(f, "{field} {from} became {to}"),
+        }
+    }
+}
+
+/// Why nothing can be made of a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// It asks for nothing.
+    #[error("the configuration has no stream")]
+    Empty,
+}
+
+/// The fewest and the most buffers that a stream may have for the application.
+const BUFFERS: std::ops::RangeInclusive<u32> = 1..=64;
+
+/// What a stream has if nobody says.
+const DEFAULT_BUFFERS: u32 = 4;
+
+/// The smallest picture.
+const SMALLEST: u32 = 16;
+
+/// Processed streams that there can be.
+const PROCESSED: usize = crate::engine::shot::MAX_OUTPUTS;
+
+impl CameraConfiguration {
+    pub(super) fn new(camera: Description, roles: &[StreamRole]) -> Self {
+        let size = camera.modes.first().map_or(camera.settings.size, |mode| mode.size);
+        let sends = camera.settings.format;
+        let stream = |role: &StreamRole| {
+            let pixel_format = match (sends, role) {
+                (Format::Raw(raw), StreamRole::Raw) => PixelFormat::Raw(raw),
+                (Format::Raw(_), StreamRole::VideoRecording) => PixelFormat::Picture(Fourcc::NV12),
+                (Format::Raw(_), _) => PixelFormat::Picture(Fourcc::XRGB8888),
+                (Format::Picture(picture), _) => PixelFormat::Picture(picture.fourcc()),
+            };
+            let colour_space = ColourSpace::default();
+            StreamConfiguration { pixel_format, size, buffer_count: DEFAULT_BUFFERS, colour_space }
+        };
+        let streams = roles.iter().map(stream).collect();
+        Self { streams, orientation: Orientation::UPRIGHT, camera }
+    }
+
+    /// The streams, to add buffers of to a [`Request`](super::Request).
+    pub fn stream_ids(&self) -> impl Iterator<Item = Stream> + use<> {
+        (0..self.streams.len()).map(Stream)
+    }
+
+    /// Changes what the camera cannot do into what it can, and says what was changed.
+    pub fn validate(&mut self) -> Status {
+        if self.streams.is_empty() {
+            return Status::Invalid(Invalid::Empty);
+        }
+        let mut changes = Changes::default();
+        let sends = self.camera.settings.format;
+        let has_isp = matches!(sends, Format::Raw(_));
+        if !has_isp && self.orientation != Orientation::UPRIGHT {
+            let was = std::mem::replace(&mut self.orientation, Orientation::UPRIGHT);
+            let words = |it: Orientation| format!("{it:?}");
+            changes.note(None, "orientation", words(was), words(self.orientation));
+        }
+        self.drop_streams(has_isp, &mut changes);
+        let sensor_size = self.sensor_size();
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            let mut fit = Fit { stream: Stream(index), changes: &mut changes };
+            let format = match (stream.pixel_format, sends) {
+                (PixelFormat::Raw(_), Format::Raw(raw)) => PixelFormat::Raw(raw),
+                (_, Format::Picture(picture)) => PixelFormat::Picture(picture.fourcc()),
+                (PixelFormat::Picture(format), Format::Raw(_)) => {
+                    let is_made = OUTPUT_FORMATS.contains(&format);
+                    PixelFormat::Picture(if is_made { format } else { Fourcc::XRGB8888 })
+                }
+            };
+            fit.set("format", &mut stream.pixel_format, format);
+            let full = match stream.pixel_format {
+                PixelFormat::Raw(_) => sensor_size,
+                PixelFormat::Picture(_) => self.orientation.size(sensor_size),
+            };
+            let size = match (stream.pixel_format, has_isp) {
+                (PixelFormat::Picture(_), true) if stream.size != (0, 0) => {
+                    let within = |side: u32, most: u32| side.clamp(SMALLEST.min(most), most);
+                    (within(stream.size.0, full.0), within(stream.size.1, full.1))
+                }
+                _ => full,
+            };
+            fit.set_as("size", &mut stream.size, size, |(w, h)| format!("{w}x{h}"));
+            let count = stream.buffer_count.clamp(*BUFFERS.start(), *BUFFERS.end());
+            fit.set("buffer count", &mut stream.buffer_count, count);
+            let has_spaces = matches!(stream.pixel_format, PixelFormat::Picture(format)
+                if has_isp && is_yuv(format));
+            let space = if has_spaces { stream.colour_space } else { ColourSpace::default() };
+            fit.set("colour space", &mut stream.colour_space, space);
+        }
+        match changes.0.is_empty() {
+            true => Status::Valid,
+            false => Status::Adjusted(changes.0),
+        }
+    }
+
+    /// Leaves as many of each kind as there can be; the first ones stay.
+    fn drop_streams(&mut self, has_isp: bool, changes: &mut Changes) {
+        let (mut raw, mut processed) = (0, 0);
+        let most = if has_isp { (1, PROCESSED) } else { (0, 1) };
+        let was = self.streams.len();
+        self.streams.retain(|stream| {
+            // Without an ISP all are the sensor's pictures.
+            let (count, most) = match (stream.pixel_format, has_isp) {
+                (PixelFormat::Raw(_), true) => (&mut raw, most.0),
+                _ => (&mut processed, most.1),
+            };
+            *count += 1;
+            *count <= most
+        });
+        let is = self.streams.len();
+        if is != was {
+            changes.note(None, "number of streams", was.to_string(), is.to_string());
+        }
+    }
+
+    /// The smallest of the sensor's modes that has every pixel which is asked for; if none has, the
+    /// largest.
+    pub(super) fn sensor_size(&self) -> (u32, u32) {
+        let sizes = || self.camera.modes.iter().map(|mode| mode.size);
+        let covers = |mode: &(u32, u32)| {
+            self.streams.iter().all(|stream| {
+                let full = match stream.pixel_format {
+                    PixelFormat::Raw(_) => *mode,
+                    PixelFormat::Picture(_) => self.orientation.size(*mode),
+                };
+                stream.size.0 <= full.0 && stream.size.1 <= full.1
+            })
+        };
+        let area = |size: &(u32, u32)| u64::from(size.0) * u64::from(size.1);
+        sizes()
+            .filter(covers)
+            .min_by_key(area)
+            .or_else(|| sizes().max_by_key(area))
+            .unwrap_or(self.camera.settings.size)
+    }
+
+    pub(super) fn camera(&self) -> &Description {
+        &self.camera
+    }
+}
+
+/// Whether a format has a colour space to choose.
+fn is_yuv(format: Fourcc) -> bool {
+    [Fourcc::NV12, Fourcc::NV21, Fourcc::YUV420, Fourcc::YUYV].contains(&format)
+}
+
+/// What was changed.
+#[derive(Debug, Default)]
+struct Changes(Vec<Adjustment>);
+
+impl Changes {
+    fn note(&mut self, stream: Option<Stream>, field: &'static str, from: String, to: String) {
+        self.0.push(Adjustment { stream, field, from, to });
+    }
+}
+
+/// Changes a stream, and notes what was changed.
+struct Fit<'a> {
+    stream: Stream,
+    changes: &'a mut Changes,
+}
+
+impl Fit<'_> {
+    fn set<T: PartialEq + fmt::Display + Copy>(&mut self, name: &'static str, was: &mut T, is: T) {
+        self.set_as(name, was, is, |value| value.to_string());
+    }
+
+    fn set_as<T: PartialEq + Copy>(
+        &mut self,
+        name: &'static str,
+        was: &mut T,
+        is: T,
+        words: impl Fn(T) -> String,
+    ) {
+        let before = std::mem::replace(was, is);
+        if before != is {
+            self.changes.note(Some(self.stream), name, words(before), words(is));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::camera::CameraManager;
+    use crate::sensor::config::Mode;
+
+    fn camera(format: &str) -> Description {
+        let mut camera = CameraManager::default_camera();
+        camera.settings.format = format.parse().unwrap();
+        let mode = |size| Mode { size, rates: [1.0, 30.0] };
+        camera.modes = vec![mode((640, 480)), mode((1920, 1080)), mode((1280, 720))];
+        camera
+    }
+
+    fn changed(configuration: &mut CameraConfiguration) -> Vec<String> {
+        let status = configuration.validate();
+        assert_eq!(configuration.validate(), Status::Valid, "{configuration:?}");
+        match status {
+            Status::Valid => Vec::new(),
+            Status::Adjusted(changes) => changes.iter().map(Adjustment::to_string).collect(),
+            Status::Invalid(invalid) => vec![invalid.to_string()],
+        }
+    }
+
+    #[test]
+    fn what_is_generated_is_valid() {
+        use StreamRole::*;
+        for format in ["SRGGB10P", "Y10", "NV12", "XR24"] {
+            for role in [StillCapture, VideoRecording, Viewfinder] {
+                let mut configuration = CameraConfiguration::new(camera(format), &[role]);
+                assert_eq!(configuration.validate(), Status::Valid, "{format} {role:?}");
+            }
+        }
+        let roles = [Raw, VideoRecording, Viewfinder];
+        let mut three = CameraConfiguration::new(camera("SBGGR12"), &roles);
+        assert_eq!(three.validate(), Status::Valid);
+        assert_eq!(three.streams[0].pixel_format.to_string(), "SBGGR12");
+        assert_eq!(three.stream_ids().map(Stream::index).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn nothing_is_made_of_nothing() {
+        let mut empty = CameraConfiguration::new(camera("SRGGB8"), &[]);
+        assert_eq!(empty.validate(), Status::Invalid(Invalid::Empty));
+    }
+
+    #[test]
+    fn what_cannot_be_becomes_what_can_and_is_told() {
+        let viewfinder = [StreamRole::Viewfinder];
+        let mut one = CameraConfiguration::new(camera("SRGGB8"), &viewfinder);
+        one.streams[0].pixel_format = PixelFormat::Picture(Fourcc::new(*b"AB48"));
+        one.streams[0].size = (4000, 3);
+        one.streams[0].buffer_count = 0;
+        let changes = changed(&mut one);
+        assert_eq!(
+            changes,
+            [
+                "stream 0: format AB48 became XR24",
+                "stream 0: size 4000x3 became 1920x16",
+                "stream 0: buffer count 0 became 1",
+            ]
+        );
+
+        let roles = [StreamRole::Viewfinder; 4];
+        let mut many = CameraConfiguration::new(camera("SRGGB8"), &roles);
+        assert_eq!(changed(&mut many), ["number of streams 4 became 2"]);
+
+        let roles = [StreamRole::Raw, StreamRole::Viewfinder];
+        let mut direct = CameraConfiguration::new(camera("NV12"), &roles);
+        direct.orientation = Orientation::ROTATE_90;
+        direct.streams[0].size = (64, 64);
+        let changes = changed(&mut direct);
+        assert_eq!(changes.len(), 3, "{changes:?}");
+        assert_eq!(direct.streams[0].size, (640, 480));
+    }
+
+    #[test]
+    fn the_sensor_reads_no_more_than_is_needed() {
+        let viewfinder = [StreamRole::Viewfinder];
+        let mut one = CameraConfiguration::new(camera("SRGGB8"), &viewfinder);
+        for (asked, mode) in [
+            ((640, 480), (640, 480)),
+            ((100, 100), (640, 480)),
+            ((641, 480), (1280, 720)),
+            ((1920, 1080), (1920, 1080)),
+        ] {
+            one.streams[0].size = asked;
+            assert_eq!((one.validate(), one.sensor_size()), (Status::Valid, mode));
+        }
+        one.orientation = Orientation::ROTATE_90;
+        one.streams[0].size = (720, 1280);
+        assert_eq!((one.validate(), one.sensor_size()), (Status::Valid, (1280, 720)));
+    }
+}

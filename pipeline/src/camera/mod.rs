@@ -1,0 +1,816 @@
+//! The camera as libcamera has it: acquired, configured, started, and asked for one frame after the
+//! other.
+//!
+//! ```text
+//!            acquire          configure           start
+//! Available ────────▶ Acquired ────────▶ Configured ────▶ Running
+//!     ▲                │    ▲               │  ▲  │          │ stop
+//!     └─── release ────┘    │   configure ──┘  │  │          ▼
+//!     └──────────── release ┴──────────────────┼──┘       Stopping
+//!                                              └─────────────┘
+//! ```
+//!
+//! An application makes [`Request`]s, adds a buffer for each stream that it wants of a frame, sets
+//! [`controls`](crate::controls), and queues them. They come back in the order in which they were
+//! queued, with [metadata](Request::metadata) that say what the frame was really made with.
+//!
+//! **Threads.** A [`Camera`] is a handle that any thread may use and clone. Frames are made on two
+//! threads of the camera's own; no code of the application runs there.
+//!
+//! **Controls count for the frame that they are queued with.** A sensor takes exposure and gain only
+//! two frames after they were written ([`delay`](crate::sensor::delay)), so the camera looks at
+//! requests before their turn. With three requests queued no frame is lost to that; with fewer, the
+//! frames that the sensor makes until then belong to nobody, and the sequence has a gap.
+//!
+//! **Buffers** come from the camera's planner ([`Camera::allocate`]), or from the application
+//! ([`Camera::adopt`]). An acquire fence is waited for before a buffer is written; a release fence
+//! ([`FrameBuffer::release_fence`]) tells when it may be read.
+
+mod completed;
+mod configuration;
+mod manager;
+mod request;
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, TrySendError, bounded};
+use vcam_allocator::heaps::{self, dma_heap, memfd, udmabuf};
+use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Pool};
+use vcam_isp_gpu::View;
+
+pub use configuration::{
+    Adjustment, CameraConfiguration, Invalid, PixelFormat, Status, StreamConfiguration, StreamRole,
+};
+pub use manager::{CameraManager, Event, ManagerError};
+pub use request::{
+    BufferError, FrameBuffer, FrameStatus, MAX_STREAMS, Request, RequestStatus, ReuseBuffers,
+    Stream,
+};
+
+use crate::controls::{ControlError, ControlInfo, ControlList, FrameControls, infos};
+use crate::engine::choice::IspChoice;
+use crate::engine::error::StageError;
+use crate::engine::orders::{Orders, RequestQueue};
+use crate::engine::planning::StreamPlan;
+use crate::engine::prepare::{Consumer, Ready};
+use crate::engine::stop::StopHandle;
+use crate::engine::{
+    Ended, Engine, OutputStream, Parts, Running, Slot, StartError, Streaming, save,
+};
+use crate::links::Link;
+use crate::sensor::config::Camera as Description;
+use crate::sensor::format::Format;
+use crate::sensor::timing::Timing;
+use completed::{Completions, ToApplication, deadline};
+
+/// Raw buffers that the camera needs, however many the application has.
+const RAW_OF_OUR_OWN: u64 = 3;
+
+/// Time from one frame to the next where nobody says otherwise: 30 frames a second.
+const PERIOD: Duration = Duration::from_nanos(33_333_333);
+
+/// Requests that can be queued at once.
+pub const MAX_REQUESTS: usize = 256;
+
+/// What a camera has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CameraState {
+    /// Nobody has it.
+    Available,
+    /// Somebody has it, and it has no streams yet.
+    Acquired,
+    /// It has streams.
+    Configured,
+    /// It makes frames.
+    Running,
+    /// It makes the last ones.
+    Stopping,
+}
+
+/// What becomes of frames that nobody asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DropPolicy {
+    /// The sensor waits for a request, so that no frame is lost.
+    #[default]
+    Block,
+    /// The sensor keeps its pace, as real ones do: a frame without a request is lost, and leaves a
+    /// gap in the sequence.
+    DropFrames,
+}
+
+/// With what a camera works: where buffers may come from, and who makes the pictures.
+#[derive(Debug)]
+pub struct Resources {
+    /// Heaps, in the order of preference.
+    pub heaps: Arc<[Box<dyn Heap>]>,
+    /// Which ISP.
+    pub isp: IspChoice,
+    /// Whether measured costs may change the order of heaps, and prefer copies.
+    pub by_cost: bool,
+    /// What was learned about this machine; what is learned now is added and saved.
+    pub knowledge: Knowledge,
+}
+
+impl Default for Resources {
+    /// Every heap of ordinary memory that this machine has and this user may use, with measured costs
+    /// that are kept in the user's cache folder.
+    fn default() -> Self {
+        let ordinary = |name: &String| name == udmabuf::NAME || name.starts_with(dma_heap::PREFIX);
+        let names = heaps::names().into_iter().filter(ordinary).chain([memfd::NAME.to_owned()]);
+        Self {
+            heaps: names.filter_map(|name| heaps::open(&name).ok()).collect(),
+            isp: IspChoice::Auto,
+            by_cost: true,
+            knowledge: Knowledge::file().map(|path| Knowledge::open(&path)).unwrap_or_default(),
+        }
+    }
+}
+
+/// How frames are made from [`Camera::start`] on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Start {
+    /// What counts from the first frame on.
+    pub controls: ControlList,
+    /// What becomes of frames that nobody asked for.
+    pub policy: DropPolicy,
+    /// Frames follow each other without a pause, whatever their duration would be; for measurements.
+    pub as_fast_as_possible: bool,
+}
+
+/// Why a camera does not do what it is asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum CameraError {
+    /// Somebody else has it.
+    #[error("camera '{0}' is in use")]
+    Busy(String),
+    /// It is gone from the configuration.
+    #[error("camera '{0}' is gone")]
+    Disconnected(String),
+    /// It has not come so far, or is beyond that.
+    #[error("a camera that is {state:?} cannot {wanted}; it must be {needed}")]
+    State {
+        /// What was wanted.
+        wanted: &'static str,
+        /// What the camera is.
+        state: CameraState,
+        /// What it would have to be.
+        needed: &'static str,
+    },
+    /// The configuration would have to be changed, or is no good: what
+    /// [`CameraConfiguration::validate`] says.
+    #[error("the configuration is not valid: {}", words(.0))]
+    Configuration(Status),
+    /// The configuration is another camera's.
+    #[error("the configuration is for camera '{of}', and this is '{camera}'")]
+    OtherCamera {
+        /// Whose it is.
+        of: String,
+        /// This one.
+        camera: String,
+    },
+    /// The camera does not start, or finds no buffers.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A control is not taken.
+    #[error(transparent)]
+    Control(Box<ControlError>),
+    /// A stream has no buffers.
+    #[error("stream {} has no buffers: allocate or adopt some first", .0.index())]
+    NoBuffers(Stream),
+    /// A buffer is not one of the stream's.
+    #[error("buffer '{buffer}' is {is}, and stream {} has {should}", stream.index())]
+    Buffer {
+        /// The buffer's name.
+        buffer: String,
+        /// Its format, and width and height.
+        is: String,
+        /// The stream.
+        stream: Stream,
+        /// What it should be.
+        should: String,
+    },
+    /// A stage failed while frames were made.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The kernel gives no descriptor to poll.
+    #[error("no descriptor to poll")]
+    Poll(#[source] std::io::Error),
+}
+
+impl From<ControlError> for CameraError {
+    fn from(error: ControlError) -> Self {
+        Self::Control(Box::new(error))
+    }
+}
+
+fn words(status: &Status) -> String {
+    match status {
+        Status::Valid => "it is".to_owned(),
+        Status::Adjusted(changes) => {
+            changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        }
+        Status::Invalid(invalid) => invalid.to_string(),
+    }
+}
+
+/// A request that was not queued, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("the request was not queued")]
+pub struct QueueError {
+    /// The request, as it was.
+    pub request: Request,
+    /// Why.
+    #[source]
+    pub reason: QueueReason,
+}
+
+/// Why a request is not queued.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueReason {
+    /// The camera.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
+    /// It has no buffer, so there is nothing to do.
+    #[error("it has no buffer")]
+    Empty,
+    /// It was completed and not made ready again.
+    #[error("it was completed: call reuse() first")]
+    Completed,
+    /// It was made for another configuration.
+    #[error("it was made for another configuration")]
+    Stale,
+    /// Too many wait.
+    #[error("{MAX_REQUESTS} requests are queued already")]
+    Full,
+}
+
+/// What a camera did between start and stop.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Frames that were made.
+    pub completed: u64,
+    /// Frames that were lost to an error.
+    pub errors: u64,
+    /// How raw frames reached the ISP, and how it gave pictures; none without an ISP.
+    pub isp: Option<(LinkEnd, LinkEnd)>,
+}
+
+/// A camera: a handle, which can be cloned.
+#[derive(Clone)]
+pub struct Camera(Arc<Inner>);
+
+pub(crate) struct Inner {
+    description: Description,
+    infos: Vec<ControlInfo>,
+    state: Mutex<State>,
+    gone: AtomicBool,
+    completions: Arc<Completions>,
+}
+
+enum State {
+    Available,
+    Acquired(Box<Resources>),
+    Configured(Box<Configured>),
+    Running(Box<Configured>, Active),
+    Stopping,
+}
+
+/// A camera with streams.
+struct Configured {
+    engine: Engine,
+    configuration: CameraConfiguration,
+    slots: [Option<Slot>; MAX_STREAMS],
+    isp: IspChoice,
+    by_cost: bool,
+    heaps: Arc<[Box<dyn Heap>]>,
+    knowledge: Knowledge,
+    /// Raw buffers, for the sensor and for the application.
+    raw: Option<Arc<Pool>>,
+    outputs: [Option<Arc<Pool>>; MAX_STREAMS - 1],
+}
+
+/// A camera that makes frames.
+struct Active {
+    requests: Sender<Request>,
+    running: Running,
+    stop: StopHandle,
+}
+
+/// Buffers for all streams, planned and proven.
+#[derive(Debug)]
+pub struct Allocation<C> {
+    /// Where each stream's buffers live, and why.
+    pub plans: Vec<StreamPlan>,
+    /// How frames will cross each link.
+    pub links: Vec<Link>,
+    /// The consumers, in their order.
+    pub consumers: Vec<C>,
+}
+
+impl State {
+    fn state(&self) -> CameraState {
+        match self {
+            Self::Available => CameraState::Available,
+            Self::Acquired(_) => CameraState::Acquired,
+            Self::Configured(_) => CameraState::Configured,
+            Self::Running(..) => CameraState::Running,
+            Self::Stopping => CameraState::Stopping,
+        }
+    }
+
+    fn wrong(&self, wanted: &'static str, needed: &'static str) -> CameraError {
+        CameraError::State { wanted, state: self.state(), needed }
+    }
+}
+
+impl Camera {
+    fn new(description: Description) -> Self {
+        let size = description.modes.iter().map(|mode| mode.size).max_by_key(area);
+        let size = size.unwrap_or(description.settings.size);
+        let (has_isp, has_colours) = match description.settings.format {
+            Format::Raw(format) => (true, format.cfa().is_some()),
+            Format::Picture(_) => (false, false),
+        };
+        let infos = infos(size, &Timing::new(size.0, size.1), has_isp, has_colours);
+        Self(Arc::new(Inner {
+            description,
+            infos,
+            state: Mutex::new(State::Available),
+            gone: AtomicBool::new(false),
+            completions: Arc::new(Completions::new()),
+        }))
+    }
+
+    /// Its name, which no other camera of its manager has.
+    pub fn id(&self) -> &str {
+        &self.0.description.name
+    }
+
+    /// What it is: model, location, modes, and the sensor behind it.
+    pub fn description(&self) -> &Description {
+        &self.0.description
+    }
+
+    /// The controls that it has, with their limits for the largest of its modes.
+    pub fn controls(&self) -> &[ControlInfo] {
+        &self.0.infos
+    }
+
+    /// What it has come to.
+    pub fn state(&self) -> CameraState {
+        self.lock().state()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_connected(&self) -> Result<(), CameraError> {
+        match self.0.gone.load(Ordering::Relaxed) {
+            true => Err(CameraError::Disconnected(self.id().to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes the camera for oneself, until [`Camera::release`].
+    pub fn acquire(&self, resources: Resources) -> Result<(), CameraError> {
+        self.check_connected()?;
+        let mut state = self.lock();
+        match *state {
+            State::Available => {
+                *state = State::Acquired(Box::new(resources));
+                Ok(())
+            }
+            _ => Err(CameraError::Busy(self.id().to_owned())),
+        }
+    }
+
+    /// Gives it back, with all its buffers that nobody else holds.
+    pub fn release(&self) -> Result<(), CameraError> {
+        let mut state = self.lock();
+        match *state {
+            State::Acquired(_) | State::Configured(_) => {
+                let was = std::mem::replace(&mut *state, State::Available);
+                drop(state);
+                // The ISP's thread ends here.
+                drop(was);
+                Ok(())
+            }
+            _ => Err(state.wrong("be released", "Acquired or Configured")),
+        }
+    }
+
+    /// A configuration with a stream for each role, to be changed and
+    /// [validated](CameraConfiguration::validate).
+    pub fn generate_configuration(&self, roles: &[StreamRole]) -> CameraConfiguration {
+        CameraConfiguration::new(self.0.description.clone(), roles)
+    }
+
+    /// Gives the camera its streams; the buffers and requests that it had before are no longer its.
+    ///
+    /// The sensor and the ISP are made here.
+    pub fn configure(&self, configuration: &CameraConfiguration) -> Result<(), CameraError> {
+        self.check_connected()?;
+        if configuration.camera() != self.description() {
+            let of = configuration.camera().name.clone();
+            return Err(CameraError::OtherCamera { of, camera: self.id().to_owned() });
+        }
+        let mut configuration = configuration.clone();
+        match configuration.validate() {
+            Status::Valid => {}
+            status => return Err(CameraError::Configuration(status)),
+        }
+        let mut state = self.lock();
+        let resources = match std::mem::replace(&mut *state, State::Available) {
+            State::Acquired(resources) => *resources,
+            State::Configured(configured) => (*configured).into_resources(),
+            other => {
+                *state = other;
+                return Err(state.wrong("be configured", "Acquired or Configured"));
+            }
+        };
+        match Configured::new(configuration, resources) {
+            Ok(configured) => {
+                *state = State::Configured(Box::new(configured));
+                Ok(())
+            }
+            Err(failed) => {
+                let (error, resources) = *failed;
+                *state = State::Acquired(Box::new(resources));
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Plans where the buffers of all streams live, allocates them, and hands each to every device
+    /// that will see it: the ISP, and the consumers that are named here, each with its stream.
+    ///
+    /// Without consumers, the plan is for a program that asks for nothing.
+    pub fn allocate<C: Consumer + 'static>(
+        &self,
+        consumers: Vec<(Stream, C)>,
+    ) -> Result<Allocation<C>, CameraError> {
+        let mut state = self.lock();
+        let State::Configured(configured) = &mut *state else {
+            return Err(state.wrong("allocate buffers", "Configured"));
+        };
+        let mut of_slots = Vec::with_capacity(consumers.len());
+        for (stream, consumer) in consumers {
+            let slot = configured.slot(stream).ok_or(CameraError::NoBuffers(stream))?;
+            of_slots.push((slot, consumer));
+        }
+        let Configured { engine, knowledge, .. } = &mut **configured;
+        let Ready { raw, outputs, consumers, plans, links, .. } =
+            engine.plan(of_slots, knowledge)?;
+        configured.raw = raw.map(Arc::new);
+        for (place, pool) in configured.outputs.iter_mut().zip(outputs) {
+            *place = Some(Arc::new(pool));
+        }
+        let consumers = consumers.into_iter().map(|(_, consumer)| consumer).collect();
+        Ok(Allocation { plans, links, consumers })
+    }
+
+    /// Hands the camera buffers for a stream, instead of those that it would allocate itself.
+    ///
+    /// Each must have the stream's format and size; that a device refuses one makes its link a copy.
+    pub fn adopt(&self, stream: Stream, buffers: Vec<Dmabuf>) -> Result<(), CameraError> {
+        let mut state = self.lock();
+        let State::Configured(configured) = &mut *state else {
+            return Err(state.wrong("take buffers", "Configured"));
+        };
+        let slot = configured.slot(stream).ok_or(CameraError::NoBuffers(stream))?;
+        buffers.iter().try_for_each(|buffer| configured.check(stream, buffer))?;
+        let (raw, outputs) = match slot {
+            Slot::Raw => (buffers.clone(), Vec::new()),
+            Slot::Output(_) => (Vec::new(), buffers.clone()),
+        };
+        configured.engine.prepare(raw, outputs)?;
+        let pool = Some(Arc::new(Pool::of(buffers)));
+        match slot {
+            Slot::Raw => configured.raw = pool,
+            Slot::Output(index) => configured.outputs[index] = pool,
+        }
+        Ok(())
+    }
+
+    /// The buffers of a stream: take one for each request.
+    pub fn buffers(&self, stream: Stream) -> Result<Arc<Pool>, CameraError> {
+        let state = self.lock();
+        let (State::Configured(configured) | State::Running(configured, _)) = &*state else {
+            return Err(state.wrong("have buffers", "Configured or Running"));
+        };
+        let pool = match configured.slot(stream) {
+            Some(Slot::Raw) => configured.raw.as_ref(),
+            Some(Slot::Output(index)) => configured.outputs[index].as_ref(),
+            None => None,
+        };
+        pool.cloned().ok_or(CameraError::NoBuffers(stream))
+    }
+
+    /// A request for a frame of the present configuration.
+    pub fn create_request(&self, cookie: u64) -> Result<Request, CameraError> {
+        let state = self.lock();
+        match &*state {
+            State::Configured(configured) | State::Running(configured, _) => {
+                Ok(Request::new(cookie, configured.slots))
+            }
+            other => Err(other.wrong("make requests", "Configured or Running")),
+        }
+    }
+
+    /// Lets the sensor run. The first frame is taken with `start.controls`.
+    ///
+    /// Streams without buffers get them now, as [`Camera::allocate`] does without consumers.
+    pub fn start(&self, start: Start) -> Result<(), CameraError> {
+        self.check_connected()?;
+        start.controls.check(&self.0.infos)?;
+        let mut state = self.lock();
+        let mut configured = match std::mem::replace(&mut *state, State::Stopping) {
+            State::Configured(configured) => configured,
+            other => {
+                *state = other;
+                return Err(state.wrong("start", "Configured"));
+            }
+        };
+        match configured.start(start, &self.0) {
+            Ok(active) => {
+                *state = State::Running(configured, active);
+                Ok(())
+            }
+            Err(error) => {
+                *state = State::Configured(configured);
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks for a frame. The request comes back by [`Camera::next_completed`] and its like.
+    pub fn queue_request(&self, request: Request) -> Result<(), QueueError> {
+        let state = self.lock();
+        let refuse = |request, reason| Err(QueueError { request, reason });
+        let (configured, active) = match &*state {
+            State::Running(configured, active) => (configured, active),
+            other => {
+                let error = other.wrong("take requests", "Running");
+                return refuse(request, error.into());
+            }
+        };
+        if let Err(reason) = self.check(configured, &request) {
+            return refuse(request, reason);
+        }
+        match active.requests.try_send(request) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(request)) => refuse(request, QueueReason::Full),
+            // The sensor has failed; stopping tells why.
+            Err(TrySendError::Disconnected(request)) => {
+                let wanted = "take requests, since it failed: stop it, and see why";
+                let error = other_state(CameraState::Stopping, wanted);
+                refuse(request, error.into())
+            }
+        }
+    }
+
+    fn check(&self, configured: &Configured, request: &Request) -> Result<(), QueueReason> {
+        self.check_connected()?;
+        if request.status() != RequestStatus::Pending {
+            return Err(QueueReason::Completed);
+        }
+        if *request.slots() != configured.slots {
+            return Err(QueueReason::Stale);
+        }
+        if request.given().next().is_none() {
+            return Err(QueueReason::Empty);
+        }
+        for (stream, buffer) in request.buffers() {
+            configured.check(stream, buffer.buffer())?;
+        }
+        request.controls().check(&self.0.infos).map_err(CameraError::from)?;
+        Ok(())
+    }
+
+    /// Waits for the next request that is completed, or cancelled; none if none comes within `limit`,
+    /// or if the camera was stopped and all have come.
+    pub fn next_completed(&self, limit: Duration) -> Option<Request> {
+        self.0.completions.pop(deadline(limit))
+    }
+
+    /// The next completed request, if there is one already.
+    pub fn try_next_completed(&self) -> Option<Request> {
+        self.next_completed(Duration::ZERO)
+    }
+
+    /// Completed requests as they come, for as long as the camera runs.
+    pub fn completed(&self) -> impl Iterator<Item = Request> + '_ {
+        std::iter::from_fn(|| self.0.completions.pop(None))
+    }
+
+    /// A descriptor that `poll` and its like call readable as long as a completed request waits. Never
+    /// read from it.
+    pub fn completed_fd(&self) -> Result<BorrowedFd<'_>, CameraError> {
+        self.0.completions.fd().map_err(CameraError::Poll)
+    }
+
+    /// Stops the sensor. Frames that are on their way are completed, and all requests that are queued
+    /// behind them are cancelled; when this returns, every request has come back.
+    pub fn stop(&self) -> Result<Summary, CameraError> {
+        let mut state = self.lock();
+        let (mut configured, active) = match std::mem::replace(&mut *state, State::Stopping) {
+            State::Running(configured, active) => (configured, active),
+            other => {
+                *state = other;
+                return Err(state.wrong("stop", "Running"));
+            }
+        };
+        drop(state);
+        let Active { requests, running, stop } = active;
+        self.0.completions.expect_cancelled();
+        stop.stop();
+        let Ended { orders, isp, errors, result } = configured.engine.join(running);
+        drop(requests);
+        for mut request in orders.map(Orders::into_unfulfilled).unwrap_or_default() {
+            request.cancel();
+            self.0.completions.push(request);
+        }
+        self.0.completions.close();
+        save(&mut configured.knowledge);
+        let ends = configured.engine.isp().map(|_| (isp.raw_end, isp.output_end));
+        *self.lock() = State::Configured(configured);
+        result?;
+        Ok(Summary { completed: isp.completed, errors, isp: ends })
+    }
+
+    /// The camera is gone: whatever it does comes to an end, and it does nothing any more.
+    fn disconnect(&self) {
+        self.0.gone.store(true, Ordering::Relaxed);
+        if let State::Running(_, active) = &*self.lock() {
+            active.stop.stop();
+        }
+    }
+}
+
+fn other_state(state: CameraState, wanted: &'static str) -> CameraError {
+    CameraError::State { wanted, state, needed: "Running" }
+}
+
+fn area(size: &(u32, u32)) -> u64 {
+    u64::from(size.0) * u64::from(size.1)
+}
+
+impl fmt::Debug for Camera {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Camera").field("id", &self.id()).field("state", &self.state()).finish()
+    }
+}
+
+impl PartialEq for Camera {
+    /// Whether both are handles of the same camera.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Drop for Inner {
+    /// Who drops the last handle of a camera that runs has it stopped.
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let State::Running(mut configured, active) = std::mem::replace(state, State::Available) {
+            active.stop.stop();
+            let _ = configured.engine.join(active.running);
+        }
+    }
+}
+
+impl Configured {
+    fn new(
+        configuration: CameraConfiguration,
+        resources: Resources,
+    ) -> Result<Self, Box<(StartError, Resources)>> {
+        let Resources { heaps, isp, by_cost, knowledge } = resources;
+        let mut slots = [None; MAX_STREAMS];
+        let (mut outputs, mut raw_at_least) = (Vec::new(), 0);
+        let sensor_size = configuration.sensor_size();
+        for (slot, stream) in slots.iter_mut().zip(&configuration.streams) {
+            let count = u64::from(stream.buffer_count);
+            *slot = Some(match stream.pixel_format {
+                PixelFormat::Raw(_) => {
+                    raw_at_least = RAW_OF_OUR_OWN + count;
+                    Slot::Raw
+                }
+                PixelFormat::Picture(format) => {
+                    let view = View {
+                        crop: None,
+                        orientation: configuration.orientation,
+                        colour_space: stream.colour_space,
+                    };
+                    let (size, at_least) = (stream.size, count);
+                    outputs.push(OutputStream { format, size, view, at_least });
+                    Slot::Output(outputs.len() - 1)
+                }
+            });
+        }
+        let mut settings = configuration.camera().settings.clone();
+        settings.size = sensor_size;
+        let parts = Parts {
+            settings,
+            outputs,
+            raw_at_least,
+            choice: isp.clone(),
+            heaps: heaps.clone(),
+            strict: false,
+            by_cost,
+        };
+        let (raw, outputs) = (None, [None, None]);
+        match Engine::new(parts) {
+            Ok(engine) => Ok(Self {
+                engine,
+                configuration,
+                slots,
+                isp,
+                by_cost,
+                heaps,
+                knowledge,
+                raw,
+                outputs,
+            }),
+            Err(error) => Err(Box::new((error, Resources { heaps, isp, by_cost, knowledge }))),
+        }
+    }
+
+    fn slot(&self, stream: Stream) -> Option<Slot> {
+        self.slots.get(stream.index()).copied().flatten()
+    }
+
+    /// Whether a buffer has a stream's format and size.
+    fn check(&self, stream: Stream, buffer: &Dmabuf) -> Result<(), CameraError> {
+        let (format, size) = match self.configuration.streams.get(stream.index()) {
+            Some(stream) => stream.carrier(),
+            None => return Err(CameraError::NoBuffers(stream)),
+        };
+        let is = (buffer.layout().width(), buffer.layout().height());
+        if (buffer.format(), is) == (format, size) {
+            return Ok(());
+        }
+        let words = |format: Fourcc, size: (u32, u32)| format!("{}x{} of {format}", size.0, size.1);
+        Err(CameraError::Buffer {
+            buffer: buffer.name().to_owned(),
+            is: words(buffer.format(), is),
+            stream,
+            should: words(format, size),
+        })
+    }
+
+    fn start(&mut self, start: Start, inner: &Arc<Inner>) -> Result<Active, CameraError> {
+        let needs_raw = matches!(inner.description.settings.format, Format::Raw(_));
+        let has_all = |slot: &Option<Slot>| match slot {
+            Some(Slot::Output(index)) => self.outputs[*index].is_some(),
+            Some(Slot::Raw) | None => true,
+        };
+        if !self.slots.iter().all(has_all) || needs_raw && self.raw.is_none() {
+            self.allocate_rest()?;
+        }
+        let mut controls = FrameControls::default();
+        controls.apply(&start.controls);
+        let (requests, queue) = bounded(MAX_REQUESTS);
+        let stop = StopHandle::default();
+        let mode = inner
+            .description
+            .modes
+            .iter()
+            .find(|mode| mode.size == self.configuration.sensor_size());
+        let period = match (start.as_fast_as_possible, mode) {
+            (true, _) => Duration::ZERO,
+            (false, Some(mode)) => mode.frame_durations()[1],
+            (false, None) => PERIOD,
+        };
+        let streaming = Streaming {
+            period,
+            orders: Orders::Requests(Box::new(RequestQueue::new(queue, start.policy, controls))),
+            raw: self.raw.clone(),
+            outputs: self.outputs.iter().flatten().cloned().collect(),
+            stop: stop.clone(),
+        };
+        inner.completions.open();
+        let running = self.engine.start(streaming, ToApplication(inner.completions.clone()))?;
+        Ok(Active { requests, running, stop })
+    }
+
+    /// Buffers for the streams that have none.
+    fn allocate_rest(&mut self) -> Result<(), CameraError> {
+        let nobody = Vec::<(Slot, vcam_allocator::constraints::Constraints)>::new();
+        let Ready { raw, outputs, .. } = self.engine.plan(nobody, &mut self.knowledge)?;
+        self.raw = self.raw.take().or(raw.map(Arc::new));
+        for (place, pool) in self.outputs.iter_mut().zip(outputs) {
+            place.get_or_insert(Arc::new(pool));
+        }
+        Ok(())
+    }
+
+    fn into_resources(self) -> Resources {
+        let Self { heaps, isp, by_cost, knowledge, .. } = self;
+        Resources { heaps, isp, by_cost, knowledge }
+    }
+}

@@ -1,0 +1,276 @@
+//! The ISP's stage: pictures of raw frames.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use vcam_allocator::{Fence, LinkEnd, Method, Pool};
+use vcam_isp_gpu::{Isp, IspParams, Job, Output, RawFormat, Statistics, View, stats};
+
+use super::Slot;
+use super::error::StageError;
+use super::feedback::Feedback;
+use super::sensor::{acquire, take};
+use super::shot::{Deliver, Done, Facts, MAX_OUTPUTS, Shot};
+use super::stop::{StopAtEnd, StopHandle};
+use crate::camera::FrameStatus;
+use crate::links::Link;
+use crate::sensor::delay::Controls;
+use crate::stats::SteadyMeter;
+
+/// What light makes of a pixel that sees grey (18 %): the part of full scale for each lux, second and
+/// factor of gain. See `sensor::model::expose`: white in 500 lux half fills a pixel in 10 ms.
+const LIGHT: f32 = 0.18 * 0.5 / (500.0 * 0.01);
+
+/// The scale of [`FocusFoM`](crate::controls::FocusFoM): a mean squared difference is small.
+const FOCUS: f32 = 1e6;
+
+/// Renders raw frames into pictures.
+pub(crate) struct IspStage<D> {
+    pub(crate) format: RawFormat,
+    /// Width and height of a raw frame, in pixels.
+    pub(crate) size: (u32, u32),
+    /// What each processed stream shows.
+    pub(crate) views: Vec<View>,
+    pub(crate) params: IspParams,
+    pub(crate) feedback: Option<Feedback>,
+    pub(crate) strict: bool,
+    /// For each processed stream, where frames that bring no buffers get theirs.
+    pub(crate) pools: Vec<Arc<Pool>>,
+    pub(crate) stop: StopHandle,
+    pub(crate) shots: Receiver<Shot>,
+    pub(crate) deliver: D,
+}
+
+/// What the ISP did.
+#[derive(Debug)]
+pub(crate) struct IspRun {
+    pub(crate) completed: u64,
+    pub(crate) raw_end: LinkEnd,
+    pub(crate) output_end: LinkEnd,
+    pub(crate) imports: SteadyMeter,
+    /// From the first finished frame to the last.
+    pub(crate) elapsed: Duration,
+}
+
+impl Default for IspRun {
+    fn default() -> Self {
+        Self {
+            completed: 0,
+            raw_end: LinkEnd::import(),
+            output_end: LinkEnd::import(),
+            imports: SteadyMeter::default(),
+            elapsed: Duration::ZERO,
+        }
+    }
+}
+
+/// Counts finished frames, and the time between the first and the last.
+#[derive(Debug, Default)]
+struct Progress {
+    completed: u64,
+    span: Option<(Instant, Instant)>,
+}
+
+impl Progress {
+    fn note(&mut self) {
+        self.completed += 1;
+        let now = Instant::now();
+        self.span = Some((self.span.map_or(now, |(first, _)| first), now));
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.span.map_or(Duration::ZERO, |(first, last)| last - first)
+    }
+}
+
+impl<D: Deliver> IspStage<D> {
+    /// Runs until no more frames come; says what it did also where it failed.
+    pub(crate) fn run(mut self, isp: &mut dyn Isp) -> (IspRun, Result<(), StageError>) {
+        let _stop = StopAtEnd(self.stop.clone());
+        let (mut progress, mut imports) = (Progress::default(), SteadyMeter::default());
+        let result = loop {
+            let Ok(shot) = self.shots.recv() else { break Ok(()) };
+            let sequence = shot.sequence;
+            let done = self.render(isp, shot);
+            if done.result.is_ok() {
+                progress.note();
+                imports.note(sequence, || isp.raw_end().imports + isp.output_end().imports);
+            }
+            match self.deliver.deliver(done) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        let run = IspRun {
+            completed: progress.completed,
+            raw_end: isp.raw_end(),
+            output_end: isp.output_end(),
+            imports,
+            elapsed: progress.elapsed(),
+        };
+        (run, result)
+    }
+
+    /// Renders one frame, also after the run was stopped: what was made is shown.
+    fn render(&mut self, isp: &mut dyn Isp, mut shot: Shot) -> Done {
+        let rendered = self.outputs(&mut shot).and_then(|()| self.develop(isp, &shot));
+        match rendered {
+            Ok((ready, facts)) => Done { shot, ready, facts: Some(facts), result: Ok(()) },
+            Err(error) => Done { shot, ready: None, facts: None, result: Err(error) },
+        }
+    }
+
+    /// The buffers that the frame's pictures go to.
+    fn outputs(&self, shot: &mut Shot) -> Result<(), StageError> {
+        let sequence = shot.sequence;
+        let Some(request) = &mut shot.request else {
+            for (output, pool) in shot.outputs.iter_mut().zip(&self.pools) {
+                *output = take(pool, || false, "isp", sequence)?;
+            }
+            return Ok(());
+        };
+        for (index, output) in shot.outputs.iter_mut().enumerate() {
+            let Some(given) = request.buffer_for(Slot::Output(index)) else { continue };
+            match acquire(given.take_acquire(), "isp", sequence) {
+                Ok(()) => *output = Some(given.buffer().clone()),
+                // The other pictures are made all the same.
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    given.fail(FrameStatus::Error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn develop(
+        &mut self,
+        isp: &mut dyn Isp,
+        shot: &Shot,
+    ) -> Result<(Option<Fence>, Facts), StageError> {
+        let Shot { sequence, raw: Some(raw), outputs, controls, .. } = shot else {
+            unreachable!("a sensor with an ISP sends raw frames")
+        };
+        let sequence = *sequence;
+        let mut params = self.params;
+        if let Some(feedback) = &mut self.feedback {
+            feedback.prepare(shot, &mut params);
+        }
+        controls.develop(&mut params);
+        let whole = Output::new(raw);
+        let (mut wanted, mut count) = ([whole; MAX_OUTPUTS], 0);
+        for (buffer, view) in outputs.iter().zip(&self.views) {
+            if let Some(buffer) = buffer {
+                let crop = controls.crop.or(view.crop);
+                wanted[count] = Output { buffer, view: View { crop, ..*view } };
+                count += 1;
+            }
+        }
+        let ready = isp
+            .process(&Job {
+                sequence,
+                format: self.format,
+                size: self.size,
+                raw,
+                outputs: &wanted[..count],
+                params: &params,
+            })
+            .map_err(|source| StageError::Isp { sequence, source })?;
+        if let Some(fence) = &ready {
+            raw.release_after(fence.clone());
+            for output in outputs.iter().flatten() {
+                output.release_after(fence.clone());
+            }
+        }
+        let facts = self.look(isp, params);
+        if self.strict {
+            forbid_copy("the link from the sensor to the ISP", &isp.raw_end())?;
+            forbid_copy("the link from the ISP to the sink", &isp.output_end())?;
+        }
+        Ok((ready, facts))
+    }
+
+    /// Takes the latest statistics into account, and tells what is known now.
+    fn look(&mut self, isp: &mut dyn Isp, params: IspParams) -> Facts {
+        let measured = isp.statistics();
+        let focus = measured.map(|(_, statistics)| statistics.focus * FOCUS);
+        let facts = Facts { params, colour: None, ae_state: 0, lux: None, focus };
+        let Some(feedback) = &mut self.feedback else { return facts };
+        feedback.look(measured);
+        let lux = measured.and_then(|(frame, statistics)| lux(feedback.taken(frame)?, statistics));
+        Facts { colour: Some(feedback.colour()), ae_state: feedback.ae_state(), lux, ..facts }
+    }
+}
+
+/// How bright the lamp is, if the scene is grey on average.
+fn lux(taken: Controls, statistics: &Statistics) -> Option<f32> {
+    let quads: f32 = statistics.histogram.iter().map(|count| *count as f32).sum();
+    let bins = statistics.histogram.iter().enumerate();
+    let sum: f32 = bins.map(|(bin, count)| (bin as f32 + 0.5) * *count as f32).sum();
+    let exposure = taken.exposure_us * 1e-6 * taken.gain;
+    let lux = sum / quads / stats::BINS as f32 / (exposure * LIGHT);
+    lux.is_finite().then_some(lux)
+}
+
+/// Passes on the pictures of a sensor that needs no ISP.
+pub(crate) fn pass_on(
+    shots: &Receiver<Shot>,
+    mut deliver: impl Deliver,
+    stop: StopHandle,
+) -> (IspRun, Result<(), StageError>) {
+    let _stop = StopAtEnd(stop);
+    let mut progress = Progress::default();
+    let passed = shots.iter().try_for_each(|shot| {
+        let done = Done { shot, ready: None, facts: None, result: Ok(()) };
+        match deliver.deliver(done) {
+            Ok(more) => {
+                progress.note();
+                if more { Ok(()) } else { Err(None) }
+            }
+            Err(error) => Err(Some(error)),
+        }
+    });
+    let (completed, elapsed) = (progress.completed, progress.elapsed());
+    let run = IspRun { completed, elapsed, ..IspRun::default() };
+    (run, passed.or_else(|error| error.map_or(Ok(()), Err)))
+}
+
+/// Under `--strict`, a copy is an error.
+pub(crate) fn forbid_copy(link: &str, end: &LinkEnd) -> Result<(), StageError> {
+    if end.method != Method::Copy {
+        return Ok(());
+    }
+    let reason = end.reason.as_deref().unwrap_or("no reason is known").to_owned();
+    Err(StageError::Strict { link: link.to_owned(), reason })
+}
+
+/// As [`forbid_copy`], for all links of a plan.
+pub(crate) fn forbid_copies(links: &[Link]) -> Result<(), StageError> {
+    match links.iter().find(|link| link.method == Method::Copy) {
+        None => Ok(()),
+        Some(Link { from, to, reason, .. }) => Err(StageError::Strict {
+            link: format!("the link from {from} to {to}"),
+            reason: reason.clone().unwrap_or_default(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lamp_is_told_from_what_grey_becomes() {
+        let mut statistics = Statistics::default();
+        // A scene of 18 % grey under 500 lux in 10 ms: half of 18 % of full scale.
+        statistics.histogram[23] = 1000;
+        let taken = Controls { exposure_us: 10_000.0, gain: 1.0 };
+        let lux_of = |taken| lux(taken, &statistics).unwrap();
+        assert!((lux_of(taken) - 500.0).abs() < 20.0, "{}", lux_of(taken));
+        let longer = Controls { exposure_us: 20_000.0, gain: 2.0 };
+        assert!((lux_of(longer) - 125.0).abs() < 5.0);
+        assert_eq!(lux(taken, &Statistics::default()), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! What the sensor is asked for: frames without end, or one for each request.
+
+use std::collections::VecDeque;
+
+use crossbeam_channel::{Receiver, select};
+
+use super::Slot;
+use super::stop::StopHandle;
+use crate::camera::{DropPolicy, Request};
+use crate::controls::FrameControls;
+use crate::sensor::delay::EXPOSURE_DELAY;
+
+/// Requests that are looked at before their turn: what they want of the sensor has to be written
+/// some frames earlier.
+const AHEAD: usize = EXPOSURE_DELAY + 1;
+
+/// Where frames are ordered.
+pub(crate) enum Orders {
+    /// As many as this, all the same.
+    Endless { left: u64 },
+    /// Those that somebody asks for.
+    Requests(Box<RequestQueue>),
+}
+
+/// A frame that is to be made.
+pub(crate) struct Order {
+    pub(crate) controls: FrameControls,
+    pub(crate) request: Option<Request>,
+}
+
+impl Orders {
+    /// Waits for the next order, or for the end; under [`DropPolicy::DropFrames`], for nothing.
+    /// `false`: there will be no more.
+    pub(crate) fn wait(&mut self, stop: &StopHandle) -> bool {
+        match self {
+            Self::Endless { left } => *left > 0,
+            Self::Requests(queue) => queue.wait(stop),
+        }
+    }
+
+    /// What the frame after so many others wants of sensor and ISP.
+    pub(crate) fn controls(&self, ahead: usize) -> Option<&FrameControls> {
+        match self {
+            Self::Endless { .. } => None,
+            Self::Requests(queue) => queue.window.get(ahead).map(|order| &order.controls),
+        }
+    }
+
+    /// The last word on all controls so far.
+    pub(crate) fn latest(&self) -> FrameControls {
+        match self {
+            Self::Endless { .. } => FrameControls::default(),
+            Self::Requests(queue) => queue.controls,
+        }
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_due(&self) -> bool {
+        match self {
+            Self::Endless { left } => *left > 0,
+            Self::Requests(queue) => !queue.window.is_empty(),
+        }
+    }
+
+    /// Whether the next frame comes without a buffer for the sensor to fill. A request for pictures
+    /// that brings none wants none; raw frames are needed all the same.
+    pub(crate) fn needs_buffer(&self, slot: Slot) -> bool {
+        match self {
+            Self::Endless { .. } => true,
+            Self::Requests(queue) => {
+                let request = queue.window.front().and_then(|order| order.request.as_ref());
+                slot == Slot::Raw && !request.is_some_and(|request| request.has(slot))
+            }
+        }
+    }
+
+    /// Takes the next one.
+    pub(crate) fn take(&mut self) -> Option<Order> {
+        match self {
+            Self::Endless { left } => {
+                *left = left.checked_sub(1)?;
+                Some(Order { controls: FrameControls::default(), request: None })
+            }
+            Self::Requests(queue) => queue.window.pop_front(),
+        }
+    }
+
+    /// The requests that nobody will fulfil, in their order.
+    pub(crate) fn into_unfulfilled(self) -> Vec<Request> {
+        match self {
+            Self::Endless { .. } => Vec::new(),
+            Self::Requests(requests) => {
+                let RequestQueue { window, queue, .. } = *requests;
+                let waiting = window.into_iter().filter_map(|order| order.request);
+                waiting.chain(queue.try_iter()).collect()
+            }
+        }
+    }
+}
+
+/// Requests that wait.
+pub(crate) struct RequestQueue {
+    queue: Receiver<Request>,
+    policy: DropPolicy,
+    /// Those that are looked at already, each with the last word on every control.
+    window: VecDeque<Order>,
+    controls: FrameControls,
+}
+
+impl RequestQueue {
+    pub(crate) fn new(
+        queue: Receiver<Request>,
+        policy: DropPolicy,
+        controls: FrameControls,
+    ) -> Self {
+        Self { queue, policy, window: VecDeque::with_capacity(AHEAD), controls }
+    }
+
+    fn wait(&mut self, stop: &StopHandle) -> bool {
+        while self.window.len() < AHEAD {
+            let Ok(request) = self.queue.try_recv() else { break };
+            self.look_at(request);
+        }
+        // The word may have been heard already, and is said once.
+        if self.window.is_empty() && self.policy == DropPolicy::Block && !stop.is_set() {
+            let woken = stop.woken();
+            select! {
+                recv(self.queue) -> request => match request {
+                    Ok(request) => self.look_at(request),
+                    Err(_) => return false,
+                },
+                recv(woken) -> _ => {}
+            }
+        }
+        true
+    }
+
+    fn look_at(&mut self, request: Request) {
+        self.controls.apply(request.controls());
+        self.window.push_back(Order { controls: self.controls, request: Some(request) });
+    }
+}

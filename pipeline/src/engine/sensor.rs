@@ -1,0 +1,268 @@
+//! The sensor's stage: fills buffers, one for each frame that is ordered and due.
+//!
+//! Exposure and gain are written some frames before they count. So that a request's frame is taken
+//! with what the request asks for, requests are looked at in advance; where they come too late for
+//! that, the frames until then are made and thrown away, and leave a gap in the sequence.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use vcam_allocator::{AccessError, CpuAccess, Dmabuf, Fence, Pool, PooledBuffer, TakeError};
+
+use super::Slot;
+use super::error::StageError;
+use super::orders::{Order, Orders};
+use super::shot::{Outputs, Shot};
+use super::stop::StopHandle;
+use crate::camera::FrameStatus;
+use crate::controls::FrameControls;
+use crate::sensor::delay::{Controls, DelayedControls};
+use crate::sensor::format::Format;
+use crate::sensor::pace::Pace;
+use crate::sensor::{Metadata, Sensor};
+
+/// How long a stage waits for a free buffer before it looks whether the run is over.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How often that may be in vain before somebody is taken to have kept the buffers for good: two
+/// minutes. Counted, and not timed, so that a process that was suspended meanwhile goes on.
+const STALL_LIMIT: u32 = 1200;
+
+/// The longest wait for a buffer whose last user says that it is not done yet.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Takes a buffer, however slow the stages are that hold them, unless `over` says that none is
+/// needed any more (`None`).
+pub(crate) fn take(
+    pool: &Pool,
+    over: impl Fn() -> bool,
+    stage: &'static str,
+    sequence: u64,
+) -> Result<Option<PooledBuffer>, StageError> {
+    let mut rounds = 0;
+    loop {
+        match pool.take(PATIENCE) {
+            Ok(buffer) => return Ok(Some(buffer)),
+            Err(TakeError::Exhausted { .. }) if over() => return Ok(None),
+            Err(TakeError::Exhausted { .. }) if rounds < STALL_LIMIT => rounds += 1,
+            Err(source) => return Err(StageError::NoBuffer { stage, sequence, source }),
+        }
+    }
+}
+
+/// Waits until a buffer's last user is done with it.
+pub(crate) fn acquire(
+    fence: Option<Fence>,
+    stage: &'static str,
+    sequence: u64,
+) -> Result<(), StageError> {
+    fence.map_or(Ok(()), |fence| {
+        let failed = |source| StageError::Acquire { stage, sequence, source };
+        fence.wait(ACQUIRE_LIMIT).map_err(failed)
+    })
+}
+
+/// Time since boot, as V4L2 and KMS stamp their frames.
+pub(crate) fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Makes frames.
+pub(crate) struct SensorStage {
+    pub(crate) sensor: Sensor,
+    /// From one frame to the next where nobody says otherwise; zero is as fast as can be.
+    pub(crate) period: Duration,
+    pub(crate) orders: Orders,
+    /// What it fills where the order brings nothing: raw buffers, or those of its pictures.
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) stop: StopHandle,
+    pub(crate) next: Sender<Shot>,
+    /// What is wanted of it, from [`Feedback`](super::feedback::Feedback); nothing ever, where
+    /// nobody decides.
+    pub(crate) wanted: Receiver<Controls>,
+}
+
+/// What is left of a sensor's stage.
+pub(crate) struct SensorRun {
+    pub(crate) sensor: Sensor,
+    /// What was ordered and not made.
+    pub(crate) orders: Orders,
+}
+
+impl SensorStage {
+    /// Runs until the last frame, or until the run is stopped.
+    pub(crate) fn run(self) -> (SensorRun, Result<(), StageError>) {
+        // On one of the sensor's own threads, so that sharing rows with the others allocates nothing.
+        let workers = self.sensor.workers();
+        workers.run(move || {
+            let mut this = self;
+            let result = this.make_frames();
+            (SensorRun { sensor: this.sensor, orders: this.orders }, result)
+        })
+    }
+
+    fn make_frames(&mut self) -> Result<(), StageError> {
+        let stop = self.stop.clone();
+        let mut pace = Pace::new(self.period, Instant::now());
+        // The first frame is taken with what its request asks for.
+        if !self.orders.wait(&stop) {
+            return Ok(());
+        }
+        let mut exposure = Exposure::start(&mut self.sensor, &self.orders);
+        for sequence in 0.. {
+            let over = || stop.is_set();
+            if !self.orders.wait(&self.stop) || over() {
+                break;
+            }
+            let due = self.orders.is_due();
+            let pooled = match due && self.orders.needs_buffer(self.slot()) {
+                true => match take(&self.pool, over, "sensor", sequence)? {
+                    Some(buffer) => Some(buffer),
+                    None => break,
+                },
+                false => None,
+            };
+            if let Some(controls) = self.orders.controls(0).copied() {
+                self.set_up(&controls, &mut pace);
+            }
+            if !pace.period().is_zero() && !over() {
+                self.stop.sleep_until(pace.next(Instant::now()));
+            }
+            if over() {
+                break;
+            }
+            let taken = self.sensor.expose(sequence, monotonic());
+            let asked = self.orders.controls(0);
+            if due && asked.is_none_or(|asked| Exposure::is(asked, taken.controls, &self.sensor)) {
+                let Some(order) = self.orders.take() else { break };
+                let shot = self.make(sequence, taken, order, pooled)?;
+                // The ISP is gone only if it failed, and then it says why.
+                if self.next.send(shot).is_err() {
+                    break;
+                }
+            }
+            exposure.automatic = self.wanted.try_iter().last().or(exposure.automatic);
+            exposure.write_ahead(&mut self.sensor, &self.orders);
+        }
+        Ok(())
+    }
+
+    /// The stream that its buffers belong to.
+    fn slot(&self) -> Slot {
+        match self.sensor.format() {
+            Format::Raw(_) => Slot::Raw,
+            Format::Picture(_) => Slot::Output(0),
+        }
+    }
+
+    /// What takes effect at once.
+    fn set_up(&mut self, controls: &FrameControls, pace: &mut Pace) {
+        let period = match controls.durations {
+            Some([shortest, longest]) => {
+                let micros = |limit: i64| Duration::from_micros(limit.unsigned_abs());
+                self.period.clamp(micros(shortest), micros(longest))
+            }
+            None => self.period,
+        };
+        if period != pace.period() {
+            pace.set_period(period, Instant::now());
+            if !period.is_zero() {
+                self.sensor.set_frame_duration(period);
+            }
+        }
+        self.sensor.set_pattern(controls.pattern());
+    }
+
+    /// Fills the buffers of a frame: those that the request brings, or one from the pool.
+    fn make(
+        &mut self,
+        sequence: u64,
+        taken: Metadata,
+        order: Order,
+        pooled: Option<PooledBuffer>,
+    ) -> Result<Shot, StageError> {
+        let Order { controls, mut request } = order;
+        let slot = self.slot();
+        let brought = request.as_mut().and_then(|request| request.buffer_for(slot));
+        let brought = match brought {
+            None => None,
+            Some(given) => match acquire(given.take_acquire(), "sensor", sequence) {
+                Ok(()) => Some(given.buffer().clone()),
+                // The frame is made all the same, for the other streams.
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    given.fail(FrameStatus::Error);
+                    None
+                }
+            },
+        };
+        let buffer = brought.or(pooled);
+        if let Some(buffer) = &buffer {
+            let failed = |source| StageError::Sensor { sequence, source };
+            fill(&mut self.sensor, sequence, buffer).map_err(failed)?;
+        }
+        let mut outputs = Outputs::default();
+        let mut raw = None;
+        match slot {
+            Slot::Raw => raw = buffer,
+            Slot::Output(_) => outputs[0] = buffer,
+        }
+        let timing = *self.sensor.timing();
+        Ok(Shot { sequence, taken, timing, controls, raw, outputs, request })
+    }
+}
+
+fn fill(sensor: &mut Sensor, sequence: u64, buffer: &Dmabuf) -> Result<(), AccessError> {
+    let mut pixels = buffer.cpu_access(CpuAccess::Write)?;
+    for (index, plane) in buffer.layout().planes().iter().enumerate() {
+        // What is mapped fits into the address space, and so does a stride of it.
+        let stride = usize::try_from(plane.stride).unwrap_or(usize::MAX);
+        sensor.fill_plane(sequence, index, pixels.plane_mut(index), stride);
+    }
+    pixels.end()
+}
+
+/// Exposure and gain, from what is asked for a frame to what is written frames before it.
+struct Exposure {
+    delayed: DelayedControls,
+    /// What the algorithm wants, as soon as it wants something.
+    automatic: Option<Controls>,
+    /// What was written last, and will count for the next frame.
+    next: Controls,
+}
+
+impl Exposure {
+    /// Sets the sensor to what the first order asks for, before it makes its first frame.
+    fn start(sensor: &mut Sensor, orders: &Orders) -> Self {
+        let first = orders.controls(0).copied().unwrap_or_else(|| orders.latest());
+        let controls = with_manual(Controls::default(), &first);
+        sensor.start_with(controls);
+        Self { delayed: DelayedControls::new(controls), automatic: None, next: controls }
+    }
+
+    /// Whether a frame that was taken with these is what an order asks for.
+    fn is(asked: &FrameControls, taken: Controls, sensor: &Sensor) -> bool {
+        sensor.nearest(with_manual(taken, asked)) == sensor.nearest(taken)
+    }
+
+    /// Writes what the frame after the next is to be taken with.
+    fn write_ahead(&mut self, sensor: &mut Sensor, orders: &Orders) {
+        let due = orders.controls(0);
+        let is_met = due.is_none_or(|asked| Self::is(asked, self.next, sensor));
+        let target = orders.controls(usize::from(is_met)).copied();
+        let asked = target.unwrap_or_else(|| orders.latest());
+        self.next = with_manual(self.automatic.unwrap_or(self.next), &asked);
+        sensor.set_controls(self.delayed.push(self.next));
+    }
+}
+
+/// What the user says, where the user says something.
+fn with_manual(controls: Controls, asked: &FrameControls) -> Controls {
+    let (exposure, gain) = asked.manual();
+    Controls {
+        exposure_us: exposure.unwrap_or(controls.exposure_us),
+        gain: gain.unwrap_or(controls.gain),
+    }
+}

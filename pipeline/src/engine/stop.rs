@@ -1,0 +1,55 @@
+//! The end of a run, asked for by any thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+/// Ends a run from another thread; a clone ends the same run.
+#[derive(Debug, Clone)]
+pub struct StopHandle {
+    flag: Arc<AtomicBool>,
+    wake: Sender<()>,
+    woken: Receiver<()>,
+}
+
+impl Default for StopHandle {
+    fn default() -> Self {
+        let (wake, woken) = bounded(1);
+        Self { flag: Arc::new(AtomicBool::new(false)), wake, woken }
+    }
+}
+
+impl StopHandle {
+    /// Lets the sensor make no more frames; those that are on their way still arrive.
+    pub fn stop(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+        // Full means that the sensor is being woken already.
+        let _ = self.wake.try_send(());
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps until then, or until the run is over.
+    pub(crate) fn sleep_until(&self, due: Instant) {
+        // Never closed, since this holds its other end.
+        let _ = self.woken.recv_deadline(due);
+    }
+
+    /// Where the word arrives, for whoever waits for something else as well.
+    pub(crate) fn woken(&self) -> &Receiver<()> {
+        &self.woken
+    }
+}
+
+/// Stops the run when a stage ends, in whatever way: nobody makes frames that nobody takes.
+pub(crate) struct StopAtEnd(pub(crate) StopHandle);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}

@@ -1,0 +1,110 @@
+//! A sink's stage, and how frames get there.
+
+use crossbeam_channel::{Receiver, Sender};
+use vcam_allocator::LinkEnd;
+use vcam_sinks::{Frame, Sink, SinkCounts};
+
+use crate::engine::Slot;
+use crate::engine::error::StageError;
+use crate::engine::isp::forbid_copy;
+use crate::engine::sensor::monotonic;
+use crate::engine::shot::{Deliver, Done};
+use crate::engine::stop::{StopAtEnd, StopHandle};
+use crate::stats::{LatencyMeter, SteadyMeter};
+
+/// Hands finished frames to every sink.
+pub(crate) struct ToSinks(pub(crate) Vec<(Slot, Sender<Frame>)>);
+
+impl Deliver for ToSinks {
+    /// Waits where a sink is slow; ends where one is gone, which it is only if it failed.
+    fn deliver(&mut self, done: Done) -> Result<bool, StageError> {
+        let Done { shot, ready, result, .. } = done;
+        result?;
+        let frame = |slot| {
+            let buffer = match slot {
+                Slot::Raw => shot.raw.clone(),
+                Slot::Output(index) => shot.outputs.get(index).cloned().flatten(),
+            };
+            Some(Frame {
+                sequence: shot.sequence,
+                timestamp: shot.taken.timestamp,
+                buffer: buffer?,
+                ready: ready.clone(),
+            })
+        };
+        let sent = |(slot, sink): &(Slot, Sender<Frame>)| {
+            frame(*slot).is_none_or(|frame| sink.send(frame).is_ok())
+        };
+        Ok(self.0.iter().all(sent))
+    }
+}
+
+/// Shows pictures.
+pub(crate) struct SinkStage {
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) strict: bool,
+    pub(crate) stop: StopHandle,
+    pub(crate) frames: Receiver<Frame>,
+    /// How often the process has allocated from the heap, if somebody counts.
+    pub(crate) heap_allocs: Option<fn() -> u64>,
+}
+
+/// What a sink did.
+pub(crate) struct SinkRun {
+    pub(crate) end: LinkEnd,
+    pub(crate) counts: SinkCounts,
+    pub(crate) latency: LatencyMeter,
+    pub(crate) imports: SteadyMeter,
+    pub(crate) heap_allocs: SteadyMeter,
+}
+
+impl SinkStage {
+    /// Runs until no more frames come, then gives the sink's device back as it was; says what it
+    /// did also where it failed.
+    pub(crate) fn run(mut self) -> (SinkRun, Result<(), StageError>) {
+        let mut run = SinkRun {
+            end: LinkEnd::import(),
+            counts: SinkCounts::default(),
+            latency: LatencyMeter::new(),
+            imports: SteadyMeter::default(),
+            heap_allocs: SteadyMeter::default(),
+        };
+        let _stop = StopAtEnd(self.stop.clone());
+        let shown = self.show_all(&mut run);
+        let mut lost = 0;
+        if shown.is_err() {
+            // The run ends, but frames that are on their way reach the other sinks, so this one
+            // must not stand in their way.
+            self.stop.stop();
+            lost = self.frames.iter().count() as u64;
+        }
+        let finished = self
+            .sink
+            .finish()
+            .map_err(|source| StageError::Finish { sink: self.sink.name(), source });
+        run.end = self.sink.link_end();
+        run.counts = self.sink.counts();
+        run.counts.dropped += lost;
+        (run, shown.and(finished))
+    }
+
+    fn show_all(&mut self, run: &mut SinkRun) -> Result<(), StageError> {
+        while let Ok(frame) = self.frames.recv() {
+            let (sequence, timestamp) = (frame.sequence, frame.timestamp);
+            self.sink.present(frame).map_err(|source| StageError::Sink {
+                sink: self.sink.name(),
+                sequence,
+                source,
+            })?;
+            run.latency.record(monotonic().saturating_sub(timestamp));
+            if self.strict {
+                forbid_copy("the link from the ISP to the sink", &self.sink.link_end())?;
+            }
+            run.imports.note(sequence, || self.sink.link_end().imports);
+            if let Some(count) = self.heap_allocs {
+                run.heap_allocs.note(sequence, count);
+            }
+        }
+        Ok(())
+    }
+}
