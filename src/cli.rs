@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use vcam_allocator::Fourcc;
+use vcam_isp_gpu::Orientation;
 use vcam_pipeline::sensor::Source;
 use vcam_pipeline::sensor::format::Format;
 
@@ -101,7 +102,8 @@ pub(crate) struct RunArgs {
     pub(crate) size: Option<Size>,
 
     /// What the sensor sends: S, its colour filters (RGGB, GRBG, GBRG, BGGR) or Y for none, bits
-    /// (8, 10, 12, 16), and P if packed, as in SRGGB10P [default: SRGGB8]
+    /// (8, 10, 12, 16), and P if packed, as in SRGGB10P; or pictures: NV12, YUYV, XR24 [default:
+    /// SRGGB8]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) sensor_format: Option<Format>,
 
@@ -122,9 +124,18 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "NAME", requires = "config")]
     pub(crate) camera: Option<String>,
 
-    /// The format of pictures: XR24, NV12, RG16, ...
-    #[arg(long, value_name = "FOURCC", default_value = "XR24")]
-    pub(crate) format: Fourcc,
+    /// The format of pictures: XR24, NV12, RG16, ... [default: XR24, or what the sensor sends]
+    #[arg(long, value_name = "FOURCC")]
+    pub(crate) format: Option<Fourcc>,
+
+    /// Set a control by libcamera's name for all frames, as in ExposureTime=5000 or Contrast=1.2;
+    /// an exposure time or gain that is set is manual, all else automatic
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) control: Vec<Setting>,
+
+    /// Turn the picture, clockwise, or mirror it
+    #[arg(long, value_name = "WAY", default_value = "rotate0")]
+    pub(crate) orientation: Way,
 
     /// Frames a second, or max [default: 30]
     #[arg(long, value_name = "N")]
@@ -138,9 +149,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) isp: Isp,
 
-    /// The GPU's render node [default: EGL's choice]
-    #[arg(long, value_name = "NODE")]
-    pub(crate) gpu: Option<PathBuf>,
+    /// The GPU: its render node, software (Mesa's renderer on the CPU), or auto: what EGL chooses, if
+    /// it is not slower than our own program on the CPU [default: auto]
+    #[arg(long, value_name = "NODE|software|auto")]
+    pub(crate) gpu: Option<Gpu>,
 
     /// Forget what earlier runs and `vcam probe` learned about this machine, and measure anew
     #[arg(long)]
@@ -157,13 +169,80 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Isp {
-    /// The GPU if there is EGL, the CPU otherwise
+    /// The GPU; the CPU where there is none, or where it is a program and slower, as measured once
     #[default]
     Auto,
     /// The GPU
     Gpu,
     /// The CPU
     Cpu,
+}
+
+/// Which GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Gpu {
+    Auto,
+    Software,
+    Node(PathBuf),
+}
+
+impl FromStr for Gpu {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "software" => Self::Software,
+            node => Self::Node(node.into()),
+        })
+    }
+}
+
+/// A control and its value, both in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+impl FromStr for Setting {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, value) =
+            text.split_once('=').ok_or("a control is NAME=VALUE, as in ExposureTime=5000")?;
+        Ok(Self { name: name.to_owned(), value: value.to_owned() })
+    }
+}
+
+/// Which way up, by libcamera's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    #[value(name = "rotate0")]
+    Rotate0,
+    #[value(name = "rotate90")]
+    Rotate90,
+    #[value(name = "rotate180")]
+    Rotate180,
+    #[value(name = "rotate270")]
+    Rotate270,
+    #[value(name = "mirror")]
+    Mirror,
+    #[value(name = "flip")]
+    Flip,
+}
+
+impl From<Way> for Orientation {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Rotate0 => Self::UPRIGHT,
+            Way::Rotate90 => Self::ROTATE_90,
+            Way::Rotate180 => Self::ROTATE_180,
+            Way::Rotate270 => Self::ROTATE_270,
+            Way::Mirror => Self { mirror: true, ..Self::UPRIGHT },
+            Way::Flip => Self { flip: true, ..Self::UPRIGHT },
+        }
+    }
 }
 
 /// A picture's size in pixels.

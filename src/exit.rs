@@ -54,6 +54,7 @@ impl Error {
             | Self::Start(
                 StartError::Sensor(_)
                 | StartError::NoIsp { .. }
+                | StartError::Control(_)
                 | StartError::SinkFormat { .. }
                 | StartError::Plan(PlanError::Layout(_)),
             ) => code::USAGE,

@@ -12,15 +12,18 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use vcam_allocator::{Accounting, Fourcc, Heap, Knowledge, OpenError, heaps, sync_counts};
 use vcam_isp_gpu::{OUTPUT_FORMATS, View};
+use vcam_pipeline::controls::{self, ControlList};
 use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::sensor::config::{self, Camera};
+use vcam_pipeline::sensor::format::Format;
+use vcam_pipeline::sensor::timing::Timing;
 use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain};
 use vcam_sinks::{
     FileSink, KmsOptions, KmsSink, NullSink, Sink, StreamReader, StreamSink, TerminalSink,
     check_png, open_file,
 };
 
-use crate::cli::{Fps, Isp, Output, RunArgs, Size};
+use crate::cli::{Fps, Gpu, Isp, Output, RunArgs, Setting, Size};
 use crate::count::heap_allocs;
 use crate::exit::Error;
 use crate::report::{self, Rejected, Report};
@@ -109,7 +112,15 @@ fn prepare(
     report.size = [size.0, size.1];
     report.sensor.format = settings.format.to_string();
     report.sensor.scene = settings.source.to_string();
-    let format = args.format;
+    let sent = match settings.format {
+        Format::Picture(picture) => Some(picture.fourcc()),
+        Format::Raw(_) => None,
+    };
+    let format = args.format.or(sent).unwrap_or(Fourcc::XRGB8888);
+    if let Some(sent) = sent.filter(|sent| *sent != format) {
+        let words = format!("the sensor sends {sent}, and there is no ISP to make {format} of it");
+        return Err(Error::Usage(words));
+    }
     if !OUTPUT_FORMATS.contains(&format) {
         let known: Vec<_> = OUTPUT_FORMATS.iter().map(Fourcc::to_string).collect();
         let known = known.join(", ");
@@ -119,15 +130,19 @@ fn prepare(
     // What was asked for by name comes first, so that a slip of the pen is told before a display
     // is opened; what `auto` stands for depends on the display.
     let asked: Vec<_> = args.heap.iter().map(|name| Wish::of(name)).collect::<Result<_, _>>()?;
+    let controls = controls(args, &settings)?;
+    let view = View { orientation: args.orientation.into(), ..View::default() };
+    let shown = view.orientation.size(settings.size);
     let Outputs { sinks, card, descriptions } =
-        open_sinks(args, format, size, captured, &ending, period)?;
+        open_sinks(args, format, Size(shown.0, shown.1), captured, &ending, period)?;
     report.outputs = descriptions;
     let heaps = open_heaps(asked, card.as_deref())?;
     report.plan.rejected = heaps.unusable;
     let config = Config {
         sensor: settings,
         format,
-        view: View::default(),
+        view,
+        controls,
         period,
         stop: ending.stop,
         frames: args.frames.or((args.display.is_none()).then_some(FRAMES)),
@@ -136,8 +151,10 @@ fn prepare(
                 return Err(Error::Usage("--isp cpu uses no GPU, so --gpu has no meaning".into()));
             }
             (Isp::Cpu, None) => IspChoice::Cpu,
-            (Isp::Auto, None) => IspChoice::Auto,
-            (Isp::Gpu | Isp::Auto, node) => IspChoice::Gpu(node.clone()),
+            (_, Some(Gpu::Software)) => IspChoice::Software,
+            (_, Some(Gpu::Node(node))) => IspChoice::Gpu(Some(node.clone())),
+            (Isp::Auto, Some(Gpu::Auto) | None) => IspChoice::Auto,
+            (Isp::Gpu, Some(Gpu::Auto) | None) => IspChoice::Gpu(None),
         },
         strict: args.strict,
         by_cost: args.heap.iter().all(|name| name == "auto"),
@@ -151,6 +168,31 @@ fn prepare(
     report.planned(prepared.plans());
     report.memory = Accounting::read().ok();
     Ok(prepared)
+}
+
+/// What the arguments say of every frame.
+fn controls(args: &RunArgs, settings: &Settings) -> Result<ControlList, Error> {
+    let (width, height) = settings.size;
+    let infos = controls::infos(settings.size, &Timing::new(width, height), settings.format);
+    let mut list = ControlList::default();
+    for Setting { name, value } in &args.control {
+        list.set_by_name(&infos, name, value).map_err(StartError::from)?;
+    }
+    // Whoever names a value wants it.
+    if list.get(controls::ExposureTime).is_some() && list.get(controls::ExposureTimeMode).is_none()
+    {
+        list.set(controls::ExposureTimeMode, controls::mode::MANUAL);
+    }
+    if list.get(controls::AnalogueGain).is_some() && list.get(controls::AnalogueGainMode).is_none()
+    {
+        list.set(controls::AnalogueGainMode, controls::mode::MANUAL);
+    }
+    let names_white = list.get(controls::ColourGains).is_some()
+        || list.get(controls::ColourTemperature).is_some();
+    if names_white && list.get(controls::AwbEnable).is_none() {
+        list.set(controls::AwbEnable, false);
+    }
+    Ok(list)
 }
 
 /// What was learned about this machine, or nothing for a user who has no folder for it.

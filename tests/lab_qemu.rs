@@ -51,14 +51,17 @@ fn cma_frames_are_scanned_out_as_they_should_be() {
     step.assert_imported();
     drop(step);
     before.assert_unchanged();
-    let ran = vcam("--heap cma --display --card vkms --size 640x480 --frames 10 --json --strict");
+    let ran = vcam(
+        "--heap cma --isp gpu --display --card vkms --size 640x480 --frames 10 --json --strict",
+    );
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_zero_copy(&ran.report(), 10, "dma_heap:default_cma_region");
 }
 
 #[test]
 fn auto_renders_into_the_memory_of_a_display_that_takes_no_other() {
-    let ran = vcam("--display --card virtio_gpu --size 320x240 --frames 10 --json --strict");
+    let ran =
+        vcam("--isp gpu --display --card virtio_gpu --size 320x240 --frames 10 --json --strict");
     assert_eq!(ran.code, 0, "{ran:?}");
     let report = ran.report();
     assert_eq!(report["heaps"]["raw"], "udmabuf", "{report:#}");
@@ -82,7 +85,9 @@ fn virtio_gpu_refuses_and_shows_every_frame_all_the_same() {
     assert_eq!((end.bytes_copied, end.since_frame), (FRAMES * bytes, 0), "{end:?}");
     drop(step);
 
-    let ran = vcam("--heap udmabuf --display --card virtio_gpu --size 320x240 --frames 10 --json");
+    let ran = vcam(
+        "--heap udmabuf --isp gpu --display --card virtio_gpu --size 320x240 --frames 10 --json",
+    );
     assert_eq!(ran.code, 0, "{ran:?}");
     let report = ran.report();
     let (raw, shown) = (link(&report, 0), link(&report, 1));
@@ -95,6 +100,8 @@ fn virtio_gpu_refuses_and_shows_every_frame_all_the_same() {
     assert_eq!(report["frames"]["displayed"], 10, "{report:#}");
     assert_eq!(report["frames"]["dropped"], 0, "{report:#}");
 
-    vcam("--heap udmabuf --display --card virtio_gpu --size 640x480 --frames 10 --strict")
-        .failed_with(3, &["copies", "PRIME_FD_TO_HANDLE", "ENODEV"]);
+    vcam(
+        "--heap udmabuf --isp gpu --display --card virtio_gpu --size 640x480 --frames 10 --strict",
+    )
+    .failed_with(3, &["copies", "PRIME_FD_TO_HANDLE", "ENODEV"]);
 }

@@ -15,6 +15,7 @@ use support::command::{Child, Ran, assert_zero_copy, command, link, vcam};
 use support::step::{Step, assert_equal};
 use vcam_allocator::{Fourcc, Knowledge, heaps};
 use vcam_isp_gpu::View;
+use vcam_pipeline::controls::ControlList;
 use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::{Config, IspChoice, Prepared, StopHandle};
 use vcam_sinks::{KmsOptions, KmsSink};
@@ -56,7 +57,7 @@ fn system_heap_frames_are_scanned_out_as_they_should_be() {
 
 #[test]
 fn the_main_job_copies_nothing() {
-    let ran = vcam("--heap udmabuf --display --frames 120 --json");
+    let ran = vcam("--heap udmabuf --isp gpu --display --frames 120 --json");
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(ran.stderr, "");
     let report = ran.report();
@@ -67,15 +68,54 @@ fn the_main_job_copies_nothing() {
     assert!(allocs.is_some_and(|allocs| allocs < 0.1), "{report:#}");
     // The sensor is the only one who touches a buffer with the CPU: once a frame.
     assert_eq!(report["sync"]["begin"], 120, "{report:#}");
-    let ran = vcam("--heap system --display --frames 30 --json --strict --size 640x480");
+    let ran = vcam("--heap system --isp gpu --display --frames 30 --json --strict --size 640x480");
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_zero_copy(&ran.report(), 30, "dma_heap:system");
 }
 
 #[test]
+fn a_program_for_a_gpu_is_measured_and_the_faster_one_taken() {
+    let mut first = command("--heap udmabuf --display --size 640x480 --frames 10 --json --strict");
+    let report = Ran::from(first.output().unwrap()).report();
+    let reason = report["isp"]["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.contains("ms on gpu:llvmpipe and "), "{report:#}");
+    assert!(report["isp"]["name"].as_str().unwrap().starts_with("the CPU"), "{report:#}");
+    assert_eq!(link(&report, 0)["method"], "native", "{report:#}");
+    assert_eq!(link(&report, 1)["method"], "import", "{report:#}");
+    // Once is enough: the same numbers are told again.
+    let again = Ran::from(first.output().unwrap()).report();
+    assert_eq!(again["isp"]["reason"], reason.as_str(), "{again:#}");
+
+    // Who asks for it by name gets it, and a word.
+    let ran = Ran::from(first.args(["--gpu", "software"]).output().unwrap());
+    let report = ran.report();
+    assert!(report["isp"]["name"].as_str().unwrap().contains("llvmpipe"), "{report:#}");
+    assert!(ran.stderr.contains("would be faster"), "{ran:?}");
+    assert_zero_copy(&report, 10, "udmabuf");
+}
+
+#[test]
+fn a_sensor_s_own_pictures_reach_the_display_without_an_isp() {
+    for format in ["NV12", "XR24"] {
+        let ran = vcam(&format!(
+            "--heap udmabuf --display --sensor-format {format} --scene bars --size 640x480 \
+             --frames 20 --json --strict"
+        ));
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let report = ran.report();
+        assert_eq!(report["frames"]["displayed"], 20, "{report:#}");
+        assert_eq!(report["links"].as_array().unwrap().len(), 1, "{report:#}");
+        let link = link(&report, 0);
+        assert_eq!((&link["from"], &link["method"]), (&"sensor".into(), &"import".into()));
+        assert_eq!(link["format"], format);
+    }
+    vcam("--sensor-format NV12 --format XR24").failed_with(2, &["NV12", "XR24", "no ISP"]);
+}
+
+#[test]
 fn a_plan_is_what_a_run_does_and_shows_nothing() {
     let state = books::display_state("vkms");
-    let ran = vcam("plan --display --size 640x480 --json");
+    let ran = vcam("plan --isp gpu --display --size 640x480 --json");
     assert_eq!(ran.code, 0, "{ran:?}");
     let report = ran.report();
     assert_eq!(report["frames"]["completed"], 0, "{report:#}");
@@ -86,13 +126,13 @@ fn a_plan_is_what_a_run_does_and_shows_nothing() {
     assert_eq!(books::display_state("vkms"), state);
 
     // memfd is asked for by name, so it is taken, and the plan says who would rather not.
-    let ran = vcam("plan --heap memfd --display --size 640x480 --json");
+    let ran = vcam("plan --heap memfd --isp gpu --display --size 640x480 --json");
     let report = ran.report();
     assert_eq!(link(&report, 0)["method"], "copy", "{report:#}");
     let conflict = report["plan"]["conflicts"][0]["reason"].as_str().unwrap_or_default();
     assert!(conflict.contains("egl-texture:llvmpipe needs a dma-buf"), "{report:#}");
     // In order, the first heap that everybody takes.
-    let ran = vcam("plan --heap memfd,system --display --size 640x480 --json");
+    let ran = vcam("plan --heap memfd,system --isp gpu --display --size 640x480 --json");
     let report = ran.report();
     assert_eq!(report["heaps"]["output"], "dma_heap:system", "{report:#}");
     assert_eq!(report["plan"]["rejected"][0]["heap"], "memfd", "{report:#}");
@@ -118,7 +158,7 @@ fn a_gpu_on_a_render_node_copies_nothing_either() {
 #[test]
 fn the_display_capture_is_the_last_frame() {
     let picture = books::out("capture.png");
-    let ran = command("--heap udmabuf --display --frames 25 --size 640x480 --json")
+    let ran = command("--heap udmabuf --isp gpu --display --frames 25 --size 640x480 --json")
         .arg("--display-capture")
         .arg(&picture)
         .output()
@@ -139,13 +179,14 @@ fn assert_is_frame(picture: &std::path::Path, size: (u32, u32), sequence: u64) {
 #[test]
 fn an_egl_without_import_copies_and_shows_the_same_pixels() {
     let picture = books::out("softpipe.png");
-    let ran = command("--heap udmabuf --display --frames 10 --size 640x480 --fps max --json")
-        .arg("--display-capture")
-        .arg(&picture)
-        .env("GALLIUM_DRIVER", "softpipe")
-        .output()
-        .map(Ran::from)
-        .unwrap();
+    let ran =
+        command("--heap udmabuf --isp gpu --display --frames 10 --size 640x480 --fps max --json")
+            .arg("--display-capture")
+            .arg(&picture)
+            .env("GALLIUM_DRIVER", "softpipe")
+            .output()
+            .map(Ran::from)
+            .unwrap();
     assert_eq!(ran.code, 0, "{ran:?}");
     let report = ran.report();
     let raw = link(&report, 0);
@@ -157,7 +198,7 @@ fn an_egl_without_import_copies_and_shows_the_same_pixels() {
     assert_eq!(report["frames"]["displayed"], 10, "{report:#}");
     assert_is_frame(&picture, (640, 480), 9);
 
-    let strict = command("--heap udmabuf --display --frames 10 --size 640x480 --strict")
+    let strict = command("--heap udmabuf --isp gpu --display --frames 10 --size 640x480 --strict")
         .env("GALLIUM_DRIVER", "softpipe")
         .output()
         .map(Ran::from)
@@ -167,7 +208,7 @@ fn an_egl_without_import_copies_and_shows_the_same_pixels() {
 
 #[test]
 fn memory_that_is_no_dma_buf_is_copied_and_says_so() {
-    let ran = vcam("--heap memfd --display --frames 10 --size 640x480 --json");
+    let ran = vcam("--heap memfd --isp gpu --display --frames 10 --size 640x480 --json");
     assert_eq!(ran.code, 0, "{ran:?}");
     let report = ran.report();
     for index in 0..2 {
@@ -180,7 +221,7 @@ fn memory_that_is_no_dma_buf_is_copied_and_says_so() {
 
 #[test]
 fn a_picture_smaller_than_every_mode_is_shown_in_its_middle() {
-    let ran = vcam("--heap udmabuf --display --frames 5 --size 321x241 --json");
+    let ran = vcam("--heap udmabuf --isp gpu --display --frames 5 --size 321x241 --json");
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(ran.report()["frames"]["displayed"], 5, "{ran:?}");
 }
@@ -196,6 +237,7 @@ fn two_hundred_starts_and_stops_leak_nothing() {
             sensor: Settings::default(),
             format,
             view: View::default(),
+            controls: ControlList::NONE,
             period: Duration::ZERO,
             frames: Some(3),
             stop: StopHandle::default(),
@@ -219,7 +261,7 @@ fn two_hundred_starts_and_stops_leak_nothing() {
 #[test]
 fn an_interrupt_ends_the_run_in_good_order() {
     let state = books::display_state("vkms");
-    let child = Child::spawn(command("--heap udmabuf --display --size 640x480 --json"));
+    let child = Child::spawn(command("--heap udmabuf --isp gpu --display --size 640x480 --json"));
     // Once the display is ours, the run is in its middle.
     books::wait_for_display_change("vkms", &state);
     let ran = child.end(Signal::INT);
@@ -237,9 +279,9 @@ fn what_is_not_there_is_named_with_what_is() {
         .failed_with(2, &["'nonsense'", "udmabuf", "dma_heap:system"]);
     vcam("--heap dma_heap:vendor --frames 1").failed_with(4, &["dma_heap:vendor", "system"]);
     vcam("--heap cma --frames 1").failed_with(4, &["cma"]);
-    vcam("--display --card nonsense --frames 1")
+    vcam("--isp gpu --display --card nonsense --frames 1")
         .failed_with(2, &["'nonsense'", "vkms", "Virtual-1"]);
-    vcam("--display=HDMI-A-7 --frames 1").failed_with(2, &["'HDMI-A-7'", "Virtual-1"]);
+    vcam("--isp gpu --display=HDMI-A-7 --frames 1").failed_with(2, &["'HDMI-A-7'", "Virtual-1"]);
     vcam("--gpu /dev/dri/renderD999 --frames 1").failed_with(4, &["/dev/dri/renderD999"]);
     vcam("--output file:/nonexistent/x.png").failed_with(2, &["/nonexistent"]);
     vcam("--output file:x.gif").failed_with(2, &["x.gif", ".png"]);
@@ -252,7 +294,7 @@ fn what_is_not_there_is_named_with_what_is() {
 fn absurd_sizes_are_refused() {
     for size in ["0x0", "1x1", "65536x65536", "4294967295x4294967295", "127x32"] {
         vcam(&format!("--size {size} --frames 1")).failed_with(2, &[size]);
-        vcam(&format!("--size {size} --display --frames 1")).failed_with(2, &[size]);
+        vcam(&format!("--size {size} --isp gpu --display --frames 1")).failed_with(2, &[size]);
     }
     for size in ["99999999999999x1", "640", "x", "-5x5"] {
         assert_eq!(vcam(&format!("--size={size} --frames 1")).code, 2, "{size}");
@@ -261,7 +303,7 @@ fn absurd_sizes_are_refused() {
     // than this machine has.
     vcam("--heap udmabuf --size 16384x16384 --frames 1").failed_with(4, &["udmabuf", "bytes"]);
     vcam("--heap memfd --size 16384x16384 --frames 1").failed_with(4, &["memfd", "bytes"]);
-    vcam("--heap memfd --display --size 9000x9000 --frames 1")
+    vcam("--heap memfd --isp gpu --display --size 9000x9000 --frames 1")
         .failed_with(2, &["9000x9000", "Virtual-1"]);
 }
 
@@ -292,7 +334,7 @@ fn who_may_not_is_told_what_mends_it() {
     as_nobody("--heap udmabuf --frames 1")
         .failed_with(4, &["/dev/udmabuf", "not permitted", "try:"]);
     as_nobody("--heap system --frames 1").failed_with(4, &["/dev/dma_heap/system", "try:"]);
-    as_nobody("--display --frames 1").failed_with(4, &["not permitted", "/dev/dri"]);
+    as_nobody("--isp gpu --display --frames 1").failed_with(4, &["not permitted", "/dev/dri"]);
     // With no wishes at all it still works.
     let ran = as_nobody("--json --frames 3");
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -302,9 +344,9 @@ fn who_may_not_is_told_what_mends_it() {
 #[test]
 fn another_master_is_named() {
     let state = books::display_state("vkms");
-    let first = Child::spawn(command("--heap udmabuf --display --size 640x480"));
+    let first = Child::spawn(command("--heap udmabuf --isp gpu --display --size 640x480"));
     books::wait_for_display_change("vkms", &state);
-    vcam("--heap udmabuf --display --frames 1 --card vkms")
+    vcam("--heap udmabuf --isp gpu --display --frames 1 --card vkms")
         .failed_with(4, &["DRM master", "kms:vkms"]);
     assert_eq!(first.end(Signal::TERM).code, 0);
 }

@@ -47,7 +47,7 @@ impl Cache {
     }
 }
 
-const RUN: &str = "--display --size 640x480 --frames 6 --json";
+const RUN: &str = "--isp gpu --display --size 640x480 --frames 6 --json";
 
 #[test]
 fn a_heap_on_which_a_driver_crashed_is_not_handed_to_it_again() {

@@ -162,7 +162,7 @@ fn a_driver_that_hangs_is_given_up() {
 #[test]
 fn a_display_in_use_is_not_touched() {
     let state = books::display_state("vkms");
-    let mut user = command("--heap udmabuf --display --card vkms --size 640x480")
+    let mut user = command("--heap udmabuf --isp gpu --display --card vkms --size 640x480")
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();

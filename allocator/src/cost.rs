@@ -152,6 +152,15 @@ impl LinkCost {
     }
 }
 
+/// What a frame costs on a renderer, and in a program of our own that does the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenderCost {
+    /// Microseconds of a frame on the renderer.
+    pub renderer_us: u64,
+    /// Microseconds of a frame on the CPU, turn about with the others.
+    pub cpu_us: u64,
+}
+
 /// Whether one cost is less than the other by more than a quarter: measurements are noisy, and a
 /// choice that they make should not be.
 pub(crate) fn clearly_less(one: u64, other: u64) -> bool {

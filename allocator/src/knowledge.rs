@@ -16,13 +16,13 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::constraints::{Rule, Statement};
-use crate::cost::{HeapCost, LinkCost};
+use crate::cost::{HeapCost, LinkCost, RenderCost};
 use crate::format::Fourcc;
 use crate::import::{Importer, Refusal, errno_name};
 use crate::probe::{Cell, ImporterInfo, Outcome};
 
 /// The number of this file's shape.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The most records of a kind that are kept; the oldest go first.
 const MOST: usize = 4096;
@@ -123,6 +123,13 @@ struct OfLink {
     cost: LinkCost,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct OfRenderer {
+    renderer: String,
+    task: String,
+    cost: RenderCost,
+}
+
 /// The file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,6 +140,9 @@ struct Book {
     answers: Vec<Answer>,
     heaps: Vec<OfHeap>,
     links: Vec<OfLink>,
+    /// Files of before have none; their version tells them apart.
+    #[serde(default)]
+    renderers: Vec<OfRenderer>,
 }
 
 /// Why what was learned is not kept.
@@ -366,6 +376,21 @@ impl Knowledge {
         });
         let (asked, heap) = (asked.clone(), heap.to_owned());
         keep(&mut self.book.links, OfLink { asked, heap, format, size, cost });
+        self.changed = true;
+    }
+
+    /// What a frame costs on a renderer and on the CPU, if that was measured. `renderer` is all that
+    /// it says of itself, versions included; `task` is what is done to the frame.
+    pub fn render(&self, renderer: &str, task: &str) -> Option<RenderCost> {
+        let of = |one: &&OfRenderer| one.renderer == renderer && one.task == task;
+        Some(self.book.renderers.iter().find(of)?.cost)
+    }
+
+    /// Notes what a frame costs on a renderer and on the CPU.
+    pub fn note_render(&mut self, renderer: &str, task: &str, cost: RenderCost) {
+        self.book.renderers.retain(|one| !(one.renderer == renderer && one.task == task));
+        let (renderer, task) = (renderer.to_owned(), task.to_owned());
+        keep(&mut self.book.renderers, OfRenderer { renderer, task, cost });
         self.changed = true;
     }
 

@@ -6,7 +6,7 @@
 //! Sources: the EGL 1.5 specification, `EGL_KHR_platform_gbm`, `EGL_MESA_platform_surfaceless`,
 //! `EGL_EXT_platform_device`, `EGL_KHR_surfaceless_context`, `EGL_KHR_no_config_context`.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_void};
 use std::fmt;
 use std::mem::transmute;
 use std::path::{Path, PathBuf};
@@ -178,12 +178,28 @@ const EGL_PLATFORM_GBM_KHR: egl::Enum = 0x31D7;
 const EGL_PLATFORM_SURFACELESS_MESA: egl::Enum = 0x31DD;
 const EGL_PLATFORM_DEVICE_EXT: egl::Enum = 0x313F;
 
+/// Which renderer is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Renderer {
+    /// What EGL chooses by itself.
+    Any,
+    /// That of a render node.
+    Node(PathBuf),
+    /// One that is a program on the CPU, whatever GPUs there are.
+    Software,
+}
+
 impl Display {
-    fn open(node: Option<&Path>) -> Result<Self, EglError> {
+    fn open(wanted: &Renderer) -> Result<Self, EglError> {
         let library = library()?;
-        match node {
-            Some(node) => Self::on_gbm(library, node),
-            None => Self::without_node(library),
+        match wanted {
+            Renderer::Node(node) => Self::on_gbm(library, node),
+            Renderer::Any => Self::without_node(library),
+            Renderer::Software => {
+                let device = software_device(library)?;
+                let raw = platform_display(library, EGL_PLATFORM_DEVICE_EXT, device)?;
+                Self::initialise(library, raw, "software device")
+            }
         }
     }
 
@@ -235,9 +251,9 @@ impl Display {
                 return Ok(display);
             }
         }
-        let devices = client.has("EGL_EXT_device_enumeration") || client.has("EGL_EXT_device_base");
-        if client.has("EGL_EXT_platform_device") && devices {
-            let raw = first_device(library)
+        if lists_devices(client) {
+            let raw = devices(library)
+                .and_then(|found| found.first().copied().ok_or(no_device()))
                 .and_then(|device| platform_display(library, EGL_PLATFORM_DEVICE_EXT, device));
             if let Some(display) = attempt(raw, "device") {
                 return Ok(display);
@@ -302,19 +318,61 @@ fn platform_display(
         .map_err(failed("eglGetPlatformDisplay"))
 }
 
-/// The first device that EGL lists.
-fn first_device(library: &Library) -> Result<*mut c_void, EglError> {
+/// Whether EGL lists devices and makes displays of them.
+fn lists_devices(client: Extensions) -> bool {
+    let lists = client.has("EGL_EXT_device_enumeration") || client.has("EGL_EXT_device_base");
+    client.has("EGL_EXT_platform_device") && lists
+}
+
+fn no_device() -> EglError {
+    EglError::Call { call: "eglQueryDevicesEXT", fault: EglFault(None) }
+}
+
+/// The devices that EGL lists.
+fn devices(library: &Library) -> Result<Vec<*mut c_void>, EglError> {
     type QueryDevices =
         unsafe extern "system" fn(egl::Int, *mut *mut c_void, *mut egl::Int) -> egl::Boolean;
-    let failure = |fault| EglError::Call { call: "eglQueryDevicesEXT", fault };
-    let query = library.get_proc_address("eglQueryDevicesEXT").ok_or(failure(EglFault(None)))?;
+    let query = library.get_proc_address("eglQueryDevicesEXT").ok_or(no_device())?;
     // SAFETY: this is the function's signature in `EGL_EXT_device_enumeration`, which the caller
     // has found to be listed.
     let query = unsafe { transmute::<extern "system" fn(), QueryDevices>(query) };
-    let (mut device, mut count) = (ptr::null_mut(), 0);
-    // SAFETY: there is room for the one device that is asked for, and for the count.
-    let done = unsafe { query(1, &mut device, &mut count) };
-    if done == egl::TRUE && count > 0 { Ok(device) } else { Err(failure(fault(library))) }
+    let mut found = [ptr::null_mut(); 32];
+    let mut count = 0;
+    // SAFETY: there is room for as many devices as are asked for, and for the count.
+    let done = unsafe { query(found.len() as egl::Int, found.as_mut_ptr(), &mut count) };
+    if done != egl::TRUE {
+        return Err(EglError::Call { call: "eglQueryDevicesEXT", fault: fault(library) });
+    }
+    let count = usize::try_from(count).unwrap_or_default().min(found.len());
+    Ok(found[..count].to_vec())
+}
+
+/// The device that is a program on the CPU (`EGL_MESA_device_software`).
+fn software_device(library: &Library) -> Result<*mut c_void, EglError> {
+    type QueryString = unsafe extern "system" fn(*mut c_void, egl::Int) -> *const c_char;
+    let missing = EglError::Missing {
+        extension: "EGL_MESA_device_software",
+        purpose: "to choose the renderer on the CPU",
+    };
+    if !lists_devices(Extensions::of(library, None)) {
+        return Err(missing);
+    }
+    let Some(query) = library.get_proc_address("eglQueryDeviceStringEXT") else {
+        return Err(missing);
+    };
+    // SAFETY: this is the function's signature in `EGL_EXT_device_query`, without which there is no
+    // enumeration.
+    let query = unsafe { transmute::<extern "system" fn(), QueryString>(query) };
+    let is_software = |device: &*mut c_void| {
+        // SAFETY: the device is one that EGL lists.
+        let list = unsafe { query(*device, egl::EXTENSIONS) };
+        // SAFETY: EGL's strings end with a zero, and live as long as EGL.
+        !list.is_null()
+            && unsafe { CStr::from_ptr(list) }
+                .to_str()
+                .is_ok_and(|list| Extensions(list).has("EGL_MESA_device_software"))
+    };
+    devices(library)?.into_iter().find(is_software).ok_or(missing)
 }
 
 /// What EGL says of the last call on this thread.
@@ -352,8 +410,8 @@ const EGL_LOSE_CONTEXT_ON_RESET_EXT: egl::Int = 0x31BF;
 
 impl Context {
     /// Opens a display on a render node, or on whatever there is, and makes a context current.
-    pub(crate) fn new(node: Option<&Path>) -> Result<Self, EglError> {
-        let raw = RawContext::new(Display::open(node)?)?;
+    pub(crate) fn new(wanted: &Renderer) -> Result<Self, EglError> {
+        let raw = RawContext::new(Display::open(wanted)?)?;
         raw.make_current()?;
         let (library, display) = (raw.display.library, &raw.display);
         // SAFETY: a context is current; what `eglGetProcAddress` returns are GL's functions.

@@ -12,7 +12,7 @@ use vcam_allocator::probe::pattern::{self, Colours, compare, value};
 use vcam_allocator::probe::{FORMATS, Finding, ImporterInfo, Prober, Steps};
 use vcam_allocator::{AccessError, Dmabuf, Fourcc, Modifier, Refusal};
 
-use crate::egl::{Context, EglError};
+use crate::egl::{Context, EglError, Renderer};
 use crate::external::External;
 use crate::gl::{Current, Program, Shader, Storage, Target, Texture, Uniform};
 use crate::image::is_yuv;
@@ -26,7 +26,7 @@ const READ: &str = "glReadPixels";
 ///
 /// Drivers crash on what they should refuse, so this belongs into a process of its own.
 pub fn probers() -> Result<Vec<Box<dyn Prober>>, EglError> {
-    let context = Rc::new(Context::new(None)?);
+    let context = Rc::new(Context::new(&Renderer::Any)?);
     let gl = context.make_current()?;
     let shader = |name, source: &'static str| Shader { name, source: source.into() };
     let copy = shader("texels.frag", include_str!("shaders/texels.frag"));

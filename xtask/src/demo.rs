@@ -44,7 +44,7 @@ pub(crate) fn demo(workspace: &Workspace) -> Result<i32> {
         }
     }
     let mut arguments: Vec<String> =
-        "--heap udmabuf --display --size 640x480 --frames 120 --json --display-capture"
+        "--heap udmabuf --isp gpu --display --size 640x480 --frames 120 --json --display-capture"
             .split(' ')
             .map(str::to_owned)
             .collect();

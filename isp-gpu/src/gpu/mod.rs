@@ -16,7 +16,7 @@ mod measure;
 mod passes;
 mod readback;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use vcam_allocator::constraints::Constraints;
@@ -26,7 +26,7 @@ use self::measure::Measuring;
 use self::passes::{Giving, Kind, Passes};
 use self::readback::Rendering;
 use crate::Isp;
-use crate::egl::{Context, EglError};
+use crate::egl::{Context, EglError, Renderer};
 use crate::frame::{IspError, Job, Output, cpu_stride, size_of};
 use crate::gl::{Current, GlFault, Storage, Target, Texture};
 use crate::import::{Imports, TargetImporter, TextureImporter, short_name, software};
@@ -55,7 +55,7 @@ pub struct GpuIsp {
     max_size: u32,
     raw_end: LinkEnd,
     output_end: LinkEnd,
-    node: Option<PathBuf>,
+    wanted: Renderer,
     context: Rc<Context>,
 }
 
@@ -95,16 +95,25 @@ impl GpuIsp {
     /// An ISP on a render node such as `/dev/dri/renderD128`, through GBM; or, without a node, on
     /// what EGL chooses by itself, which may be a program on the CPU.
     pub fn new(node: Option<&Path>) -> Result<Self, EglError> {
-        let mut context = Context::new(node)?;
+        Self::on(node.map_or(Renderer::Any, |node| Renderer::Node(node.to_owned())))
+    }
+
+    /// An ISP on the renderer that is a program on the CPU, whatever GPUs there are.
+    pub fn software() -> Result<Self, EglError> {
+        Self::on(Renderer::Software)
+    }
+
+    fn on(wanted: Renderer) -> Result<Self, EglError> {
+        let mut context = Context::new(&wanted)?;
         // On GBM softpipe says that it imports, and crashes when it renders.
         if context.is_on_gbm() && software(context.renderer()) == Some("softpipe") {
             tracing::warn!("softpipe does not work on GBM; it renders without the node");
-            context = Context::new(None)?;
+            context = Context::new(&Renderer::Any)?;
         }
-        Self::with(Rc::new(context), node)
+        Self::with(Rc::new(context), wanted)
     }
 
-    fn with(context: Rc<Context>, node: Option<&Path>) -> Result<Self, EglError> {
+    fn with(context: Rc<Context>, wanted: Renderer) -> Result<Self, EglError> {
         let gl = context.make_current()?;
         let renderer = short_name(context.renderer());
         let size = (tone::STEPS as u32, tone::OCTAVES as u32);
@@ -118,7 +127,7 @@ impl GpuIsp {
             max_size: gl.max_size(),
             raw_end: LinkEnd::import(),
             output_end: LinkEnd::import(),
-            node: node.map(Path::to_owned),
+            wanted,
             context: context.clone(),
         };
         isp.compile(Some(Cfa::Rggb), RawFormat::SRGGB8)?;
@@ -347,7 +356,7 @@ impl GpuIsp {
 
     /// Everything anew, in another context: that of before was lost with all that was in it.
     fn recreate(&mut self) -> Result<(), EglError> {
-        let fresh = Self::new(self.node.as_deref())?;
+        let fresh = Self::on(self.wanted.clone())?;
         let old = std::mem::replace(self, fresh);
         // What was copied before is still true; imports are counted anew.
         self.raw_end = old.raw_end.clone();

@@ -331,11 +331,7 @@ impl Camera {
     fn new(description: Description) -> Self {
         let size = description.modes.iter().map(|mode| mode.size).max_by_key(area);
         let size = size.unwrap_or(description.settings.size);
-        let (has_isp, has_colours) = match description.settings.format {
-            Format::Raw(format) => (true, format.cfa().is_some()),
-            Format::Picture(_) => (false, false),
-        };
-        let infos = infos(size, &Timing::new(size.0, size.1), has_isp, has_colours);
+        let infos = infos(size, &Timing::new(size.0, size.1), description.settings.format);
         Self(Arc::new(Inner {
             description,
             infos,
@@ -689,7 +685,7 @@ impl Configured {
         configuration: CameraConfiguration,
         resources: Resources,
     ) -> Result<Self, Box<(StartError, Resources)>> {
-        let Resources { heaps, isp, by_cost, knowledge } = resources;
+        let Resources { heaps, isp, by_cost, mut knowledge } = resources;
         let mut slots = [None; MAX_STREAMS];
         let (mut outputs, mut raw_at_least) = (Vec::new(), 0);
         let sensor_size = configuration.sensor_size();
@@ -724,7 +720,7 @@ impl Configured {
             by_cost,
         };
         let (raw, outputs) = (None, [None, None]);
-        match Engine::new(parts) {
+        match Engine::new(parts, &mut knowledge) {
             Ok(engine) => Ok(Self {
                 engine,
                 configuration,

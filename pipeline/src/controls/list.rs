@@ -1,10 +1,12 @@
 //! Typed values in a list that never allocates, and the limits that they have.
 
 use std::fmt;
+use std::str::FromStr;
 
 use vcam_isp_gpu::Crop;
 
 use super::*;
+use crate::sensor::format::Format;
 use crate::sensor::timing::{GAINS, Timing};
 
 /// A control: its value's type, and which one it is.
@@ -91,6 +93,50 @@ impl ControlValue {
     }
 }
 
+impl ControlValue {
+    /// A value of the same type, from text: `true`, `5000`, `1.5`, several numbers with commas between
+    /// them, or a rectangle as `WxH+X+Y`.
+    fn parse_like(&self, text: &str) -> Option<Self> {
+        fn list<T: FromStr, const N: usize>(text: &str) -> Option<[T; N]> {
+            let numbers: Option<Vec<T>> =
+                text.split(',').map(|number| number.trim().parse().ok()).collect();
+            numbers?.try_into().ok()
+        }
+        fn rectangle(text: &str) -> Option<Crop> {
+            let (size, place) = text.split_once('+')?;
+            let ((width, height), (x, y)) = (size.split_once('x')?, place.split_once('+')?);
+            let number = |text: &str| text.parse().ok();
+            let [x, y, width, height] = [number(x)?, number(y)?, number(width)?, number(height)?];
+            Some(Crop { x, y, width, height })
+        }
+        Some(match self {
+            Self::Bool(_) => Self::Bool(text.parse().ok()?),
+            Self::Int(_) => Self::Int(text.parse().ok()?),
+            Self::Ints(_) => Self::Ints(list(text)?),
+            Self::Long(_) => Self::Long(text.parse().ok()?),
+            Self::Longs(_) => Self::Longs(list(text)?),
+            Self::Float(_) => Self::Float(text.parse().ok()?),
+            Self::Floats(_) => Self::Floats(list(text)?),
+            Self::Matrix(_) => Self::Matrix(list(text)?),
+            Self::Rectangle(_) => Self::Rectangle(rectangle(text)?),
+        })
+    }
+
+    /// What [`parse_like`](Self::parse_like) takes, in words.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Bool(_) => "true or false",
+            Self::Int(_) | Self::Long(_) => "a whole number",
+            Self::Ints(_) => "four whole numbers, as in 1,2,3,4",
+            Self::Longs(_) => "two whole numbers, as in 33333,33333",
+            Self::Float(_) => "a number",
+            Self::Floats(_) => "two numbers, as in 1.5,2",
+            Self::Matrix(_) => "nine numbers, as in 1,0,0,0,1,0,0,0,1",
+            Self::Rectangle(_) => "a rectangle, as in 320x240+160+120",
+        }
+    }
+}
+
 impl fmt::Display for ControlValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -140,6 +186,28 @@ impl ControlList {
     /// Leaves nothing set.
     pub fn clear(&mut self) {
         *self = Self::NONE;
+    }
+
+    /// Sets a control by its name and a value in words, such as `ExposureTime` and `5000`, as far as
+    /// `infos` has it.
+    pub fn set_by_name(
+        &mut self,
+        infos: &[ControlInfo],
+        name: &str,
+        value: &str,
+    ) -> Result<(), ControlError> {
+        let find = |info: &&ControlInfo| info.id.name().eq_ignore_ascii_case(name);
+        let Some(info) = infos.iter().find(find) else {
+            let names: Vec<_> = infos.iter().map(|info| info.id.name()).collect();
+            let (name, known) = (name.to_owned(), names.join(", "));
+            return Err(ControlError::Name { name, known });
+        };
+        let Some(parsed) = info.min.parse_like(value) else {
+            let value = value.to_owned();
+            return Err(ControlError::Words { id: info.id, value, kind: info.min.kind() });
+        };
+        self.0[info.id as usize] = Some(parsed);
+        Ok(())
     }
 
     /// Takes over all that is set in another list.
@@ -198,8 +266,26 @@ pub struct ControlInfo {
 }
 
 /// Why a list of controls is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ControlError {
+    /// There is no control of this name.
+    #[error("the camera has no control '{name}'; it has {known}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// The value is none of this control.
+    #[error("{} cannot be '{value}': it is {kind}", id.name())]
+    Words {
+        /// Which.
+        id: ControlId,
+        /// What was given.
+        value: String,
+        /// What it is.
+        kind: &'static str,
+    },
     /// The camera has no such control, or it is one that it only reports.
     #[error("the camera has no control {} to set", id.name())]
     Unknown {
@@ -220,14 +306,9 @@ pub enum ControlError {
     },
 }
 
-/// The controls of a camera whose sensor has frames of this size and times; without colours, or
-/// without an ISP, it has fewer.
-pub fn infos(
-    size: (u32, u32),
-    timing: &Timing,
-    has_isp: bool,
-    has_colours: bool,
-) -> Vec<ControlInfo> {
+/// The controls of a camera whose sensor has frames of this size, format and times; one that sends
+/// pictures, or has no colours, has fewer.
+pub fn infos(size: (u32, u32), timing: &Timing, sends: Format) -> Vec<ControlInfo> {
     fn info<C: Control>(
         _: C,
         min: C::Value,
@@ -247,9 +328,10 @@ pub fn infos(
         info(FrameDurationLimits, [shortest; 2], [longest; 2], None),
         info(TestPatternMode, 0, 4, Some(0)),
     ];
-    if !has_isp {
+    let Format::Raw(raw) = sends else {
+        infos.sort_by_key(|info| info.id);
         return infos;
-    }
+    };
     let smallest = Crop { x: 0, y: 0, width: 2, height: 2 };
     infos.extend([
         info(AeEnable, false, true, Some(true)),
@@ -264,7 +346,7 @@ pub fn infos(
         info(NoiseReductionMode, 0, 2, Some(0)),
         info(ScalerCrop, smallest, Crop::all(size), Some(Crop::all(size))),
     ]);
-    if has_colours {
+    if raw.cfa().is_some() {
         infos.extend([
             info(AwbEnable, false, true, Some(true)),
             info(AwbLocked, false, true, Some(false)),
@@ -282,8 +364,12 @@ pub fn infos(
 mod tests {
     use super::*;
 
+    fn infos_of(format: &str) -> Vec<ControlInfo> {
+        infos((640, 480), &Timing::new(640, 480), format.parse().unwrap())
+    }
+
     fn all() -> Vec<ControlInfo> {
-        infos((640, 480), &Timing::new(640, 480), true, true)
+        infos_of("SRGGB10")
     }
 
     #[test]
@@ -335,14 +421,37 @@ mod tests {
     }
 
     #[test]
+    fn controls_can_be_set_in_words() {
+        let mut list = ControlList::default();
+        let mut set = |name, value| list.set_by_name(&all(), name, value);
+        for (name, value) in [
+            ("exposuretime", "5000"),
+            ("AeEnable", "false"),
+            ("ColourGains", "1.5, 2"),
+            ("ScalerCrop", "320x240+16+8"),
+            ("FrameDurationLimits", "33333,50000"),
+        ] {
+            set(name, value).unwrap();
+        }
+        let error = |result: Result<(), ControlError>| result.unwrap_err().to_string();
+        assert_eq!(
+            error(set("ScalerCrop", "320x240")),
+            "ScalerCrop cannot be '320x240': it is a rectangle, as in 320x240+160+120"
+        );
+        assert!(error(set("Zoom", "2")).contains("no control 'Zoom'; it has AeEnable, "));
+        assert!(set("ColourGains", "1").is_err() && set("AeEnable", "0").is_err());
+        assert_eq!(list.get(ExposureTime), Some(5000));
+        assert_eq!(list.get(ColourGains), Some([1.5, 2.0]));
+        let crop = Crop { x: 16, y: 8, width: 320, height: 240 };
+        assert_eq!(list.get(ScalerCrop), Some(crop));
+    }
+
+    #[test]
     fn a_camera_has_the_controls_that_it_can_obey() {
-        let names = |has_isp, has_colours| -> Vec<_> {
-            let infos = infos((640, 480), &Timing::new(640, 480), has_isp, has_colours);
-            infos.iter().map(|info| info.id).collect()
-        };
-        assert!(names(true, true).is_sorted());
-        assert!(!names(true, false).contains(&ControlId::Saturation));
-        assert!(names(true, false).contains(&ControlId::Contrast));
-        assert!(!names(false, false).contains(&ControlId::Contrast));
+        let names = |format| -> Vec<_> { infos_of(format).iter().map(|info| info.id).collect() };
+        assert!(names("SRGGB8").is_sorted());
+        assert!(!names("Y10").contains(&ControlId::Saturation));
+        assert!(names("Y10").contains(&ControlId::Contrast));
+        assert!(!names("NV12").contains(&ControlId::Contrast));
     }
 }

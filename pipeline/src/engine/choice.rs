@@ -1,14 +1,19 @@
 //! Which ISP makes the pictures.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{Capabilities, Fourcc, Heap, sysfs};
+use vcam_allocator::cost::RenderCost;
+use vcam_allocator::{Capabilities, Fourcc, Heap, Knowledge, sysfs};
 use vcam_isp_gpu::choose::{Trial, choose};
 use vcam_isp_gpu::{Choice, CpuIsp, GpuIsp, Isp, IspParams, RawFormat};
 
 use super::StartError;
 use crate::error::chain;
+
+/// The largest frame to measure with.
+const LARGEST: (u32, u32) = (1920, 1080);
 
 /// Which ISP renders the pictures.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub enum IspChoice {
     Auto,
     /// The GPU's, on this render node, or on whatever EGL prefers.
     Gpu(Option<PathBuf>),
+    /// The GPU's, on the renderer that is a program on the CPU.
+    Software,
     /// The CPU's.
     Cpu,
 }
@@ -52,6 +59,7 @@ impl IspChoice {
             Self::Cpu => None,
             Self::Auto => Some(GpuIsp::new(None)),
             Self::Gpu(node) => Some(GpuIsp::new(node.as_deref())),
+            Self::Software => Some(GpuIsp::software()),
         }
     }
 
@@ -64,7 +72,11 @@ impl IspChoice {
     }
 
     /// Makes the ISP, on the thread that will use it.
-    pub(crate) fn make(&self, task: &Task<'_>) -> Result<(Box<dyn Isp>, IspInfo), StartError> {
+    pub(crate) fn make(
+        &self,
+        task: &Task<'_>,
+        knowledge: &mut Knowledge,
+    ) -> Result<(Box<dyn Isp>, IspInfo), StartError> {
         let info = |isp: &dyn Isp, reason| IspInfo {
             name: isp.name(),
             description: isp.describe(),
@@ -91,10 +103,21 @@ impl IspChoice {
                 return Ok(cpu(Some(format!("not the GPU: {}", chain(&error)))));
             }
             (_, Some(Err(error))) => return Err(error),
-            (Self::Auto, Some(Ok(isp))) if isp.is_software() => match measure(self, task) {
-                Some(choice) if !choice.is_gpu() => return Ok(cpu(Some(choice.to_string()))),
-                choice => (isp, choice.map(|choice| choice.to_string())),
-            },
+            (Self::Auto, Some(Ok(isp))) if isp.is_software() => {
+                let known = known(task, &isp, knowledge);
+                match known.or_else(|| measure(self, task, &isp, knowledge)) {
+                    Some(times) if !times.is_gpu() => return Ok(cpu(Some(times.to_string()))),
+                    times => (isp, times.map(|times| times.to_string())),
+                }
+            }
+            // The user's word counts; that it is a slow one may be told.
+            (_, Some(Ok(isp))) if isp.is_software() => {
+                let times = known(task, &isp, knowledge);
+                if let Some(times) = times.as_ref().filter(|times| !times.is_gpu()) {
+                    tracing::warn!("{times}: --isp auto or cpu would be faster");
+                }
+                (isp, times.map(|times| times.to_string()))
+            }
             (_, Some(Ok(isp))) => (isp, None),
         };
         let info = info(&isp, reason);
@@ -102,15 +125,40 @@ impl IspChoice {
     }
 }
 
-/// What a frame takes on either; `None` where that cannot be found out.
+/// What is done to a frame, as knowledge of it is kept by.
+fn name_of(task: &Task<'_>) -> Option<String> {
+    let Task { format, size, output, .. } = *task;
+    Some(format!("{}x{} of {format} to {}", size.0, size.1, output?))
+}
+
+/// What a frame takes on either, if that was measured before.
+fn known(task: &Task<'_>, isp: &GpuIsp, knowledge: &Knowledge) -> Option<Choice> {
+    let cost = knowledge.render(&isp.describe(), &name_of(task)?)?;
+    let gpu = (isp.name(), Duration::from_micros(cost.renderer_us));
+    Some(Choice { gpu, cpu: Duration::from_micros(cost.cpu_us) })
+}
+
+/// What a frame takes on either, measured now; `None` where that cannot be found out.
 ///
 /// Only for renderers that are programs: a GPU leaves the CPU to others, and that is worth a frame
 /// that takes longer.
-fn measure(choice: &IspChoice, task: &Task<'_>) -> Option<Choice> {
+fn measure(
+    choice: &IspChoice,
+    task: &Task<'_>,
+    isp: &GpuIsp,
+    knowledge: &mut Knowledge,
+) -> Option<Choice> {
     let Task { format, size, output, params, heaps, .. } = *task;
     let output = output?;
+    // Both take a time for each pixel, and none of this may take long, or much memory.
+    let size = (size.0.min(LARGEST.0), size.1.min(LARGEST.1));
     let heap = heaps.iter().find(|heap| heap.capabilities().contains(Capabilities::CPU_MAP))?;
     let scratch = choice.gpu()?.ok()?;
-    let measured = choose(scratch, &**heap, &Trial { format, size, output, params });
-    measured.inspect_err(|error| tracing::debug!(error = chain(error), "no time of a frame")).ok()
+    let times = choose(scratch, &**heap, &Trial { format, size, output, params })
+        .inspect_err(|error| tracing::debug!(error = chain(error), "no time of a frame"))
+        .ok()?;
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let cost = RenderCost { renderer_us: micros(times.gpu.1), cpu_us: micros(times.cpu) };
+    knowledge.note_render(&isp.describe(), &name_of(task)?, cost);
+    Some(times)
 }

@@ -32,6 +32,7 @@ use crossbeam_channel::bounded;
 use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, Pool};
 use vcam_isp_gpu::{Defects, EglError, IspParams, RawFormat, View};
 
+use crate::controls::ControlError;
 use crate::error::chain;
 use crate::ipa::{Calibration, CalibrationError, Ipa};
 use crate::sensor::delay::Controls;
@@ -87,6 +88,9 @@ pub enum StartError {
         /// The formats that it takes, in words.
         takes: String,
     },
+    /// A control is not taken.
+    #[error(transparent)]
+    Control(Box<ControlError>),
     /// The camera does not know its colours.
     #[error("the camera cannot be calibrated")]
     Calibration(#[from] CalibrationError),
@@ -114,6 +118,12 @@ pub enum StartError {
     /// A thread failed before the first frame.
     #[error(transparent)]
     Stage(#[from] StageError),
+}
+
+impl From<ControlError> for StartError {
+    fn from(error: ControlError) -> Self {
+        Self::Control(Box::new(error))
+    }
 }
 
 /// A stream of pictures.
@@ -158,7 +168,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(parts: Parts) -> Result<Self, StartError> {
+    pub(crate) fn new(parts: Parts, knowledge: &mut Knowledge) -> Result<Self, StartError> {
         let Parts { settings, outputs, raw_at_least, choice, heaps, strict, by_cost } = parts;
         let sensor = Sensor::open(&settings)?;
         let params = params(&sensor, &settings);
@@ -168,8 +178,8 @@ impl Engine {
                     (Source::Scene(_), Some(_)) => Some(Calibration::of_sensor()?),
                     _ => None,
                 };
-                let isp = start_isp(&choice, format, settings.size, &outputs, params, &heaps)?;
-                (Some(isp), calibration)
+                let wanted = Wanted { choice: &choice, format, size: settings.size, params };
+                (Some(wanted.start(&outputs, &heaps, knowledge)?), calibration)
             }
             sends @ Format::Picture(picture) => {
                 let as_sent = |output: &OutputStream| {
@@ -381,23 +391,38 @@ pub(crate) struct Ended {
     pub(crate) result: Result<(), StageError>,
 }
 
-/// Makes the ISP, on a thread of its own.
-fn start_isp(
-    choice: &IspChoice,
+/// The ISP that is wanted.
+struct Wanted<'a> {
+    choice: &'a IspChoice,
     format: RawFormat,
+    /// Of a raw frame.
     size: (u32, u32),
-    outputs: &[OutputStream],
     params: IspParams,
-    heaps: &Arc<[Box<dyn Heap>]>,
-) -> Result<(IspThread, IspInfo), StartError> {
-    let (choice, heaps) = (choice.clone(), heaps.clone());
-    let output = outputs.first().map(|output| output.format);
-    let longest = outputs.iter().map(|output| output.size.0.max(output.size.1)).max();
-    let longest = longest.unwrap_or_default();
-    IspThread::start(move || {
-        let task = Task { format, size, output, longest, params: &params, heaps: &heaps };
-        choice.make(&task)
-    })
+}
+
+impl Wanted<'_> {
+    /// Makes it, on a thread of its own.
+    fn start(
+        self,
+        outputs: &[OutputStream],
+        heaps: &Arc<[Box<dyn Heap>]>,
+        knowledge: &mut Knowledge,
+    ) -> Result<(IspThread, IspInfo), StartError> {
+        let Self { choice, format, size, params } = self;
+        let output = outputs.first().map(|output| output.format);
+        let longest = outputs.iter().map(|output| output.size.0.max(output.size.1)).max();
+        let longest = longest.unwrap_or_default();
+        let (choice, heaps) = (choice.clone(), heaps.clone());
+        let mut known = std::mem::take(knowledge);
+        let made = IspThread::start(move || {
+            let task = Task { format, size, output, longest, params: &params, heaps: &heaps };
+            let (isp, info) = choice.make(&task, &mut known)?;
+            Ok((isp, (info, known)))
+        });
+        let (thread, (info, learned)) = made?;
+        *knowledge = learned;
+        Ok((thread, info))
+    }
 }
 
 /// What the ISP does to every frame; exposure and white balance add to it.

@@ -16,8 +16,8 @@ const AHEAD: usize = EXPOSURE_DELAY + 1;
 
 /// Where frames are ordered.
 pub(crate) enum Orders {
-    /// As many as this, all the same.
-    Endless { left: u64 },
+    /// As many as this, all with the same controls.
+    Endless { left: u64, controls: FrameControls },
     /// Those that somebody asks for.
     Requests(Box<RequestQueue>),
 }
@@ -33,7 +33,7 @@ impl Orders {
     /// `false`: there will be no more.
     pub(crate) fn wait(&mut self, stop: &StopHandle) -> bool {
         match self {
-            Self::Endless { left } => *left > 0,
+            Self::Endless { left, .. } => *left > 0,
             Self::Requests(queue) => queue.wait(stop),
         }
     }
@@ -41,7 +41,7 @@ impl Orders {
     /// What the frame after so many others wants of sensor and ISP.
     pub(crate) fn controls(&self, ahead: usize) -> Option<&FrameControls> {
         match self {
-            Self::Endless { .. } => None,
+            Self::Endless { controls, .. } => Some(controls),
             Self::Requests(queue) => queue.window.get(ahead).map(|order| &order.controls),
         }
     }
@@ -49,7 +49,7 @@ impl Orders {
     /// The last word on all controls so far.
     pub(crate) fn latest(&self) -> FrameControls {
         match self {
-            Self::Endless { .. } => FrameControls::default(),
+            Self::Endless { controls, .. } => *controls,
             Self::Requests(queue) => queue.controls,
         }
     }
@@ -57,7 +57,7 @@ impl Orders {
     /// Whether there is one.
     pub(crate) fn is_due(&self) -> bool {
         match self {
-            Self::Endless { left } => *left > 0,
+            Self::Endless { left, .. } => *left > 0,
             Self::Requests(queue) => !queue.window.is_empty(),
         }
     }
@@ -77,9 +77,9 @@ impl Orders {
     /// Takes the next one.
     pub(crate) fn take(&mut self) -> Option<Order> {
         match self {
-            Self::Endless { left } => {
+            Self::Endless { left, controls } => {
                 *left = left.checked_sub(1)?;
-                Some(Order { controls: FrameControls::default(), request: None })
+                Some(Order { controls: *controls, request: None })
             }
             Self::Requests(queue) => queue.window.pop_front(),
         }

@@ -18,6 +18,7 @@ use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Method, Refusal};
 use vcam_isp_gpu::View;
 use vcam_sinks::Sink;
 
+use crate::controls::{ControlList, FrameControls, infos};
 use crate::engine::choice::{IspChoice, IspInfo};
 use crate::engine::error::StageError;
 use crate::engine::isp::forbid_copies;
@@ -31,6 +32,7 @@ use crate::engine::{
 };
 use crate::links::Link;
 use crate::sensor::Settings;
+use crate::sensor::timing::Timing;
 use crate::stats::{Frames, LatencyMeter, Outcome, Steady};
 use sink::{SinkRun, SinkStage, ToSinks};
 
@@ -46,6 +48,8 @@ pub struct Config {
     /// Which part of the frame the pictures show, and which way up; they have the size of the frame,
     /// turned with it.
     pub view: View,
+    /// What counts for every frame.
+    pub controls: ControlList,
     /// Time from one frame to the next; zero for as fast as can be.
     pub period: Duration,
     /// Ends the run early; may be used before it starts.
@@ -108,9 +112,12 @@ impl Prepared {
         for sink in &sinks {
             takes(&**sink, config.format)?;
         }
+        let (size, timing) =
+            (config.sensor.size, Timing::new(config.sensor.size.0, config.sensor.size.1));
+        config.controls.check(&infos(size, &timing, config.sensor.format))?;
         let size = config.view.orientation.size(config.sensor.size);
         let output = OutputStream { format: config.format, size, view: config.view, at_least: 0 };
-        let mut engine = Engine::new(Parts {
+        let parts = Parts {
             settings: config.sensor.clone(),
             outputs: vec![output],
             raw_at_least: 0,
@@ -118,7 +125,8 @@ impl Prepared {
             heaps: heaps.into(),
             strict: config.strict,
             by_cost: config.by_cost,
-        })?;
+        };
+        let mut engine = Engine::new(parts, &mut config.knowledge)?;
         let sinks = sinks.into_iter().map(|sink| (Slot::Output(0), sink)).collect();
         let ready = engine.plan(sinks, &mut config.knowledge)?;
         Ok(Self { ready, engine, config })
@@ -154,13 +162,15 @@ impl Prepared {
         self.check_strict()?;
         let Self { ready, mut engine, config } = self;
         let Ready { raw, outputs, consumers, asked, .. } = ready;
+        let mut controls = FrameControls::default();
+        controls.apply(&config.controls);
         let stop = config.stop;
         let first = |pool: &vcam_allocator::Pool| pool.buffers()[0].clone();
         let raw_buffer = raw.as_ref().map(first);
         let buffers = outputs.iter().map(first).collect();
         let streaming = Streaming {
             period: config.period,
-            orders: Orders::Endless { left: config.frames.unwrap_or(u64::MAX) },
+            orders: Orders::Endless { left: config.frames.unwrap_or(u64::MAX), controls },
             raw: raw.map(Arc::new),
             outputs: outputs.into_iter().map(Arc::new).collect(),
             stop: stop.clone(),
