@@ -15,6 +15,8 @@ use vcam_isp_gpu::OUTPUT_FORMATS;
 use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::sensor::config::{self, Camera};
 use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain};
+#[cfg(feature = "v4l")]
+use vcam_sinks::v4l2::{V4l2Options, V4l2Sink};
 use vcam_sinks::{
     FileSink, KmsOptions, KmsSink, NullSink, Sink, StreamReader, StreamSink, TerminalSink,
     check_png, open_file,
@@ -354,12 +356,35 @@ fn open_sinks(
             Output::Null => Box::new(NullSink::new()),
             Output::Terminal => Box::new(TerminalSink::new().map_err(Error::Terminal)?),
             Output::File(path) => open_file(path, period)?,
+            Output::V4l2(node) => open_node(node, format, size, period)?,
             Output::Stdout => Box::new(StreamSink::stdout(period, Box::new(ending.clone()))?),
         };
-        descriptions.push(sink.name());
+        descriptions.push(match output {
+            Output::V4l2(node) => format!("{} {}", sink.name(), node.display()),
+            _ => sink.name(),
+        });
         sinks.push(sink);
     }
     Ok(Outputs { sinks, card, descriptions })
+}
+
+/// Opens a V4L2 node that takes pictures.
+#[cfg(feature = "v4l")]
+fn open_node(
+    node: &Path,
+    format: Fourcc,
+    size: Size,
+    period: Duration,
+) -> Result<Box<dyn Sink>, Error> {
+    let (node, size) = (node.to_owned(), (size.0, size.1));
+    Ok(Box::new(V4l2Sink::open(&V4l2Options { node, size, format, period })?))
+}
+
+/// Says that there are no V4L2 nodes to open.
+#[cfg(not(feature = "v4l"))]
+fn open_node(node: &Path, _: Fourcc, _: Size, _: Duration) -> Result<Box<dyn Sink>, Error> {
+    let node = node.display();
+    Err(Error::Usage(format!("this vcam was built without V4L2, so it cannot write to {node}")))
 }
 
 /// Only one can have the standard output.

@@ -108,6 +108,10 @@ pub enum SinkError {
     /// The display.
     #[error(transparent)]
     Kms(#[from] KmsError),
+    /// The V4L2 node.
+    #[cfg(feature = "v4l")]
+    #[error(transparent)]
+    V4l2(#[from] crate::v4l2::V4l2Error),
     /// The file.
     #[error(transparent)]
     File(#[from] FileError),

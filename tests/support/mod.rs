@@ -13,4 +13,6 @@ pub mod faults;
 pub mod qmp;
 pub mod raw;
 pub mod step;
+#[cfg(feature = "v4l")]
+pub mod vivid;
 pub mod vkms;
