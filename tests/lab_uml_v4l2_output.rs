@@ -53,7 +53,7 @@ fn frame(pool: &Pool, sequence: u64, byte: impl Fn(u64, usize, usize) -> u8) -> 
         }
     }
     pixels.end().unwrap();
-    Frame { sequence, timestamp: Duration::from_millis(sequence), buffer, ready: None }
+    Frame { sequence, timestamp: Duration::from_millis(sequence), buffer, ready: None, taken: None }
 }
 
 /// What a whole frame is in a file, as the rule fills it.

@@ -335,7 +335,7 @@ impl IspStage {
             forbid_copy("the link from the sensor to the ISP", &self.isp.raw_end())?;
             forbid_copy("the link from the ISP to the sink", &self.isp.output_end())?;
         }
-        Ok(Frame { sequence, timestamp, buffer: output, ready })
+        Ok(Frame { sequence, timestamp, buffer: output, ready, taken: None })
     }
 }
 

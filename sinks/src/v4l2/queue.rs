@@ -227,7 +227,7 @@ impl V4l2Sink {
         self.collect()?;
         if matches!(self.queue, Queue::Own(..)) {
             self.show_copy(&frame)?;
-        } else if let Err((frame, refusal)) = self.show_imported(frame)? {
+        } else if let Some((frame, refusal)) = self.show_imported(frame)? {
             tracing::warn!(%refusal, frame = frame.sequence, "falling back to copies");
             self.imported.poison(&frame.buffer, refusal.clone());
             self.fall_back(refusal)?;
@@ -250,28 +250,31 @@ impl V4l2Sink {
         })
     }
 
-    /// Queues a frame where it lies, or says why that cannot be.
-    fn show_imported(&mut self, frame: Frame) -> Result<Result<(), (Frame, Refusal)>, V4l2Error> {
+    /// Queues a frame where it lies; gives it back, with the reason, if that cannot be.
+    fn show_imported(&mut self, frame: Frame) -> Result<Option<(Frame, Refusal)>, V4l2Error> {
         let known = match self.imported.get(&frame.buffer) {
-            Some(Err(refusal)) => return Ok(Err((frame, refusal.clone()))),
+            Some(Err(refusal)) => {
+                let refusal = refusal.clone();
+                return Ok(Some((frame, refusal)));
+            }
             known => known.is_some(),
         };
-        let Queue::Places(places) = &mut self.queue else { return Ok(Ok(())) };
+        let Queue::Places(places) = &mut self.queue else { return Ok(None) };
         let index = match place(&self.name, places, &frame.buffer, &self.held) {
             Ok(index) => index,
-            Err(refusal) => return Ok(Err((frame, refusal))),
+            Err(refusal) => return Ok(Some((frame, refusal))),
         };
         let memories = places.memories(&frame.buffer, index);
         if let Err(errno) = self.node.queue(index, frame.timestamp, memories) {
             let refusal = Refusal::errno(&self.name, QUEUE, errno.raw_os_error());
-            return self.meant(refusal).map(|refusal| Err((frame, refusal)));
+            return self.meant(refusal).map(|refusal| Some((frame, refusal)));
         }
         if !known {
             let _ = self.imported.get_or_import(&frame.buffer, |_| Ok(()));
         }
         let (time, picture) = (frame.timestamp, Picture::Imported(frame));
         self.held.push_back(Held { index, time, picture });
-        Ok(Ok(()))
+        Ok(None)
     }
 
     /// Makes the queue anew with the driver's own buffers. What the device still has is copied into
