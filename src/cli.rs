@@ -93,7 +93,9 @@ pub(crate) struct RunArgs {
     pub(crate) display_capture: Option<PathBuf>,
 
     /// Where else pictures go: terminal, null, - (Y4M to the standard output), file:NAME.png or
-    /// .ppm (the last picture; each, if NAME has %d), file:NAME.y4m or .yuv (a stream)
+    /// .ppm (the last picture; each, if NAME has %d), file:NAME.y4m or .yuv (a stream),
+    /// file:NAME.dng or .raw (raw frames, as pictures are),
+    /// v4l2:/dev/videoN (a V4L2 node that takes pictures)
     #[arg(long, value_name = "SPEC")]
     pub(crate) output: Vec<Output>,
 
@@ -303,6 +305,8 @@ pub(crate) enum Output {
     Terminal,
     Null,
     File(PathBuf),
+    /// A V4L2 node, by its path or by its name in `/dev`.
+    V4l2(PathBuf),
     /// A stream to whoever reads the standard output.
     Stdout,
 }
@@ -322,9 +326,10 @@ impl FromStr for Output {
             "terminal" => Ok(Self::Terminal),
             "null" => Ok(Self::Null),
             "-" => Ok(Self::Stdout),
-            _ => match text.strip_prefix("file:") {
-                Some(path) if !path.is_empty() => Ok(Self::File(path.into())),
-                _ => Err("an output is terminal, null, - or file:NAME".to_owned()),
+            _ => match text.split_once(':') {
+                Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+                Some(("v4l2", node)) if !node.is_empty() => Ok(Self::V4l2(node.into())),
+                _ => Err("an output is terminal, null, -, file:NAME or v4l2:NODE".to_owned()),
             },
         }
     }
@@ -354,6 +359,8 @@ mod tests {
     fn outputs_are_named() {
         let cli = Cli::parse_from(["vcam", "--output", "-", "--output=file:a b.y4m"]);
         assert_eq!(cli.run.output, [Output::Stdout, Output::File("a b.y4m".into())]);
+        let cli = Cli::parse_from(["vcam", "--output", "v4l2:/dev/video2"]);
+        assert_eq!(cli.run.output, [Output::V4l2("/dev/video2".into())]);
     }
 
     #[test]
@@ -364,7 +371,7 @@ mod tests {
         for fps in ["0", "-1", "nan", "inf", "1e9", ""] {
             assert!(fps.parse::<Fps>().is_err(), "{fps:?}");
         }
-        for output in ["", "file:", "tty", "file", "--"] {
+        for output in ["", "file:", "tty", "file", "--", "v4l2", "v4l2:"] {
             assert!(output.parse::<Output>().is_err(), "{output:?}");
         }
         assert!(Cli::try_parse_from(["vcam", "--frames", "0"]).is_err());

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use vcam_allocator::{AllocError, OpenError};
 use vcam_pipeline::sensor::config::ConfigError;
 use vcam_pipeline::{PlanError, StageError, StartError};
+#[cfg(feature = "v4l")]
+use vcam_sinks::v4l2::{NodeError, V4l2Error};
 use vcam_sinks::{FileError, KmsError, SinkError};
 
 /// Why the command did not do what it was asked for.
@@ -24,6 +26,9 @@ pub(crate) enum Error {
     Display(#[from] KmsError),
     #[error("the output cannot be written")]
     File(#[from] FileError),
+    #[cfg(feature = "v4l")]
+    #[error("the V4L2 node cannot be used")]
+    Node(#[from] V4l2Error),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -54,6 +59,7 @@ impl Error {
             | Self::Start(
                 StartError::Sensor(_)
                 | StartError::NoIsp { .. }
+                | StartError::NoRaw { .. }
                 | StartError::Control(_)
                 | StartError::SinkFormat { .. }
                 | StartError::Plan(PlanError::Layout(_)),
@@ -69,6 +75,8 @@ impl Error {
                 | AllocError::Descriptors { .. },
             ))) => code::LACKING,
             Self::Display(error) => display_code(error),
+            #[cfg(feature = "v4l")]
+            Self::Node(error) => node_code(error),
             Self::File(FileError::Folder { source, .. })
                 if matches!(
                     source.kind(),
@@ -104,6 +112,20 @@ fn display_code(error: &KmsError) -> u8 {
         | E::NoCrtc { .. }
         | E::Format { .. }
         | E::NoWriteback { .. } => code::LACKING,
+        _ => code::FAILED,
+    }
+}
+
+/// As [`display_code`], for a V4L2 node.
+#[cfg(feature = "v4l")]
+fn node_code(error: &V4l2Error) -> u8 {
+    use V4l2Error as E;
+    match error {
+        E::Missing { .. }
+        | E::NotOutput { .. }
+        | E::Size { .. }
+        | E::Node(NodeError::Capabilities { .. }) => code::USAGE,
+        E::Busy { .. } | E::Format { .. } | E::Node(NodeError::Permission(_)) => code::LACKING,
         _ => code::FAILED,
     }
 }

@@ -17,10 +17,12 @@ use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::sensor::config::{self, Camera};
 use vcam_pipeline::sensor::format::Format;
 use vcam_pipeline::sensor::timing::Timing;
-use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain};
+use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain, raw_description};
+#[cfg(feature = "v4l")]
+use vcam_sinks::v4l2::{V4l2Options, V4l2Sink};
 use vcam_sinks::{
-    FileSink, KmsOptions, KmsSink, NullSink, Sink, StreamReader, StreamSink, TerminalSink,
-    check_png, open_file,
+    FileSink, KmsOptions, KmsSink, NullSink, RawFileSink, Sink, StreamReader, StreamSink,
+    TerminalSink, check_png, open_file,
 };
 
 use crate::cli::{Fps, Gpu, Isp, Output, RunArgs, Setting, Size};
@@ -133,8 +135,9 @@ fn prepare(
     let controls = controls(args, &settings)?;
     let view = View { orientation: args.orientation.into(), ..View::default() };
     let shown = view.orientation.size(settings.size);
+    let pictures = Pictures { format, size: Size(shown.0, shown.1), period };
     let Outputs { sinks, card, descriptions } =
-        open_sinks(args, format, Size(shown.0, shown.1), captured, &ending, period)?;
+        open_sinks(args, &settings, &pictures, captured, &ending)?;
     report.outputs = descriptions;
     let heaps = open_heaps(asked, card.as_deref())?;
     report.plan.rejected = heaps.unusable;
@@ -349,15 +352,23 @@ struct Outputs {
     descriptions: Vec<String>,
 }
 
+/// What sinks are to take.
+struct Pictures {
+    format: Fourcc,
+    size: Size,
+    /// Time from one to the next; zero for as fast as can be.
+    period: Duration,
+}
+
 /// Opens the display and the other outputs.
 fn open_sinks(
     args: &RunArgs,
-    format: Fourcc,
-    size: Size,
+    settings: &Settings,
+    pictures: &Pictures,
     captured: &Captured,
     ending: &Ending,
-    period: Duration,
 ) -> Result<Outputs, Error> {
+    let Pictures { format, size, period } = *pictures;
     check_stdout(args)?;
     let Outputs { mut sinks, mut card, mut descriptions } = Outputs::default();
     if let Some(connector) = &args.display {
@@ -398,13 +409,54 @@ fn open_sinks(
         let sink: Box<dyn Sink> = match output {
             Output::Null => Box::new(NullSink::new()),
             Output::Terminal => Box::new(TerminalSink::new().map_err(Error::Terminal)?),
-            Output::File(path) => open_file(path, period)?,
+            Output::File(path) => open_any_file(path, period, settings)?,
+            Output::V4l2(node) => open_node(node, format, size, period)?,
             Output::Stdout => Box::new(StreamSink::stdout(period, Box::new(ending.clone()))?),
         };
-        descriptions.push(sink.name());
+        descriptions.push(match output {
+            Output::V4l2(node) => format!("{} {}", sink.name(), node.display()),
+            _ => sink.name(),
+        });
         sinks.push(sink);
     }
     Ok(Outputs { sinks, card, descriptions })
+}
+
+/// Opens a V4L2 node that takes pictures.
+#[cfg(feature = "v4l")]
+fn open_node(
+    node: &Path,
+    format: Fourcc,
+    size: Size,
+    period: Duration,
+) -> Result<Box<dyn Sink>, Error> {
+    let (node, size) = (node.to_owned(), (size.0, size.1));
+    Ok(Box::new(V4l2Sink::open(&V4l2Options { node, size, format, period })?))
+}
+
+/// Says that there are no V4L2 nodes to open.
+#[cfg(not(feature = "v4l"))]
+fn open_node(node: &Path, _: Fourcc, _: Size, _: Duration) -> Result<Box<dyn Sink>, Error> {
+    let node = node.display();
+    Err(Error::Usage(format!("this vcam was built without V4L2, so it cannot write to {node}")))
+}
+
+/// A file of pictures, or of raw frames, as its ending says.
+fn open_any_file(
+    path: &Path,
+    period: Duration,
+    settings: &Settings,
+) -> Result<Box<dyn Sink>, Error> {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    let is_raw = ["dng", "raw"].iter().any(|raw| ending.eq_ignore_ascii_case(raw));
+    Ok(match raw_description(settings).filter(|_| is_raw) {
+        Some(description) => Box::new(RawFileSink::create(path, description)?),
+        None if is_raw => {
+            let sink = format!("file:{}", path.display());
+            return Err(StartError::NoRaw { sink }.into());
+        }
+        None => open_file(path, period)?,
+    })
 }
 
 /// Only one can have the standard output.

@@ -7,8 +7,15 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 use support::command::vcam;
+use vcam_allocator::heaps::memfd::Memfd;
+use vcam_allocator::{Alignment, Fourcc, Layout, Pool};
+use vcam_sinks::{
+    FileError, Frame, RawDescription, RawFileSink, Sink, SinkCounts, SinkError, XYZ_TO_SRGB,
+};
 
 /// A file system in memory with this much room, until it goes out of scope.
 struct Disk(PathBuf);
@@ -95,4 +102,45 @@ fn a_picture_that_finds_no_room_leaves_the_one_before() {
     failed.failed_with(1, &["there is no room for", "last.ppm", "No space left on device"]);
     assert_eq!(fs::read(&path).unwrap(), b"the one before");
     assert_eq!(disk.names(), ["last.ppm"]);
+}
+
+#[test]
+fn a_full_disk_has_no_half_of_a_raw_frame() {
+    for ending in ["raw", "dng"] {
+        let disk = Disk::new(&format!("full-{ending}"), 1024);
+        let place = disk.0.join(format!("%d.{ending}"));
+        let layout = Layout::linear(Fourcc::R16, 320, 240, Alignment::default()).unwrap();
+        let pool = Pool::new(&Memfd::new(), &layout, "test", 1).unwrap();
+        let description = RawDescription {
+            format: "SRGGB12".to_owned(),
+            carrier: Fourcc::R16,
+            size: (320, 240),
+            filters: Some([0, 1, 1, 2]),
+            black: 256.0,
+            white: 4095,
+            row_bytes: 640,
+            xyz_to_sensor: XYZ_TO_SRGB,
+            unpack: Arc::new(|_, samples| samples.fill(1000)),
+        };
+        let mut sink = RawFileSink::create(&place, description).unwrap();
+        // A frame is 150 KiB, and a page or two beside it.
+        let error = (0..10).find_map(|sequence| {
+            let buffer = pool.take(Duration::ZERO).unwrap();
+            let timestamp = Duration::ZERO;
+            sink.present(Frame { sequence, timestamp, buffer, ready: None, taken: None }).err()
+        });
+        let Some(SinkError::File(FileError::Stopped { frames: 6, source, .. })) = &error else {
+            panic!("{error:?}")
+        };
+        assert!(matches!(**source, FileError::Full { .. }), "{source}");
+        sink.finish().unwrap();
+        assert_eq!(sink.counts(), SinkCounts { displayed: 6, dropped: 0 });
+        let mut names = disk.names();
+        names.sort();
+        let whole = (0..6).flat_map(|number| {
+            let document = (ending == "raw").then(|| format!("{number}.raw.json"));
+            [format!("{number}.{ending}")].into_iter().chain(document)
+        });
+        assert_eq!(names, whole.collect::<Vec<_>>());
+    }
 }

@@ -6,48 +6,25 @@
 
 mod support;
 
-use std::fs;
 use std::io::Read;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use support::books;
+use support::vivid::{CONTIGUOUS, MULTI_PLANAR, Scattered, VMALLOC, heap_of, node, settings};
 use vcam_allocator::constraints::{Bounds, Constraints, Requirement, VendorRules};
-use vcam_allocator::heaps::udmabuf::{MemfdRange, Udmabuf};
 use vcam_allocator::knowledge::Asked;
 use vcam_allocator::plan::{HeapOffer, Planner, Stream};
 use vcam_allocator::probe::{Cell, Finding, Outcome, Prober, pattern, probe};
 use vcam_allocator::{
-    Alignment, AllocError, Capabilities, CpuAccess, Dmabuf, Fourcc, Heap, Knowledge, Layout,
-    MemoryKind, allocate_split, heaps,
+    Alignment, CpuAccess, Dmabuf, Fourcc, Heap, Knowledge, Layout, MemoryKind, allocate_split,
+    heaps,
 };
 use vcam_sinks::v4l2::constraints::{self, MEMORIES};
 use vcam_sinks::v4l2::probe::probers;
 
 /// A size that every vivid has, its webcam included.
 const SIZE: (u32, u32) = (640, 360);
-
-/// What the instances are, in the order in which the machine's kernel is told.
-const VMALLOC: u32 = 0;
-const CONTIGUOUS: u32 = 1;
-const MULTI_PLANAR: u32 = 2;
-
-/// The node of an instance: `cap` or `out`.
-fn node(instance: u32, end: &str) -> PathBuf {
-    let name = format!("vivid-{instance:03}-vid-{end}");
-    let entries = fs::read_dir("/sys/class/video4linux").unwrap().flatten();
-    let is = |path: &Path| fs::read_to_string(path.join("name")).unwrap().trim() == name;
-    let entry = entries.map(|entry| entry.path()).find(|path| is(path));
-    let entry = entry.unwrap_or_else(|| panic!("no {name}"));
-    Path::new("/dev").join(entry.file_name().unwrap())
-}
-
-/// The heap of a node's own memory.
-fn heap_of(node: &Path) -> String {
-    format!("v4l2:{}", node.file_name().unwrap().display())
-}
 
 fn prober(node: &Path) -> Box<dyn Prober> {
     let mut probers = probers(node).unwrap();
@@ -69,17 +46,6 @@ fn buffers(heap: &str, format: Fourcc, (width, height): (u32, u32), stride: u64)
 
 fn proven(findings: &[Finding]) -> usize {
     findings.iter().filter(|finding| matches!(finding, Finding::Proven(_))).count()
-}
-
-/// What a node is set to, without what changes by itself.
-fn settings(node: &Path) -> Vec<String> {
-    let ran = Command::new("v4l2-ctl").arg("-d").arg(node).arg("--all").output().unwrap();
-    assert!(ran.status.success(), "{ran:?}");
-    let text = String::from_utf8(ran.stdout).unwrap();
-    let kept = |line: &&str| !line.contains("volatile") && !line.contains("read-only");
-    // Controls of the inputs that are not chosen become inactive with the first choice.
-    let words = |line: &str| line.split(" flags=").next().unwrap_or_default().to_owned();
-    text.lines().filter(kept).map(words).collect()
 }
 
 /// The ways in which a node takes a format.
@@ -232,36 +198,11 @@ fn small_buffers_are_contiguous_and_large_ones_by_luck() {
     assert_eq!(prove(&own, Fourcc::XRGB8888, (1280, 720)), (8, 0), "its own memory always is");
 }
 
-const PAGE: u64 = 4096;
-
 /// A buffer that is not contiguous even by luck: it is one page over and over.
 fn scattered(width: u32, height: u32) -> Dmabuf {
-    let alignment = Alignment { stride: 1, offset: 1, rows: 1, size: PAGE };
+    let alignment = Alignment { stride: 1, offset: 1, rows: 1, size: 4096 };
     let layout = Layout::linear(Fourcc::R8, width, height, alignment).unwrap();
     Scattered.allocate(&layout, "test-scattered").unwrap()
-}
-
-/// Gives buffers of udmabuf that are one page over and over.
-#[derive(Debug)]
-struct Scattered;
-
-impl Heap for Scattered {
-    fn name(&self) -> &str {
-        "udmabuf"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::DMA_BUF | Capabilities::CPU_MAP | Capabilities::CPU_CACHED
-    }
-
-    fn allocate(&self, layout: &Layout, name: &str) -> Result<Dmabuf, AllocError> {
-        let memfd = memfd_create("test", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
-        ftruncate(&memfd, PAGE).unwrap();
-        fcntl_add_seals(&memfd, SealFlags::SHRINK).unwrap();
-        let page = MemfdRange { memfd: memfd.as_fd(), offset: 0, size: PAGE };
-        let ranges = vec![page; (layout.size() / PAGE) as usize];
-        Udmabuf::open().unwrap().of_ranges(layout, name, &ranges)
-    }
 }
 
 #[test]

@@ -326,7 +326,13 @@ fn frame(pool: &Pool, sequence: u64, ready: Option<OwnedFd>) -> Result<Frame> {
         }
     }
     pixels.end()?;
-    Ok(Frame { sequence, timestamp: Duration::ZERO, buffer, ready: ready.map(Fence::from) })
+    Ok(Frame {
+        sequence,
+        timestamp: Duration::ZERO,
+        buffer,
+        ready: ready.map(Fence::from),
+        taken: None,
+    })
 }
 
 /// A different color for each pixel of each frame, more or less.

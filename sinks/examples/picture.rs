@@ -32,7 +32,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     for sequence in 0..frames.parse()? {
         let buffer = pool.take(Duration::from_secs(1))?;
         draw(&buffer, sequence)?;
-        sink.present(Frame { sequence, timestamp: Duration::ZERO, buffer, ready: None })?;
+        sink.present(Frame {
+            sequence,
+            timestamp: Duration::ZERO,
+            buffer,
+            ready: None,
+            taken: None,
+        })?;
         std::thread::sleep(Duration::from_millis(16));
     }
     sink.finish()?;

@@ -1,4 +1,4 @@
-//! Where a camera's pictures go: a display, a file, a terminal, or nowhere.
+//! Where a camera's frames go: a display, a V4L2 node, a file, a terminal, or nowhere.
 //!
 //! A [`Sink`] is handed [`Frame`]s: buffers of a pool, each with the fence after which it may be
 //! read. A sink that is a device imports each buffer once and shows it where it lies
@@ -20,11 +20,11 @@ mod terminal;
 pub mod v4l2;
 
 pub use file::{
-    Colour, FileError, FileSink, RawFrame, StreamReader, StreamSink, XYZ_TO_SRGB, check_png,
-    open_file, write_dng, write_png, write_raw,
+    Colour, FileError, FileSink, RawDescription, RawFileSink, RawFrame, StreamReader, StreamSink,
+    Unpack, XYZ_TO_SRGB, check_png, open_file, write_dng, write_png, write_raw,
 };
 pub use kms::{Captured, KmsError, KmsOptions, KmsSink, cards, preferred_size};
 pub use null::NullSink;
 pub use pixels::ReadError;
-pub use sink::{Frame, Sink, SinkCounts, SinkError};
+pub use sink::{Frame, Sink, SinkCounts, SinkError, Stream, Taken};
 pub use terminal::TerminalSink;

@@ -9,17 +9,40 @@ use crate::file::FileError;
 use crate::kms::KmsError;
 use crate::pixels::ReadError;
 
-/// A finished picture on its way to a sink.
+/// A frame on its way to a sink: a finished picture, or the samples that pictures are made of.
 #[derive(Debug, Clone)]
 pub struct Frame {
     /// Counts up by one for each frame of the camera.
     pub sequence: u64,
     /// `CLOCK_MONOTONIC` at the start of the exposure.
     pub timestamp: Duration,
-    /// The picture. It goes back to its pool when the sink drops the frame.
+    /// The frame. It goes back to its pool when the sink drops it.
     pub buffer: PooledBuffer,
-    /// Wait for this before reading the buffer; `None` if the picture is complete.
+    /// Wait for this before reading the buffer; `None` if it is complete.
     pub ready: Option<Fence>,
+    /// How it was taken; `None` if nobody says.
+    pub taken: Option<Taken>,
+}
+
+/// How a frame was taken: what counted for this frame, not what was asked for since.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Taken {
+    /// The time of exposure.
+    pub exposure: Duration,
+    /// The factor between light and numbers, 1 where nothing is amplified.
+    pub gain: f32,
+    /// What the sensor makes of white in this light: red, green and blue, the largest of them 1.
+    pub neutral: Option<[f32; 3]>,
+}
+
+/// Which frames a sink wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stream {
+    /// Pictures, as the ISP makes them.
+    #[default]
+    Picture,
+    /// Samples, as the sensor sends them.
+    Raw,
 }
 
 impl Frame {
@@ -39,6 +62,11 @@ impl Frame {
 pub trait Sink: Send + std::fmt::Debug {
     /// The sink as reports name it: `kms:vkms`, `file:out.png`, `terminal`, `null`.
     fn name(&self) -> String;
+
+    /// Which frames it wants.
+    fn stream(&self) -> Stream {
+        Stream::Picture
+    }
 
     /// What it needs of the buffers that it is handed.
     fn constraints(&self) -> Constraints;
@@ -108,6 +136,10 @@ pub enum SinkError {
     /// The display.
     #[error(transparent)]
     Kms(#[from] KmsError),
+    /// The V4L2 node.
+    #[cfg(feature = "v4l")]
+    #[error(transparent)]
+    V4l2(#[from] crate::v4l2::V4l2Error),
     /// The file.
     #[error(transparent)]
     File(#[from] FileError),

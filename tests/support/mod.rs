@@ -16,4 +16,6 @@ pub mod qmp;
 pub mod raw;
 pub mod step;
 pub mod vcam_camera;
+#[cfg(feature = "v4l")]
+pub mod vivid;
 pub mod vkms;

@@ -70,7 +70,9 @@ impl Step {
         };
         let ready = self.isp.process(&job).unwrap();
         let timestamp = Duration::from_millis(sequence);
-        self.sink.present(Frame { sequence, timestamp, buffer: output, ready }).unwrap();
+        self.sink
+            .present(Frame { sequence, timestamp, buffer: output, ready, taken: None })
+            .unwrap();
     }
 
     /// Shows these frames and compares each with what the display scanned out, which `scanned_out`

@@ -23,7 +23,7 @@ use v4l::v4l_sys::v4l2_rect;
 
 use crate::constraints::FormatSet;
 use crate::dmabuf::Dmabuf;
-use crate::format::{Fourcc, Modifier};
+use crate::format::{Fourcc, Modifier, PlaneFormat};
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::layout::{Layout, PlaneLayout};
 use crate::permission::open_read_write;
@@ -37,7 +37,7 @@ pub const PREFIX: &str = "v4l2:";
 pub const SPLIT: &str = ":split";
 
 /// DRM's formats, and what V4L2 calls the same bytes, with the number of memories.
-const FORMATS: [(Fourcc, PixelFormat); 9] = [
+const FORMATS: [(Fourcc, PixelFormat); 12] = [
     (Fourcc::XRGB8888, PixelFormat::new(*b"XR24", 1)),
     (Fourcc::ARGB8888, PixelFormat::new(*b"AR24", 1)),
     (Fourcc::XBGR8888, PixelFormat::new(*b"XB24", 1)),
@@ -47,6 +47,9 @@ const FORMATS: [(Fourcc, PixelFormat); 9] = [
     (Fourcc::R16, PixelFormat::new(*b"Y16 ", 1)),
     (Fourcc::NV12, PixelFormat::new(*b"NV12", 1)),
     (Fourcc::NV12, PixelFormat::new(*b"NM12", 2)),
+    (Fourcc::NV21, PixelFormat::new(*b"NV21", 1)),
+    (Fourcc::YUV420, PixelFormat::new(*b"YU12", 1)),
+    (Fourcc::YUYV, PixelFormat::new(*b"YUYV", 1)),
 ];
 
 /// How V4L2 has a format of DRM.
@@ -74,26 +77,27 @@ pub fn pixel_formats(format: Fourcc) -> impl Iterator<Item = PixelFormat> {
 
 /// The heaps of all video nodes that stream pictures, by node.
 pub fn names() -> Vec<String> {
-    let mut nodes: Vec<(u32, PathBuf)> = fs::read_dir("/dev")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            Some((name.strip_prefix("video")?.parse().ok()?, entry.path()))
-        })
-        .collect();
-    nodes.sort();
-    nodes
-        .into_iter()
+    nodes()
         // A node that cannot be asked stays in the list, with the reason.
-        .filter(|(_, node)| {
-            open_read_write(node)
+        .filter(|node| {
+            open_read_write(&Path::new("/dev").join(node))
                 .and_then(|file| v4l2::queue(file.as_fd()))
                 .map_or(true, |queue| queue.is_some())
         })
-        .map(|(number, _)| format!("{PREFIX}video{number}"))
+        .map(|node| format!("{PREFIX}{node}"))
         .collect()
+}
+
+/// The names of all video nodes, by number, whatever they do.
+pub fn nodes() -> impl Iterator<Item = String> {
+    let mut numbers: Vec<u32> = fs::read_dir("/dev")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("video")?.parse().ok())
+        .collect();
+    numbers.sort();
+    numbers.into_iter().map(|number| format!("video{number}"))
 }
 
 /// The memory that one video node's driver allocates.
@@ -224,7 +228,8 @@ impl Heap for V4l2 {
             let (asked, got) = ((width, height), (got.width, got.height));
             return Err(AllocError::Adjusted { heap: heap(), format, asked, got });
         }
-        let planes = planes(format, height, &got.memories);
+        let strides: Vec<_> = got.memories.iter().map(|memory| memory.stride).collect();
+        let planes = planes(format, height, &strides);
         let size = got.memories.iter().map(|memory| u64::from(memory.size)).max().unwrap_or(0);
         let given = Layout::given(format, Modifier::LINEAR, width, height, planes)
             .map_err(|source| AllocError::Layout { heap: heap(), source })?
@@ -264,14 +269,24 @@ fn wish(layout: &Layout, pixel: PixelFormat) -> Picture {
 }
 
 /// Where V4L2 has the planes of a picture: each at the start of its memory, or, where they share
-/// one, right below each other with the same width in bytes.
-fn planes(format: Fourcc, height: u32, memories: &[PictureMemory]) -> Vec<PlaneLayout> {
+/// one, right below each other, with rows that are as long as the first plane's stride makes them.
+///
+/// `strides` are those of the memories, in bytes.
+pub fn planes(format: Fourcc, height: u32, strides: &[u32]) -> Vec<PlaneLayout> {
+    let formats = format.planes().unwrap_or_default();
+    let apart = strides.len() > 1;
+    let first = strides.first().copied().map_or(0, u64::from);
+    let bytes = |plane: &PlaneFormat| (u64::from(plane.bytes), u64::from(plane.hsub));
+    let (whole, pixels) = formats.first().map_or((1, 1), bytes);
     let mut offset = 0u64;
-    let mut planes = Vec::new();
-    for (index, plane) in format.planes().unwrap_or_default().iter().enumerate() {
-        let own = memories.get(index).filter(|_| memories.len() > 1);
-        let stride = own.or(memories.first()).map_or(0, |memory| memory.stride.into());
-        planes.push(PlaneLayout { offset: if own.is_some() { 0 } else { offset }, stride });
+    let mut planes = Vec::with_capacity(formats.len());
+    for (index, plane) in formats.iter().enumerate() {
+        let (of_plane, hsub) = bytes(plane);
+        let stride = match strides.get(index).filter(|_| apart) {
+            Some(stride) => u64::from(*stride),
+            None => first.saturating_mul(of_plane * pixels) / (whole * hsub),
+        };
+        planes.push(PlaneLayout { offset: if apart { 0 } else { offset }, stride });
         let rows = u64::from(height.div_ceil(plane.vsub));
         offset = offset.saturating_add(stride.saturating_mul(rows));
     }
@@ -284,11 +299,13 @@ mod tests {
 
     #[test]
     fn chroma_follows_luma_without_a_gap() {
-        let memory = |stride| PictureMemory { stride, size: 0 };
-        let together = planes(Fourcc::NV12, 480, &[memory(640)]);
+        let together = planes(Fourcc::NV12, 480, &[640]);
         assert_eq!(together[1], PlaneLayout { offset: 640 * 480, stride: 640 });
-        let apart = planes(Fourcc::NV12, 480, &[memory(640), memory(768)]);
+        let apart = planes(Fourcc::NV12, 480, &[640, 768]);
         assert_eq!(apart[1], PlaneLayout { offset: 0, stride: 768 });
+        let [_, blue, red] = planes(Fourcc::YUV420, 480, &[640])[..] else { panic!("3 planes") };
+        assert_eq!(blue, PlaneLayout { offset: 640 * 480, stride: 320 });
+        assert_eq!(red, PlaneLayout { offset: 640 * 480 + 320 * 240, stride: 320 });
     }
 
     #[test]

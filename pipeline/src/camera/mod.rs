@@ -174,7 +174,7 @@ pub enum CameraError {
     },
     /// The camera does not start, or finds no buffers.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(Box<StartError>),
     /// A control is not taken.
     #[error(transparent)]
     Control(Box<ControlError>),
@@ -195,7 +195,7 @@ pub enum CameraError {
     },
     /// A stage failed while frames were made.
     #[error(transparent)]
-    Stage(#[from] StageError),
+    Stage(Box<StageError>),
     /// The kernel gives no descriptor to poll.
     #[error("no descriptor to poll")]
     Poll(#[source] std::io::Error),
@@ -204,6 +204,18 @@ pub enum CameraError {
 impl From<ControlError> for CameraError {
     fn from(error: ControlError) -> Self {
         Self::Control(Box::new(error))
+    }
+}
+
+impl From<StartError> for CameraError {
+    fn from(error: StartError) -> Self {
+        Self::Start(Box::new(error))
+    }
+}
+
+impl From<StageError> for CameraError {
+    fn from(error: StageError) -> Self {
+        Self::Stage(Box::new(error))
     }
 }
 

@@ -78,6 +78,12 @@ pub enum StartError {
         /// Width and height in pixels.
         size: (u32, u32),
     },
+    /// A sink wants raw frames.
+    #[error("{sink} takes raw frames, and the sensor sends pictures")]
+    NoRaw {
+        /// The sink.
+        sink: String,
+    },
     /// A sink does not take pictures in this format.
     #[error("{sink} takes no pictures in {format}; it takes {takes}")]
     SinkFormat {

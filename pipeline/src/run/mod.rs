@@ -4,6 +4,7 @@
 //! one, so what it says of the links is true before the first frame; [`Prepared::start`] lets the
 //! frames flow, and [`Run::wait`] returns what the run did.
 
+mod raw;
 mod sink;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use vcam_allocator::constraints::{Alternative, Rule};
 use vcam_allocator::knowledge::Asked;
 use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Method, Refusal};
 use vcam_isp_gpu::View;
-use vcam_sinks::Sink;
+use vcam_sinks::{Sink, Stream};
 
 use crate::controls::{ControlList, FrameControls, infos};
 use crate::engine::choice::{IspChoice, IspInfo};
@@ -32,8 +33,10 @@ use crate::engine::{
 };
 use crate::links::Link;
 use crate::sensor::Settings;
+use crate::sensor::format::Format;
 use crate::sensor::timing::Timing;
 use crate::stats::{Frames, LatencyMeter, Outcome, Steady};
+pub use raw::raw_description;
 use sink::{SinkRun, SinkStage, ToSinks};
 
 /// What a run is to be.
@@ -109,17 +112,28 @@ impl Prepared {
         heaps: Vec<Box<dyn Heap>>,
         sinks: Vec<Box<dyn Sink>>,
     ) -> Result<Self, StartError> {
+        let mut outputs = Vec::new();
         for sink in &sinks {
-            takes(&**sink, config.format)?;
+            match (sink.stream(), config.sensor.format) {
+                (Stream::Raw, Format::Raw(_)) => {}
+                (Stream::Raw, Format::Picture(_)) => {
+                    return Err(StartError::NoRaw { sink: sink.name() });
+                }
+                (Stream::Picture, _) => takes(&**sink, config.format)?,
+            }
         }
         let (size, timing) =
             (config.sensor.size, Timing::new(config.sensor.size.0, config.sensor.size.1));
         config.controls.check(&infos(size, &timing, config.sensor.format))?;
         let size = config.view.orientation.size(config.sensor.size);
-        let output = OutputStream { format: config.format, size, view: config.view, at_least: 0 };
+        // Where nobody wants pictures, frames are only measured.
+        if sinks.iter().any(|sink| sink.stream() == Stream::Picture) {
+            let (format, view) = (config.format, config.view);
+            outputs.push(OutputStream { format, size, view, at_least: 0 });
+        }
         let parts = Parts {
             settings: config.sensor.clone(),
-            outputs: vec![output],
+            outputs,
             raw_at_least: 0,
             choice: config.isp.clone(),
             heaps: heaps.into(),
@@ -127,7 +141,11 @@ impl Prepared {
             by_cost: config.by_cost,
         };
         let mut engine = Engine::new(parts, &mut config.knowledge)?;
-        let sinks = sinks.into_iter().map(|sink| (Slot::Output(0), sink)).collect();
+        let slot = |sink: &dyn Sink| match sink.stream() {
+            Stream::Picture => Slot::Output(0),
+            Stream::Raw => Slot::Raw,
+        };
+        let sinks = sinks.into_iter().map(|sink| (slot(&*sink), sink)).collect();
         let ready = engine.plan(sinks, &mut config.knowledge)?;
         Ok(Self { ready, engine, config })
     }

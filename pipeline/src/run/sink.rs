@@ -1,14 +1,16 @@
 //! A sink's stage, and how frames get there.
 
+use std::time::Duration;
+
 use crossbeam_channel::{Receiver, Sender};
 use vcam_allocator::LinkEnd;
-use vcam_sinks::{Frame, Sink, SinkCounts};
+use vcam_sinks::{Frame, Sink, SinkCounts, Taken};
 
 use crate::engine::Slot;
 use crate::engine::error::StageError;
 use crate::engine::isp::forbid_copy;
 use crate::engine::sensor::monotonic;
-use crate::engine::shot::{Deliver, Done};
+use crate::engine::shot::{Deliver, Done, Facts};
 use crate::engine::stop::{StopAtEnd, StopHandle};
 use crate::stats::{LatencyMeter, SteadyMeter};
 
@@ -18,18 +20,26 @@ pub(crate) struct ToSinks(pub(crate) Vec<(Slot, Sender<Frame>)>);
 impl Deliver for ToSinks {
     /// Waits where a sink is slow; ends where one is gone, which it is only if it failed.
     fn deliver(&mut self, done: Done) -> Result<bool, StageError> {
-        let Done { shot, ready, result, .. } = done;
+        let Done { shot, ready, facts, result } = done;
         result?;
+        let controls = shot.taken.controls;
+        let taken = Taken {
+            exposure: Duration::from_secs_f32(controls.exposure_us * 1e-6),
+            gain: controls.gain,
+            neutral: facts.and_then(|facts| neutral(&facts)),
+        };
         let frame = |slot| {
-            let buffer = match slot {
-                Slot::Raw => shot.raw.clone(),
-                Slot::Output(index) => shot.outputs.get(index).cloned().flatten(),
+            let (buffer, ready) = match slot {
+                // The sensor is done with it.
+                Slot::Raw => (shot.raw.clone(), None),
+                Slot::Output(index) => (shot.outputs.get(index).cloned().flatten(), ready.clone()),
             };
             Some(Frame {
                 sequence: shot.sequence,
                 timestamp: shot.taken.timestamp,
                 buffer: buffer?,
-                ready: ready.clone(),
+                ready,
+                taken: Some(taken),
             })
         };
         let sent = |(slot, sink): &(Slot, Sender<Frame>)| {
@@ -37,6 +47,13 @@ impl Deliver for ToSinks {
         };
         Ok(self.0.iter().all(sent))
     }
+}
+
+/// What the sensor makes of white: what white balance makes up for.
+fn neutral(facts: &Facts) -> Option<[f32; 3]> {
+    let white = facts.params.gains.map(|gain| 1.0 / gain);
+    let most = white.into_iter().fold(0.0, f32::max);
+    facts.colour.map(|_| white.map(|part| part / most))
 }
 
 /// Shows pictures.

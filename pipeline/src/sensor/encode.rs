@@ -5,7 +5,7 @@ use vcam_isp_gpu::RawFormat;
 use super::format::PictureFormat;
 
 /// The number of no light: a sixteenth of full scale, as near as the depth allows.
-pub(super) fn black(format: RawFormat) -> u16 {
+pub(crate) fn black(format: RawFormat) -> u16 {
     u16::from(super::BLACK_LEVEL) << (format.bits() - 8)
 }
 

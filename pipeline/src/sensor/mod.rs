@@ -23,7 +23,7 @@ use vcam_isp_gpu::{Cfa, RawFormat};
 pub mod config;
 pub mod delay;
 mod direct;
-mod encode;
+pub(crate) mod encode;
 pub mod format;
 pub mod model;
 pub mod pace;

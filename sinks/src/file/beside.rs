@@ -50,9 +50,20 @@ impl Beside {
         place: &Path,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<(), FileError> {
+        Self::filled(place, fill)?.put_in_place()
+    }
+
+    /// Creates the file, lets `fill` write it, and brings it to the disk.
+    pub(super) fn filled(
+        place: &Path,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<Self, FileError> {
         let mut beside = Self::create(place)?;
-        fill(beside.part.as_file_mut()).map_err(|source| FileError::write(place, source))?;
-        beside.put_in_place()
+        let file = beside.part.as_file_mut();
+        fill(file)
+            .and_then(|()| file.sync_all())
+            .map_err(|source| FileError::write(place, source))?;
+        Ok(beside)
     }
 
     /// The file.

@@ -20,6 +20,7 @@ use crate::file::raw::{Colour, RawFrame};
 mod tag {
     use tiff::tags::Tag;
 
+    pub(super) const EXPOSURE_TIME: Tag = Tag::Unknown(33434);
     pub(super) const CFA_REPEAT: Tag = Tag::Unknown(33421);
     pub(super) const CFA_PATTERN: Tag = Tag::Unknown(33422);
     pub(super) const DNG_VERSION: Tag = Tag::Unknown(50706);
@@ -101,6 +102,9 @@ fn encode(file: &mut File, frame: &RawFrame, samples: &[u16]) -> TiffResult<()> 
     image.write_tag(tag::UNIQUE_CAMERA_MODEL, MAKE)?;
     image.write_tag(tag::BLACK_LEVEL, fraction(frame.black))?;
     image.write_tag(tag::WHITE_LEVEL, frame.white)?;
+    if let Some(exposure) = frame.exposure {
+        image.write_tag(tag::EXPOSURE_TIME, fraction(exposure.as_secs_f32()))?;
+    }
     match &frame.colour {
         None => image.write_tag(Tag::PhotometricInterpretation, LINEAR_RAW)?,
         Some(Colour { filters, neutral, xyz_to_sensor }) => {

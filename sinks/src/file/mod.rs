@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`FileSink`] | `.png`, `.ppm` | the last picture, or, for a name with `%d`, every one |
 //! | [`StreamSink`] | `.y4m`, `.yuv`, or the standard output | every picture, one after the other |
+//! | [`RawFileSink`] | `.dng`; `.raw`, and `.raw.json` | raw frames, as [`FileSink`] has pictures |
 //! | [`write_dng`], [`write_raw`] | `.dng`; any, and `.json` | a raw frame |
 //!
 //! No file is ever there by half. Each is written beside its place, brought to the disk and then
@@ -17,6 +18,7 @@ mod pipe;
 mod png;
 mod ppm;
 mod raw;
+mod samples;
 mod stream;
 
 use std::io;
@@ -30,6 +32,7 @@ pub use pictures::FileSink;
 pub use pipe::StreamReader;
 pub use png::{check_png, write_png};
 pub use raw::{Colour, RawFrame, XYZ_TO_SRGB, write_raw};
+pub use samples::{RawDescription, RawFileSink, Unpack};
 pub use stream::StreamSink;
 
 /// Prepares to write to `path`, as its ending says, and checks here and now that it can be written.
@@ -89,6 +92,9 @@ pub enum FileError {
     /// The ending stands for no kind of file that can be written.
     #[error("{} does not end in .png, .ppm, .y4m or .yuv", .0.display())]
     Kind(PathBuf),
+    /// The ending stands for no kind of file that holds raw frames.
+    #[error("{} does not end in .dng or .raw, as files of raw frames do", .0.display())]
+    RawKind(PathBuf),
     /// What is to be a PNG does not end like one.
     #[error("{} does not end in .png", .0.display())]
     NotPng(PathBuf),
@@ -140,6 +146,14 @@ pub enum FileError {
     /// A raw frame's description contradicts itself or its samples.
     #[error("a raw frame that cannot be: {0}")]
     Raw(&'static str),
+    /// A raw frame differs from what the sink was opened for.
+    #[error("a raw frame travels as {got}, but the file was set up for {expected}")]
+    WrongFrame {
+        /// Size and format of the buffer.
+        got: String,
+        /// Size and format that were announced.
+        expected: String,
+    },
     /// The standard output does not take the stream.
     #[error("could not write to the standard output")]
     Output(#[source] io::Error),

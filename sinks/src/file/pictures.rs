@@ -135,7 +135,7 @@ mod tests {
         let mut pixels = buffer.cpu_access(CpuAccess::Write).unwrap();
         pixels.plane_mut(0).fill(sequence as u8);
         pixels.end().unwrap();
-        Frame { sequence, timestamp: Duration::ZERO, buffer, ready: None }
+        Frame { sequence, timestamp: Duration::ZERO, buffer, ready: None, taken: None }
     }
 
     fn pool() -> Pool {

@@ -34,6 +34,11 @@ pub struct RawFrame {
     /// `CLOCK_MONOTONIC` at the start of the exposure.
     #[serde(rename = "timestamp_ns", serialize_with = "nanoseconds")]
     pub timestamp: Duration,
+    /// The time of exposure, where it is known.
+    #[serde(rename = "exposure_ns", serialize_with = "some_nanoseconds")]
+    pub exposure: Option<Duration>,
+    /// The factor between light and samples, where it is known.
+    pub gain: Option<f32>,
 }
 
 /// How a sensor sees colour.
@@ -81,10 +86,11 @@ impl RawFrame {
 ///
 /// `format` is the V4L2 name of the samples' format, such as `SRGGB10P`; `row_bytes` are the bytes
 /// of a row of `data`, which holds `height` rows and nothing else. The document is in place before
-/// the bytes are, so no bytes are ever without it.
+/// the bytes are, so no bytes are ever without it; and the bytes are on the disk before that, so no
+/// document is in place for bytes that found no room.
 ///
-/// The document has `schema` (1), `format`, `row_bytes` and the fields of [`RawFrame`], the
-/// timestamp as `timestamp_ns`.
+/// The document has `schema` (1), `format`, `row_bytes` and the fields of [`RawFrame`], times as
+/// `timestamp_ns` and `exposure_ns`.
 pub fn write_raw(
     path: &Path,
     frame: &RawFrame,
@@ -102,17 +108,18 @@ pub fn write_raw(
     }
 
     frame.check(data.len(), row_bytes.checked_mul(frame.size.1.into()))?;
+    let bytes = Beside::filled(path, |file| file.write_all(data))?;
     Beside::write(&sidecar(path), |file| {
         let document = Sidecar { schema: SCHEMA, format, row_bytes, frame };
         let mut text = serde_json::to_vec_pretty(&document)?;
         text.push(b'\n');
         file.write_all(&text)
     })?;
-    Beside::write(path, |file| file.write_all(data))
+    bytes.put_in_place()
 }
 
 /// The name of the JSON document that belongs to a file of raw samples.
-fn sidecar(path: &Path) -> PathBuf {
+pub(super) fn sidecar(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".json");
     name.into()
@@ -120,6 +127,16 @@ fn sidecar(path: &Path) -> PathBuf {
 
 fn nanoseconds<S: serde::Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn some_nanoseconds<S: serde::Serializer>(
+    time: &Option<Duration>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => nanoseconds(time, to),
+        None => to.serialize_none(),
+    }
 }
 
 #[cfg(test)]
@@ -138,6 +155,8 @@ pub(super) mod tests {
             white: 1023,
             sequence: 12,
             timestamp: Duration::from_nanos(3_000_000_005),
+            exposure: Some(Duration::from_micros(8_333)),
+            gain: None,
         }
     }
 
@@ -160,6 +179,8 @@ pub(super) mod tests {
         assert_eq!(document["white"], 1023);
         assert_eq!(document["sequence"], 12);
         assert_eq!(document["timestamp_ns"], 3_000_000_005_u64);
+        assert_eq!(document["exposure_ns"], 8_333_000);
+        assert_eq!(document["gain"], serde_json::Value::Null);
         assert_eq!(document["colour"]["filters"], serde_json::json!([1, 0, 2, 1]));
         assert_eq!(document["colour"]["neutral"], serde_json::json!([0.5, 1.0, 0.625]));
     }

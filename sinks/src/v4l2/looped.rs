@@ -9,7 +9,7 @@
 //! `Documentation/admin-guide/media/vivid.rst`, Linux 6.11 and later.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use vcam_allocator::heaps::memfd::Memfd;
@@ -17,9 +17,10 @@ use vcam_allocator::heaps::v4l2::{self as heap, V4l2};
 use vcam_allocator::probe::{Finding, Steps, pattern};
 use vcam_allocator::{AccessError, Alignment, CpuAccess, Dmabuf, Heap, Layout, Refusal};
 
+use super::agree::memories;
 use super::ioctl::{ioctl, sys, text, vidioc, zeroed};
 use super::node::{Direction, Format, Node};
-use super::probe::{DEQUEUE, LIMIT, QUEUE, REQUEST, START, STOP, memories};
+use super::probe::{DEQUEUE, LIMIT, QUEUE, REQUEST, START, STOP};
 use super::settings::{Part, Rectangle, Settings};
 
 /// Enough for a picture to come in while another is looked at.
@@ -136,7 +137,9 @@ impl Loop {
         self.capture.request(BUFFERS).map_err(failed(REQUEST))?;
         let catch = |(index, buffer)| {
             let queued = memories(buffer, set);
-            queued.and_then(|memories| self.capture.queue(index, &memories)).map_err(failed(QUEUE))
+            queued
+                .and_then(|memories| self.capture.queue(index, Duration::ZERO, memories))
+                .map_err(failed(QUEUE))
         };
         (0..).zip(back).try_for_each(catch)?;
         steps(START);
@@ -148,7 +151,7 @@ impl Loop {
                 .map_err(|error| Refusal::because(&name, "compare", error))?;
             steps(QUEUE);
             memories(buffer, set)
-                .and_then(|memories| output.queue(seed - 1, &memories))
+                .and_then(|memories| output.queue(seed - 1, Duration::ZERO, memories))
                 .map_err(failed(QUEUE))?;
             steps(START);
             output.start().map_err(failed(START))?;

@@ -2,11 +2,18 @@
 //!
 //! Source: `Documentation/userspace-api/media/v4l/dmabuf.rst`.
 
+mod agree;
 pub mod constraints;
+mod error;
 mod ioctl;
 mod looped;
+mod mapped;
 mod node;
+mod output;
 pub mod probe;
+mod queue;
 mod settings;
 
+pub use error::V4l2Error;
 pub use node::{Direction, NodeError};
+pub use output::{V4l2Options, V4l2Sink};

@@ -1,4 +1,4 @@
-//! A V4L2 node: the ioctls of streaming with dma-bufs, and nothing else.
+//! A V4L2 node: the ioctls of streaming, and nothing else.
 //!
 //! Single-planar and multi-planar nodes alike. To the former a picture is one memory, with its
 //! planes one after the other; to the latter it may be several, each with a plane.
@@ -70,11 +70,30 @@ pub(super) struct MemoryFormat {
     pub(super) size: u32,
 }
 
+/// Where the buffers of a queue come from: all of them from the same place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// Somebody else, as dma-bufs.
+    DmaBuf,
+    /// The driver, which lets them be mapped.
+    Own,
+}
+
+impl Memory {
+    fn code(self) -> u32 {
+        match self {
+            Self::DmaBuf => sys::v4l2_memory_V4L2_MEMORY_DMABUF,
+            Self::Own => sys::v4l2_memory_V4L2_MEMORY_MMAP,
+        }
+    }
+}
+
 /// A memory that is queued.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueuedMemory<'a> {
-    pub(super) fd: BorrowedFd<'a>,
-    /// Bytes of the dma-buf.
+    /// The dma-buf; `None` for the driver's own memory.
+    pub(super) fd: Option<BorrowedFd<'a>>,
+    /// Bytes of it.
     pub(super) length: u32,
     /// Bytes of the picture in it.
     pub(super) used: u32,
@@ -115,6 +134,16 @@ impl AsFd for Node {
 impl Node {
     /// Opens a node; `None` if it streams no pictures, or does so both ways at once, as codecs do.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, NodeError> {
+        Self::open_for(path, None)
+    }
+
+    /// Opens a node that takes pictures; `None` if it does not. One that also gives pictures, as
+    /// v4l2loopback says of its nodes unless `exclusive_caps` is set, will do, but no codec.
+    pub(super) fn open_output(path: &Path) -> Result<Option<Self>, NodeError> {
+        Self::open_for(path, Some(Direction::Output))
+    }
+
+    fn open_for(path: &Path, wanted: Option<Direction>) -> Result<Option<Self>, NodeError> {
         let file = device::open(path).map_err(|closed| match closed {
             Closed::Permission(permission) => NodeError::Permission(permission),
             Closed::Other(source) => NodeError::Open { path: path.to_owned(), source },
@@ -133,11 +162,14 @@ impl Node {
             (sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE, Direction::Capture, true),
             (sys::V4L2_CAP_VIDEO_OUTPUT_MPLANE, Direction::Output, true),
         ];
-        let mut has = kinds.into_iter().filter(|(bit, ..)| bits & bit != 0);
+        let is_wanted = |direction| wanted.is_none_or(|wanted| wanted == direction);
+        let mut has = kinds
+            .into_iter()
+            .filter(|(bit, direction, _)| bits & bit != 0 && is_wanted(*direction));
+        let streams = bits & sys::V4L2_CAP_STREAMING != 0
+            && bits & (sys::V4L2_CAP_VIDEO_M2M | sys::V4L2_CAP_VIDEO_M2M_MPLANE) == 0;
         let (direction, multi_planar) = match (has.next(), has.next()) {
-            (Some((_, direction, multi)), None) if bits & sys::V4L2_CAP_STREAMING != 0 => {
-                (direction, multi)
-            }
+            (Some((_, direction, multi)), None) if streams => (direction, multi),
             _ => return Ok(None),
         };
         let (driver, bus) = (text(&caps.driver), text(&caps.bus_info));
@@ -308,7 +340,7 @@ impl Node {
     /// What the queue streams from: `None` before Linux 4.20, which does not tell. `EBUSY` while
     /// somebody else has buffers there.
     pub(super) fn memory_kinds(&self) -> Result<Option<MemoryKinds>, Errno> {
-        let (_, bits) = self.request_of(sys::v4l2_memory_V4L2_MEMORY_MMAP, 0)?;
+        let (_, bits) = self.request_of(Memory::Own, 0)?;
         Ok((bits != 0).then_some(MemoryKinds {
             mmap: bits & sys::V4L2_BUF_CAP_SUPPORTS_MMAP != 0,
             dma_buf: bits & sys::V4L2_BUF_CAP_SUPPORTS_DMABUF != 0,
@@ -317,57 +349,104 @@ impl Node {
 
     /// Makes places for so many dma-bufs; none gives everything back. The device may want more.
     pub(super) fn request(&self, count: u32) -> Result<u32, Errno> {
-        Ok(self.request_of(sys::v4l2_memory_V4L2_MEMORY_DMABUF, count)?.0)
+        Ok(self.request_of(Memory::DmaBuf, count)?.0)
     }
 
-    fn request_of(&self, memory: u32, count: u32) -> Result<(u32, u32), Errno> {
+    /// Makes so many buffers in the driver's own memory; the device may want more.
+    pub(super) fn request_own(&self, count: u32) -> Result<u32, Errno> {
+        Ok(self.request_of(Memory::Own, count)?.0)
+    }
+
+    fn request_of(&self, memory: Memory, count: u32) -> Result<(u32, u32), Errno> {
         let mut request: sys::v4l2_requestbuffers = zeroed();
-        (request.count, request.type_, request.memory) = (count, self.kind(), memory);
+        (request.count, request.type_, request.memory) = (count, self.kind(), memory.code());
         ioctl(&self.file, vidioc::VIDIOC_REQBUFS, &mut request)?;
         Ok((request.count, request.capabilities))
     }
 
-    /// Hands a picture to the device: this is where its dma-bufs are attached and mapped.
-    pub(super) fn queue(&self, index: u32, memories: &[QueuedMemory<'_>]) -> Result<(), Errno> {
-        let used = |memory: &QueuedMemory<'_>| match self.direction {
-            Direction::Capture => 0,
-            Direction::Output => memory.used,
-        };
+    /// Where the memories of one of the driver's own buffers are mapped: offset and bytes of each.
+    pub(super) fn own_memories(&self, index: u32) -> Result<Vec<(u32, u32)>, Errno> {
         let mut planes: Planes = std::array::from_fn(|_| zeroed());
-        for (plane, memory) in planes.iter_mut().zip(memories) {
-            plane.m.fd = memory.fd.as_raw_fd();
-            (plane.length, plane.bytesused) = (memory.length, used(memory));
+        let mut buffer = self.buffer(Memory::Own, &mut planes);
+        buffer.index = index;
+        ioctl(&self.file, vidioc::VIDIOC_QUERYBUF, &mut buffer)?;
+        let count = buffer.length as usize;
+        // SAFETY: of the driver's own buffers the kernel fills in the offset.
+        let single = unsafe { buffer.m.offset };
+        // SAFETY: likewise of each of their planes.
+        let place = |plane: &sys::v4l2_plane| (unsafe { plane.m.mem_offset }, plane.length);
+        Ok(match self.multi_planar {
+            true => planes.iter().take(count).map(place).collect(),
+            false => vec![(single, buffer.length)],
+        })
+    }
+
+    /// Hands a picture to the device: this is where its dma-bufs are attached and mapped.
+    ///
+    /// `time` is the picture's own, which drivers with `V4L2_BUF_FLAG_TIMESTAMP_COPY` hand on to
+    /// whoever captures it; the others set their own.
+    pub(super) fn queue<'a>(
+        &self,
+        index: u32,
+        time: Duration,
+        memories: impl IntoIterator<Item = QueuedMemory<'a>>,
+    ) -> Result<(), Errno> {
+        let mut planes: Planes = std::array::from_fn(|_| zeroed());
+        let (mut count, mut memory) = (0, Memory::Own);
+        for (plane, queued) in planes.iter_mut().zip(memories) {
+            if let Some(fd) = queued.fd {
+                memory = Memory::DmaBuf;
+                plane.m.fd = fd.as_raw_fd();
+            }
+            plane.length = queued.length;
+            plane.bytesused = match self.direction {
+                Direction::Capture => 0,
+                Direction::Output => queued.used,
+            };
+            count += 1;
         }
-        let mut buffer = self.buffer(&mut planes);
+        let [first, ..] = planes;
+        let mut buffer = self.buffer(memory, &mut planes);
         buffer.index = index;
         buffer.field = sys::v4l2_field_V4L2_FIELD_NONE;
+        buffer.flags = sys::V4L2_BUF_FLAG_TIMESTAMP_COPY;
+        buffer.timestamp.tv_sec = time.as_secs() as _;
+        buffer.timestamp.tv_usec = time.subsec_micros().into();
         if self.multi_planar {
-            buffer.length = u32::try_from(memories.len()).unwrap_or(u32::MAX);
-        } else if let Some(memory) = memories.first() {
-            buffer.m.fd = memory.fd.as_raw_fd();
-            (buffer.length, buffer.bytesused) = (memory.length, used(memory));
+            buffer.length = count;
+        } else {
+            (buffer.length, buffer.bytesused) = (first.length, first.bytesused);
+            if memory == Memory::DmaBuf {
+                // SAFETY: the descriptor is what was written there.
+                buffer.m.fd = unsafe { first.m.fd };
+            }
         }
         ioctl(&self.file, vidioc::VIDIOC_QBUF, &mut buffer)
     }
 
-    /// Takes the next picture back: its index, and whether the device is content with it.
+    /// Takes the next dma-buf back: its index, and whether the device is content with it.
     pub(super) fn dequeue(&self, deadline: Instant) -> Result<(u32, bool), Errno> {
         loop {
-            let mut planes: Planes = std::array::from_fn(|_| zeroed());
-            let mut buffer = self.buffer(&mut planes);
-            match ioctl(&self.file, vidioc::VIDIOC_DQBUF, &mut buffer) {
-                Ok(()) => return Ok((buffer.index, buffer.flags & sys::V4L2_BUF_FLAG_ERROR == 0)),
+            match self.try_dequeue(Memory::DmaBuf) {
                 Err(Errno::AGAIN) => self.wait(deadline)?,
-                Err(errno) => return Err(errno),
+                result => return result,
             }
         }
     }
 
+    /// Takes the next picture back if the device is done with it; `EAGAIN` if not.
+    pub(super) fn try_dequeue(&self, memory: Memory) -> Result<(u32, bool), Errno> {
+        let mut planes: Planes = std::array::from_fn(|_| zeroed());
+        let mut buffer = self.buffer(memory, &mut planes);
+        ioctl(&self.file, vidioc::VIDIOC_DQBUF, &mut buffer)?;
+        Ok((buffer.index, buffer.flags & sys::V4L2_BUF_FLAG_ERROR == 0))
+    }
+
     /// A buffer's description, with room for all the planes that it may have.
-    fn buffer(&self, planes: &mut Planes) -> sys::v4l2_buffer {
+    fn buffer(&self, memory: Memory, planes: &mut Planes) -> sys::v4l2_buffer {
         let mut buffer: sys::v4l2_buffer = zeroed();
         buffer.type_ = self.kind();
-        buffer.memory = sys::v4l2_memory_V4L2_MEMORY_DMABUF;
+        buffer.memory = memory.code();
         if self.multi_planar {
             buffer.m.planes = planes.as_mut_ptr();
             buffer.length = sys::VIDEO_MAX_PLANES;
@@ -375,7 +454,8 @@ impl Node {
         buffer
     }
 
-    fn wait(&self, deadline: Instant) -> Result<(), Errno> {
+    /// Waits until a picture may be taken back; `ETIMEDOUT` after the deadline.
+    pub(super) fn wait(&self, deadline: Instant) -> Result<(), Errno> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left == Duration::ZERO {
             return Err(Errno::TIMEDOUT);

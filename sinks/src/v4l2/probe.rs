@@ -12,21 +12,19 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use vcam_allocator::heaps::v4l2::{PixelFormat, pixel_formats};
 use vcam_allocator::probe::{self, Finding, ImporterInfo, Prober, Steps, pattern};
-use vcam_allocator::{
-    Alignment, CpuAccess, Dmabuf, Fourcc, Layout, MemoryKind, Modifier, PlaneLayout, Refusal,
-};
+use vcam_allocator::{Alignment, CpuAccess, Dmabuf, Fourcc, Layout, MemoryKind, Modifier, Refusal};
 
+use super::agree::{agree, memories, planes_of};
 use super::constraints::Offer;
 use super::looped::Loop;
-use super::node::{Direction, Format, MemoryFormat, Node, NodeError, QueuedMemory};
+use super::node::{Direction, Format, Node, NodeError};
 use super::settings::Settings;
 
-const TRY: &str = "VIDIOC_TRY_FMT";
-const SET: &str = "VIDIOC_S_FMT";
+pub(super) const TRY: &str = "VIDIOC_TRY_FMT";
+pub(super) const SET: &str = "VIDIOC_S_FMT";
 pub(super) const REQUEST: &str = "VIDIOC_REQBUFS";
 pub(super) const QUEUE: &str = "VIDIOC_QBUF";
 pub(super) const START: &str = "VIDIOC_STREAMON";
@@ -73,53 +71,6 @@ impl NodeProber {
         pixel_formats(format).filter(|pixel| self.listed.contains(&pixel.code))
     }
 
-    /// Sets the format, the size and the strides that the buffers have: some heaps choose them.
-    fn agree(&self, buffer: &Dmabuf) -> Result<Format, Refusal> {
-        let layout = buffer.layout();
-        let because = |words: String| Err(Refusal::because(&self.node.name(), SET, words));
-        let (format, spread) = (layout.format(), buffer.inodes().count());
-        let Some(pixel) = self.pixel_formats(format).find(|pixel| pixel.memories == spread) else {
-            return because(format!(
-                "the device has no {format} whose planes are spread over {spread} memories"
-            ));
-        };
-        let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
-        let memory =
-            |plane: &PlaneLayout| MemoryFormat { bytes_per_line: narrow(plane.stride), size: 0 };
-        let wish = Format {
-            pixelformat: pixel.code,
-            width: layout.width(),
-            height: layout.height(),
-            memories: layout.planes().iter().take(spread).map(memory).collect(),
-        };
-        let set = self.node.set_format(&wish).map_err(|errno| self.refusal(SET, errno))?;
-        if (set.width, set.height) != (wish.width, wish.height) {
-            return because(format!(
-                "the device has pictures of {}x{}, and the heap's are {}x{}",
-                set.width, set.height, wish.width, wish.height
-            ));
-        }
-        for (is, asked) in set.memories.iter().zip(&wish.memories) {
-            if is.bytes_per_line != asked.bytes_per_line {
-                return because(format!(
-                    "the device wants a stride of {} bytes, and the heap's is {}",
-                    is.bytes_per_line, asked.bytes_per_line
-                ));
-            }
-        }
-        let wanted = planes(format, &set);
-        for (index, (wanted, is)) in wanted.iter().zip(layout.planes()).enumerate() {
-            if wanted != is {
-                return because(format!(
-                    "the device looks for plane {index} at byte {}, with a stride of {} bytes, and \
-                     the heap has it at byte {} with {}",
-                    wanted.offset, wanted.stride, is.offset, is.stride
-                ));
-            }
-        }
-        Ok(set)
-    }
-
     /// Queues all buffers; how long each took, or what the device said.
     fn queue(&self, set: &Format, buffers: &[Dmabuf], steps: &mut Steps<'_>) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -133,7 +84,8 @@ impl NodeProber {
             steps(QUEUE);
             let memories = memories(buffer, set);
             let begun = Instant::now();
-            let queued = memories.and_then(|memories| self.node.queue(index, &memories));
+            let queued =
+                memories.and_then(|memories| self.node.queue(index, Duration::ZERO, memories));
             findings.push(match queued {
                 Ok(()) => Finding::Accepted(begun.elapsed(), "accepted; pixels not provable here"),
                 Err(errno) => Finding::Refused(self.refusal(QUEUE, errno)),
@@ -207,37 +159,6 @@ fn leave_open(findings: &mut [Finding], refusal: &Refusal) {
     open.for_each(|finding| *finding = Finding::Unknown(refusal.clone()));
 }
 
-/// The memories of a buffer as they are queued.
-pub(super) fn memories<'a>(
-    buffer: &'a Dmabuf,
-    set: &Format,
-) -> Result<Vec<QueuedMemory<'a>>, Errno> {
-    buffer
-        .planes()
-        .zip(&set.memories)
-        .map(|((fd, _), memory)| {
-            let bytes = seek(fd, SeekFrom::End(0))?;
-            let length = u32::try_from(bytes).unwrap_or(u32::MAX);
-            Ok(QueuedMemory { fd, length, used: memory.size })
-        })
-        .collect()
-}
-
-/// Where the device has the planes: each at the start of its memory, or, where they share one, right
-/// below each other with the same width in bytes.
-fn planes(format: Fourcc, set: &Format) -> Vec<PlaneLayout> {
-    let mut offset = 0u64;
-    let mut planes = Vec::new();
-    for (index, plane) in format.planes().unwrap_or_default().iter().enumerate() {
-        let apart = set.memories.len() > 1;
-        let memory = set.memories.get(if apart { index } else { 0 });
-        let stride = memory.map_or(0, |memory| u64::from(memory.bytes_per_line));
-        planes.push(PlaneLayout { offset: if apart { 0 } else { offset }, stride });
-        offset += stride * u64::from(set.height.div_ceil(plane.vsub));
-    }
-    planes
-}
-
 /// Whether a device wrote a picture where the CPU had drawn the pattern.
 fn written(
     buffer: &Dmabuf,
@@ -299,7 +220,7 @@ impl Prober for NodeProber {
         let size = set.memories.iter().map(|memory| u64::from(memory.size)).sum::<u64>();
         let memories = set.memories.into_iter().take(1).collect();
         let set = Format { memories, ..set };
-        let planes = planes(format, &set);
+        let planes = planes_of(format, &set);
         Layout::given(format, Modifier::LINEAR, set.width, set.height, planes)
             .map(|layout| layout.with_size(size.next_multiple_of(4096)))
             .map_err(|error| Refusal::because(&self.node.name(), SET, error.to_string()))
@@ -312,7 +233,7 @@ impl Prober for NodeProber {
             return vec![Finding::Refused(refusal); buffers.len()];
         }
         let Some(first) = buffers.first() else { return Vec::new() };
-        let set = match self.agree(first) {
+        let set = match agree(&self.node, &self.listed, first) {
             Ok(set) => set,
             Err(refusal) => return vec![Finding::Refused(refusal); buffers.len()],
         };

@@ -25,7 +25,7 @@ const BRADFORD: Matrix =
 /// It is that of a real sensor, Canon's of the EOS 5D Mark II, as Adobe measured it under D65 for
 /// DNG (`ColorMatrix2`; the same numbers are in dcraw's and LibRaw's tables). Real filters overlap,
 /// so a colour matrix has real work to do, and without white balance its white is green.
-const XYZ_TO_SENSOR: Matrix =
+pub const XYZ_TO_SENSOR: Matrix =
     [[0.4716, 0.0603, -0.0830], [-0.7798, 1.5474, 0.2480], [-0.1496, 0.1937, 0.6651]];
 
 /// How brightness weighs red, green and blue in linear sRGB.

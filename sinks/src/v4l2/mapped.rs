@@ -1,0 +1,145 @@
+//! The driver's own buffers, mapped: where pictures are copied that the device does not import.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+use std::slice;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use vcam_allocator::{AccessError, CpuAccess, Dmabuf, Fourcc, PlaneLayout};
+
+use super::agree::planes_of;
+use super::error::V4l2Error;
+use super::node::{Format, Node, QueuedMemory};
+use super::probe::REQUEST;
+use crate::pixels::{copy_rows, stride_of};
+
+const QUERY: &str = "VIDIOC_QUERYBUF";
+
+/// The buffers of a node that is set to a format.
+#[derive(Debug)]
+pub(super) struct Mapped {
+    set: Format,
+    planes: Vec<PlaneLayout>,
+    /// The memories of each buffer.
+    buffers: Vec<Vec<Mapping>>,
+}
+
+impl Mapped {
+    /// Has the driver make at least `count` buffers of the format that is set, and maps them.
+    ///
+    /// They are the driver's until it is asked for none.
+    pub(super) fn new(
+        node: &Node,
+        format: Fourcc,
+        set: Format,
+        count: u32,
+    ) -> Result<Self, V4l2Error> {
+        let failed = |step| move |errno| V4l2Error::call(&node.name(), &node.path, step, errno);
+        let made = node.request_own(count).map_err(failed(REQUEST))?;
+        let map = |(offset, length): (u32, u32)| {
+            Mapping::new(node, offset.into(), length as usize)
+                .map_err(|source| V4l2Error::Map { device: node.name(), source })
+        };
+        let buffers = (0..made)
+            .map(|index| {
+                let memories = node.own_memories(index).map_err(failed(QUERY))?;
+                memories.into_iter().map(map).collect()
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { planes: planes_of(format, &set), set, buffers })
+    }
+
+    /// How many buffers there are.
+    pub(super) fn count(&self) -> u32 {
+        // It was a `u32` when they were asked for.
+        self.buffers.len() as u32
+    }
+
+    /// Copies a picture into a buffer, row by row.
+    pub(super) fn copy(&mut self, index: u32, picture: &Dmabuf) -> Result<(), AccessError> {
+        let Some(memories) = self.buffers.get_mut(index as usize) else { return Ok(()) };
+        let guard = picture.cpu_access(CpuAccess::Read)?;
+        for (plane, at) in self.planes.iter().enumerate() {
+            let memory = if memories.len() > 1 { plane } else { 0 };
+            let to = memories.get_mut(memory).map(Mapping::bytes_mut).unwrap_or_default();
+            let to = to.get_mut(at.offset as usize..).unwrap_or_default();
+            let layout = picture.layout();
+            let (bytes, rows) = (layout.row_bytes(plane) as usize, layout.rows(plane) as usize);
+            let (from, stride) = (guard.plane(plane), stride_of(picture, plane));
+            copy_rows(from, stride, to, at.stride as usize, bytes, rows);
+        }
+        guard.end()
+    }
+
+    /// Copies what is in one buffer into another.
+    pub(super) fn repeat(&mut self, from: u32, to: u32) {
+        let Ok([from, to]) = self.buffers.get_disjoint_mut([from as usize, to as usize]) else {
+            return;
+        };
+        for (from, to) in from.iter().zip(to) {
+            let (from, to) = (from.bytes(), to.bytes_mut());
+            let bytes = from.len().min(to.len());
+            to[..bytes].copy_from_slice(&from[..bytes]);
+        }
+    }
+
+    /// The memories of any of the buffers as they are queued.
+    pub(super) fn memories(&self) -> impl Iterator<Item = QueuedMemory<'static>> {
+        self.set.memories.iter().map(|memory| QueuedMemory {
+            fd: None,
+            length: memory.size,
+            used: memory.size,
+        })
+    }
+}
+
+/// The mapping of a memory.
+#[derive(Debug)]
+struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a mapping is memory of the process, not of a thread, and `Mapping` hands it out by the
+// rules of borrowing.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    fn new(node: &Node, offset: u64, len: usize) -> io::Result<Self> {
+        // SAFETY: a fresh shared mapping at an address of the kernel's choice aliases nothing; the
+        // offset is the one that the kernel gave for this memory of `len` bytes.
+        let start = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                node.as_fd(),
+                offset,
+            )?
+        };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { start, len })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping is `len` bytes long and lives as long as `self`; `&self` keeps
+        // writers of this process away, and an output device only reads.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; `&mut self` makes this the only slice of it.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is the one that `mmap` returned, and no slice outlives `self`.
+        if let Err(error) = unsafe { munmap(self.start.as_ptr().cast(), self.len) } {
+            tracing::error!(%error, "a mapping of a V4L2 buffer could not be removed");
+        }
+    }
+}

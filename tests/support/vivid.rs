@@ -1,0 +1,66 @@
+//! vivid: V4L2 nodes of every kind, as the kernel's command line has it play them.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use vcam_allocator::heaps::udmabuf::{MemfdRange, Udmabuf};
+use vcam_allocator::{AllocError, Capabilities, Dmabuf, Heap, Layout};
+
+/// What the instances are, in the order in which the machine's kernel is told.
+pub const VMALLOC: u32 = 0;
+pub const CONTIGUOUS: u32 = 1;
+pub const MULTI_PLANAR: u32 = 2;
+
+/// The node of an instance: `cap` or `out`.
+pub fn node(instance: u32, end: &str) -> PathBuf {
+    let name = format!("vivid-{instance:03}-vid-{end}");
+    let entries = fs::read_dir("/sys/class/video4linux").unwrap().flatten();
+    let is = |path: &Path| fs::read_to_string(path.join("name")).unwrap().trim() == name;
+    let entry = entries.map(|entry| entry.path()).find(|path| is(path));
+    let entry = entry.unwrap_or_else(|| panic!("no {name}"));
+    Path::new("/dev").join(entry.file_name().unwrap())
+}
+
+/// The heap of a node's own memory.
+pub fn heap_of(node: &Path) -> String {
+    format!("v4l2:{}", node.file_name().unwrap().display())
+}
+
+/// What a node is set to, without what changes by itself.
+pub fn settings(node: &Path) -> Vec<String> {
+    let ran = Command::new("v4l2-ctl").arg("-d").arg(node).arg("--all").output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let kept = |line: &&str| !line.contains("volatile") && !line.contains("read-only");
+    // Controls of the inputs that are not chosen become inactive with the first choice.
+    let words = |line: &str| line.split(" flags=").next().unwrap_or_default().to_owned();
+    text.lines().filter(kept).map(words).collect()
+}
+
+const PAGE: u64 = 4096;
+
+/// Gives buffers of udmabuf that are one page over and over.
+#[derive(Debug)]
+pub struct Scattered;
+
+impl Heap for Scattered {
+    fn name(&self) -> &str {
+        "udmabuf"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::DMA_BUF | Capabilities::CPU_MAP | Capabilities::CPU_CACHED
+    }
+
+    fn allocate(&self, layout: &Layout, name: &str) -> Result<Dmabuf, AllocError> {
+        let memfd = memfd_create("test", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&memfd, PAGE).unwrap();
+        fcntl_add_seals(&memfd, SealFlags::SHRINK).unwrap();
+        let page = MemfdRange { memfd: memfd.as_fd(), offset: 0, size: PAGE };
+        let ranges = vec![page; (layout.size() / PAGE) as usize];
+        Udmabuf::open().unwrap().of_ranges(layout, name, &ranges)
+    }
+}
