@@ -23,7 +23,7 @@ pub use file::{
     Colour, FileError, FileSink, RawFrame, StreamReader, StreamSink, XYZ_TO_SRGB, check_png,
     open_file, write_dng, write_png, write_raw,
 };
-pub use kms::{Captured, KmsError, KmsOptions, KmsSink, cards, preferred_size};
+pub use kms::{Captured, Cards, KmsError, KmsOptions, KmsSink, cards, preferred_size};
 pub use null::NullSink;
 pub use pixels::ReadError;
 pub use sink::{Frame, Sink, SinkCounts, SinkError};

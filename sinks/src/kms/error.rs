@@ -62,6 +62,28 @@ pub enum KmsError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The card was taken out, or its driver unloaded.
+    #[error("{card} is gone")]
+    Gone {
+        /// The card.
+        card: String,
+    },
+    /// Nothing hangs on the connector any more.
+    #[error("no display is connected to {connector} of {card} any more")]
+    Unplugged {
+        /// The card.
+        card: String,
+        /// The connector.
+        connector: String,
+    },
+    /// Two outputs of this program are to be shown on one display.
+    #[error("{connector} of {card} shows another output of this program already")]
+    Taken {
+        /// The card.
+        card: String,
+        /// The connector.
+        connector: String,
+    },
     /// All CRTCs or primary planes that reach the connector are in use.
     #[error("{card} has no free CRTC with a primary plane for {connector}")]
     NoCrtc {
@@ -182,6 +204,13 @@ pub enum KmsError {
     /// A capture was asked for while no frame is on the screen.
     #[error("nothing is on the screen yet that could be captured")]
     NothingShown,
+}
+
+impl KmsError {
+    /// Whether the display may be back some time, and nothing is wrong with what we do.
+    pub(super) fn is_for_now(&self) -> bool {
+        matches!(self, Self::Gone { .. } | Self::Unplugged { .. } | Self::Master { .. })
+    }
 }
 
 fn no_card(asked: Option<&str>) -> String {

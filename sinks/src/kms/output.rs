@@ -1,6 +1,7 @@
 //! The way of a picture to a display: connector, CRTC, primary plane and mode.
 
 use std::ops::RangeBounds;
+use std::sync::Arc;
 
 use drm::control::{
     self, Device as _, ModeFlags, ModeTypeFlags, PlaneType, connector, crtc, plane,
@@ -11,12 +12,15 @@ use super::card::{self, Card, ConnectorInfo, mode_info};
 use super::error::KmsError;
 use super::modes::{self, ModeInfo, Timings};
 use super::properties::Object;
+use super::share::Cards;
 
 /// What was chosen.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) connector: Object,
     pub(crate) connector_name: String,
+    /// Whether the connector said that a display hangs on it. Some cannot tell.
+    pub(crate) connected: bool,
     pub(crate) crtc: Object,
     pub(crate) plane: Object,
     /// The plane's formats, and the contents of its `IN_FORMATS` with their modifiers; empty where
@@ -32,12 +36,13 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Chooses a way for pictures of this size and format.
+    /// Chooses a way for pictures of this size and format, leaving out what is `taken`.
     pub(crate) fn choose(
         card: &Card,
         connector: &connector::Info,
         size: (u32, u32),
         format: Fourcc,
+        taken: &[u32],
     ) -> Result<Self, KmsError> {
         let name = connector.to_string();
         let (usable, infos): (Vec<_>, Vec<_>) =
@@ -60,7 +65,7 @@ impl Output {
             return Err(KmsError::NoMode { connector: name, size, modes: infos });
         }
         let object = Object::read(card, "connector", connector.handle())?;
-        let (crtc, plane) = route(card, connector, &object, format)?;
+        let (crtc, plane) = route(card, connector, &object, format, taken)?;
         let mut others = Vec::new();
         for handle in card.plane_handles().map_err(card.failed("list the planes"))? {
             let info = card.get_plane(handle).map_err(card.failed("look at a plane"))?;
@@ -81,6 +86,7 @@ impl Output {
             in_formats,
             connector: object,
             connector_name: name,
+            connected: connector.state() == connector::State::Connected,
             crtc: Object::read(card, "CRTC", crtc)?,
             plane,
             others,
@@ -140,10 +146,19 @@ pub(crate) fn connector(
     asked: Option<&str>,
     look_anew: bool,
 ) -> Result<connector::Info, KmsError> {
+    let taken = |info: &connector::Info| card.taken().contains(&info.handle().into());
     let found = card.connectors(look_anew)?.into_iter().find(|info| match asked {
         Some(asked) => is_connector(asked, &info.to_string()) && !info.modes().is_empty(),
-        None => info.state() == connector::State::Connected && !info.modes().is_empty(),
+        None => {
+            info.state() == connector::State::Connected && !info.modes().is_empty() && !taken(info)
+        }
     });
+    if let (Some(found), Some(_)) = (&found, asked)
+        && taken(found)
+    {
+        let (card, connector) = (card.name().to_owned(), found.to_string());
+        return Err(KmsError::Taken { card, connector });
+    }
     found.ok_or_else(|| KmsError::NoConnector {
         asked: asked.map(str::to_owned),
         available: card::available(),
@@ -164,6 +179,7 @@ fn route(
     connector: &connector::Info,
     object: &Object,
     format: Fourcc,
+    taken: &[u32],
 ) -> Result<(crtc::Handle, plane::Handle), KmsError> {
     let resources = card.resource_handles().map_err(card.failed("list the CRTCs"))?;
     let routed = control::from_u32::<crtc::Handle>(object.value("CRTC_ID") as u32);
@@ -172,7 +188,8 @@ fn route(
         let encoder = card.get_encoder(*encoder).map_err(card.failed("look at an encoder"))?;
         for crtc in resources.filter_crtcs(encoder.possible_crtcs()) {
             let busy = || card.get_crtc(crtc).is_ok_and(|info| info.mode().is_some());
-            if !reached.contains(&crtc) && (Some(crtc) == routed || !busy()) {
+            let taken = taken.contains(&crtc.into());
+            if !reached.contains(&crtc) && !taken && (Some(crtc) == routed || !busy()) {
                 reached.push(crtc);
             }
         }
@@ -216,7 +233,8 @@ fn route(
 /// If none does, the error is that of the card that came closest.
 pub(crate) fn first_card<T>(
     asked: Option<&str>,
-    mut open: impl FnMut(Card) -> Result<T, KmsError>,
+    cards: &Cards,
+    mut open: impl FnMut(Arc<Card>) -> Result<T, KmsError>,
 ) -> Result<T, KmsError> {
     let mut closest: Option<KmsError> = None;
     for node in card::nodes() {
@@ -225,7 +243,7 @@ pub(crate) fn first_card<T>(
             continue;
         }
         let by_driver = |card: &Card| asked.is_none_or(|asked| is_driver(asked, card.driver()));
-        let result = match Card::open(&node) {
+        let result = match cards.open(&node) {
             Ok(card) if by_path || by_driver(&card) => open(card),
             Ok(_) => continue,
             // Of a card that does not open we do not know whether it is the one that is meant.
@@ -272,7 +290,7 @@ fn closeness(error: &KmsError) -> u8 {
 /// `card` is a path or a driver, `connector` a name such as `Virtual-1`; without them it is the
 /// first display that is connected.
 pub fn preferred_size(card: Option<&str>, connector: Option<&str>) -> Result<(u32, u32), KmsError> {
-    first_card(card, |card| {
+    first_card(card, &Cards::default(), |card| {
         card.enable_atomic()?;
         let info = ConnectorInfo::from(&self::connector(&card, connector, false)?);
         modes::preferred(&info.modes).map(ModeInfo::size).ok_or_else(|| KmsError::NoConnector {

@@ -24,6 +24,7 @@ use super::card::{self, Card, ConnectorInfo};
 use super::constraints::Limits;
 use super::dumb::Dumb;
 use super::error::KmsError;
+use super::fit::{COLOUR_SPACE, Fit, place};
 use super::import::import;
 use super::modes::{self, ModeInfo, Placement};
 use super::output::{self, Output};
@@ -32,7 +33,6 @@ use super::properties::Object;
 use super::request::Request;
 use super::restore::Snapshot;
 use super::writeback::Writeback;
-use super::{COLOUR_SPACE, Fit, place};
 
 const COMMIT: &str = "atomic commit";
 const WRITEBACK: &str = "writeback";
@@ -156,7 +156,7 @@ impl Screen {
         let preferred =
             modes::preferred(&ConnectorInfo::from(&connector).modes).map(ModeInfo::size);
         for size in std::iter::once(probe::SIZE).chain(preferred) {
-            let output = match Output::choose(card, &connector, size, BACKDROP) {
+            let output = match Output::choose(card, &connector, size, BACKDROP, &[]) {
                 Ok(mut output) => {
                     if connector.interface() == connector::Interface::Virtual {
                         output.hurry();

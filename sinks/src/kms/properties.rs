@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use drm::control::property::ValueType;
 use drm::control::{Device as _, ResourceHandle};
+use rustix::io::Errno;
 
 use super::card::Card;
 use super::error::KmsError;
+use super::request::retry;
 
 /// A connector, CRTC or plane.
 #[derive(Debug)]
@@ -92,8 +94,10 @@ impl Blob {
 
 impl Drop for Blob {
     fn drop(&mut self) {
-        if let Err(error) = self.card.destroy_property_blob(self.id) {
-            tracing::error!(%error, "a mode could not be given back");
+        match retry(|| self.card.destroy_property_blob(self.id)) {
+            // It went with the card.
+            Ok(()) | Err(Errno::NODEV) => {}
+            Err(error) => tracing::error!(%error, "a mode could not be given back"),
         }
     }
 }
