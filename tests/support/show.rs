@@ -12,12 +12,8 @@ pub const SIZE: (u32, u32) = (640, 480);
 const SOON: Duration = Duration::from_secs(60);
 
 pub fn options(node: &Path) -> KmsOptions {
-    KmsOptions {
-        card: Some(node.display().to_string()),
-        connector: None,
-        size: SIZE,
-        format: Fourcc::XRGB8888,
-    }
+    let card = Some(node.display().to_string());
+    KmsOptions { card, ..KmsOptions::new(SIZE, Fourcc::XRGB8888) }
 }
 
 /// A display, and buffers for it.
@@ -110,7 +106,7 @@ pub fn colour(frame: u64) -> [u8; 3] {
     [level(0), level(8), level(16)]
 }
 
-fn paint(buffer: &Dmabuf, frame: u64) {
+pub fn paint(buffer: &Dmabuf, frame: u64) {
     let mut pixels = buffer.cpu_access(CpuAccess::Write).unwrap();
     let [red, green, blue] = colour(frame);
     for pixel in pixels.plane_mut(0).chunks_exact_mut(4) {

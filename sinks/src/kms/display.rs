@@ -87,7 +87,7 @@ impl Display {
         let (output, taken) = choose(&card, &connector, options)?;
         let limits = Limits::of(&card)?;
         let snapshot = Snapshot::take(&card, &output)?;
-        let fit = Fit::find(&card, &output, options.size, options.format)?;
+        let fit = Fit::find(&card, &output, options)?;
         let flip = Flip::new(&output)?;
         Ok(Self {
             card,
@@ -119,8 +119,7 @@ impl Display {
         self.taken = None;
         let (output, taken) = choose(&self.card, &connector, &self.options)?;
         self.taken = Some(taken);
-        let KmsOptions { size, format, .. } = self.options;
-        self.fit = Fit::find(&self.card, &output, size, format)?;
+        self.fit = Fit::find(&self.card, &output, &self.options)?;
         self.flip = Flip::new(&output)?;
         self.snapshot.add(&self.card, &output)?;
         self.output = output;
@@ -280,10 +279,10 @@ fn choose(
     connector: &connector::Info,
     options: &KmsOptions,
 ) -> Result<(Output, Taken), KmsError> {
-    let KmsOptions { size, format, .. } = *options;
     let mut list = card.taken();
-    let output = Output::choose(card, connector, size, format, &list)?;
-    let ids = vec![output.connector.id, output.crtc.id, output.plane.id];
+    let output = Output::choose(card, connector, options, &list)?;
+    let planes = [&output.plane].into_iter().chain(&output.below).map(|plane| plane.id);
+    let ids = [output.connector.id, output.crtc.id].into_iter().chain(planes).collect();
     let taken = Taken::note(card, &mut list, ids);
     Ok((output, taken))
 }

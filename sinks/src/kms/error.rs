@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use vcam_allocator::{AccessError, FenceError, Fourcc, Permission};
 
 use super::modes::{ModeInfo, list};
+use super::transform::Transform;
 
 /// Why a display cannot be used, or stopped working.
 #[derive(Debug, thiserror::Error)]
@@ -92,14 +93,14 @@ pub enum KmsError {
         /// The connector.
         connector: String,
     },
-    /// No primary plane takes the pictures' format.
+    /// No plane takes the pictures' format.
     #[error("{card} does not show {format}; it shows: {}", join(formats))]
     Format {
         /// The card.
         card: String,
         /// The format of the pictures.
         format: Fourcc,
-        /// Formats of its primary planes.
+        /// Formats of its planes.
         formats: Vec<Fourcc>,
     },
     /// The pictures are larger than every mode.
@@ -125,6 +126,14 @@ pub enum KmsError {
         mode: ModeInfo,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// The plane does not turn or mirror pictures like that.
+    #[error("{card} does not show pictures with {transform}")]
+    Transform {
+        /// The card.
+        card: String,
+        /// What was asked for.
+        transform: Transform,
     },
     /// A frame differs in size or format from what the sink was opened for.
     #[error("a frame is {got}, but the display was set up for {expected}")]

@@ -41,6 +41,7 @@ mod properties;
 mod request;
 mod restore;
 mod share;
+mod transform;
 mod uevents;
 mod writeback;
 
@@ -55,6 +56,7 @@ pub use error::KmsError;
 pub use modes::{ModeInfo, Placement};
 pub use output::preferred_size;
 pub use share::Cards;
+pub use transform::{NotATransform, Rotate, Transform};
 pub use writeback::Captured;
 
 use display::{Account, CaptureHook, Display, Trouble};
@@ -74,6 +76,40 @@ pub struct KmsOptions {
     pub size: (u32, u32),
     /// Format of the frames.
     pub format: Fourcc,
+    /// How frames are turned and mirrored; an error where the plane cannot.
+    pub transform: Transform,
+    /// Whether frames are to be as large as the display's favourite mode has room for. Where the
+    /// plane does not scale, they are shown as they are.
+    pub scale: bool,
+    /// Which planes will do.
+    pub plane: PlaneChoice,
+}
+
+impl KmsOptions {
+    /// Frames as they are, on the first display there is.
+    pub fn new(size: (u32, u32), format: Fourcc) -> Self {
+        Self {
+            card: None,
+            connector: None,
+            size,
+            format,
+            transform: Transform::default(),
+            scale: false,
+            plane: PlaneChoice::default(),
+        }
+    }
+}
+
+/// Which of a display's planes shows the frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PlaneChoice {
+    /// The primary plane, or an overlay if only that takes the format.
+    #[default]
+    Any,
+    /// An overlay, with nothing below it if the card agrees, else over black.
+    Overlay,
+    /// An overlay over a primary plane that is black.
+    OverlayOnBlack,
 }
 
 /// How often a display is looked at, whether it is still there, or there again.
@@ -334,6 +370,14 @@ impl Sink for KmsSink {
                 self.account.link.copied(0, &refusal, 0);
             }
         }
+    }
+
+    fn wait(&mut self) -> Result<(), SinkError> {
+        match self.wait_flip() {
+            Err(error) if error.is_for_now() => self.leave(&error),
+            other => other?,
+        }
+        Ok(())
     }
 
     fn present(&mut self, frame: Frame) -> Result<(), SinkError> {

@@ -1,4 +1,4 @@
-//! The way of a picture to a display: connector, CRTC, primary plane and mode.
+//! The way of a picture to a display: connector, CRTC, plane and mode.
 
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use super::error::KmsError;
 use super::modes::{self, ModeInfo, Timings};
 use super::properties::Object;
 use super::share::Cards;
+use super::{KmsOptions, PlaneChoice};
 
 /// What was chosen.
 #[derive(Debug)]
@@ -27,23 +28,27 @@ pub(crate) struct Output {
     /// it has none.
     pub(crate) plane_formats: Vec<u32>,
     pub(crate) in_formats: Vec<u8>,
+    /// The primary plane below `plane`, if that is an overlay.
+    pub(crate) below: Option<Object>,
     /// Planes that somebody left on the CRTC, which would cover the picture.
     pub(crate) others: Vec<Object>,
-    /// The modes that may do, the best first.
+    /// The mode to fill with a picture that is scaled, if that is wanted.
+    pub(crate) favourite: Option<(control::Mode, ModeInfo)>,
+    /// The modes that may do for a picture as it is, the best first.
     pub(crate) modes: Vec<(control::Mode, ModeInfo)>,
     /// The modes that the display lists.
     pub(crate) listed: Vec<ModeInfo>,
 }
 
 impl Output {
-    /// Chooses a way for pictures of this size and format, leaving out what is `taken`.
+    /// Chooses a way for such pictures, leaving out what is `taken`.
     pub(crate) fn choose(
         card: &Card,
         connector: &connector::Info,
-        size: (u32, u32),
-        format: Fourcc,
+        options: &KmsOptions,
         taken: &[u32],
     ) -> Result<Self, KmsError> {
+        let size = options.transform.turned(options.size);
         let name = connector.to_string();
         let (usable, infos): (Vec<_>, Vec<_>) =
             connector.modes().iter().filter_map(|mode| Some((*mode, mode_info(mode)?))).unzip();
@@ -61,15 +66,19 @@ impl Output {
                 .map(|timings| mode(&timings));
             modes.splice(0..0, mode.and_then(|mode| Some((mode, mode_info(&mode)?))));
         }
-        if modes.is_empty() {
+        let favourite = modes::preferred(&infos)
+            .and_then(|info| infos.iter().position(|other| other == info))
+            .filter(|_| options.scale)
+            .map(|index| (usable[index], infos[index]));
+        if modes.is_empty() && favourite.is_none() {
             return Err(KmsError::NoMode { connector: name, size, modes: infos });
         }
         let object = Object::read(card, "connector", connector.handle())?;
-        let (crtc, plane) = route(card, connector, &object, format, taken)?;
+        let Route { crtc, plane, below } = route(card, connector, &object, options, taken)?;
         let mut others = Vec::new();
         for handle in card.plane_handles().map_err(card.failed("list the planes"))? {
             let info = card.get_plane(handle).map_err(card.failed("look at a plane"))?;
-            if info.crtc() == Some(crtc) && handle != plane {
+            if info.crtc() == Some(crtc) && handle != plane && Some(handle) != below {
                 others.push(Object::read(card, "plane", handle)?);
             }
         }
@@ -89,7 +98,9 @@ impl Output {
             connected: connector.state() == connector::State::Connected,
             crtc: Object::read(card, "CRTC", crtc)?,
             plane,
+            below: below.map(|plane| Object::read(card, "plane", plane)).transpose()?,
             others,
+            favourite,
             modes,
             listed: infos,
         })
@@ -170,7 +181,15 @@ fn is_connector(asked: &str, name: &str) -> bool {
     asked.trim().eq_ignore_ascii_case(name)
 }
 
-/// A CRTC for the connector, and a primary plane for the CRTC that takes the format.
+/// A CRTC, a plane of it, and the primary plane if that is another.
+struct Route {
+    crtc: crtc::Handle,
+    plane: plane::Handle,
+    below: Option<plane::Handle>,
+}
+
+/// A CRTC for the connector, and a plane for the CRTC that takes the format: the primary one before
+/// an overlay.
 ///
 /// The CRTC that drives the connector already comes first, then those that are off. One that
 /// drives another display is left alone.
@@ -178,9 +197,10 @@ fn route(
     card: &Card,
     connector: &connector::Info,
     object: &Object,
-    format: Fourcc,
+    options: &KmsOptions,
     taken: &[u32],
-) -> Result<(crtc::Handle, plane::Handle), KmsError> {
+) -> Result<Route, KmsError> {
+    let format = options.format;
     let resources = card.resource_handles().map_err(card.failed("list the CRTCs"))?;
     let routed = control::from_u32::<crtc::Handle>(object.value("CRTC_ID") as u32);
     let mut reached = Vec::new();
@@ -196,27 +216,38 @@ fn route(
     }
     reached.sort_by_key(|crtc| Some(*crtc) != routed);
 
-    let mut primaries = Vec::new();
+    let (mut primaries, mut overlays) = (Vec::new(), Vec::new());
     for handle in card.plane_handles().map_err(card.failed("list the planes"))? {
         let info = card.get_plane(handle).map_err(card.failed("look at a plane"))?;
-        if Object::read(card, "plane", handle)?.value("type") == PlaneType::Primary as u64 {
-            primaries.push(info);
+        match Object::read(card, "plane", handle)?.value("type") {
+            kind if kind == PlaneType::Primary as u64 => primaries.push(info),
+            kind if kind == PlaneType::Overlay as u64 => overlays.push(info),
+            _ => {}
         }
     }
     let mut formats = Vec::new();
     for crtc in &reached {
-        let fits = |info: &&plane::Info| {
-            resources.filter_crtcs(info.possible_crtcs()).contains(crtc)
-                && (info.crtc().is_none() || info.crtc() == Some(*crtc))
+        let of_crtc = |planes: &[plane::Info]| {
+            let fits = |info: &&plane::Info| {
+                resources.filter_crtcs(info.possible_crtcs()).contains(crtc)
+                    && (info.crtc().is_none() || info.crtc() == Some(*crtc))
+                    && !taken.contains(&info.handle().into())
+            };
+            // The plane that is on this CRTC already, before those that could be.
+            let mut planes: Vec<plane::Info> = planes.iter().filter(fits).cloned().collect();
+            planes.sort_by_key(|info| info.crtc().is_none());
+            planes
         };
-        // The plane that is on this CRTC already, before those that could be.
-        let mut planes: Vec<_> = primaries.iter().filter(fits).collect();
-        planes.sort_by_key(|info| info.crtc().is_none());
-        for info in planes {
-            if info.formats().contains(&format.0) {
-                return Ok((*crtc, info.handle()));
+        let (primaries, overlays) = (of_crtc(&primaries), of_crtc(&overlays));
+        let primary = primaries.iter().filter(|_| options.plane == PlaneChoice::Any);
+        let planes = primary.map(|plane| (plane, None)).chain(
+            overlays.iter().map(|plane| (plane, primaries.first().map(plane::Info::handle))),
+        );
+        for (plane, below) in planes {
+            if plane.formats().contains(&format.0) {
+                return Ok(Route { crtc: *crtc, plane: plane.handle(), below });
             }
-            formats.extend(info.formats().iter().copied().map(Fourcc));
+            formats.extend(plane.formats().iter().copied().map(Fourcc));
         }
     }
     let card = card.name().to_owned();

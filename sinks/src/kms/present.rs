@@ -168,7 +168,10 @@ impl Display {
         let dumb = &mut self.dumbs[index];
         let at = match &self.fit.must_cover {
             Some(_) => self.fit.placement,
-            None => super::Placement { x: 0, y: 0, ..self.fit.placement },
+            None => {
+                let (width, height) = self.options.size;
+                super::Placement { x: 0, y: 0, width, height }
+            }
         };
         let guard = frame.buffer.cpu_access(CpuAccess::Read).map_err(KmsError::Access)?;
         for (plane, layout) in frame.buffer.layout().planes().iter().enumerate() {

@@ -46,6 +46,11 @@ impl Object {
         Ok(Self { id: handle.into(), kind, card: card.name().to_owned(), properties, choices })
     }
 
+    /// The card that it belongs to, as reports name it.
+    pub(crate) fn card(&self) -> &str {
+        &self.card
+    }
+
     /// The number of a property that every driver has.
     pub(crate) fn property(&self, name: &'static str) -> Result<u32, KmsError> {
         self.optional(name).ok_or_else(|| KmsError::Property {

@@ -57,7 +57,10 @@ impl Snapshot {
     pub(crate) fn add(&mut self, card: &Card, output: &Output) -> Result<(), KmsError> {
         self.add_connector(&output.connector)?;
         self.add_crtc(card, &output.crtc)?;
-        self.add_plane(&output.plane)
+        for plane in [&output.plane].into_iter().chain(&output.below) {
+            self.add_plane(plane)?;
+        }
+        Ok(())
     }
 
     fn is_new(&mut self, object: &Object) -> bool {
