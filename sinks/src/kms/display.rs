@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use drm::control::connector::{self, State};
 use rustix::io::Errno;
-use vcam_allocator::{ImportCache, LinkEnd, PooledBuffer};
+use vcam_allocator::{Fence, ImportCache, LinkEnd, PooledBuffer};
 
 use super::KmsOptions;
 use super::card::Card;
@@ -35,6 +35,8 @@ pub(super) type CaptureHook = Box<dyn FnOnce(Captured) + Send>;
 /// A frame on the screen, or on its way there.
 pub(super) struct Shown {
     pub(super) framebuffer: Arc<Framebuffer>,
+    /// What its drawing is done with.
+    pub(super) ready: Option<Fence>,
     /// The frame's buffer, unless the frame was copied.
     pub(super) _buffer: Option<PooledBuffer>,
 }

@@ -10,7 +10,8 @@
 //!    the camera and gives the buffer before *that* back to its pool. So a sink holds two buffers,
 //!    the one that is scanned out and the one that comes next, and never writes what is visible.
 //! 3. *Flip.* One non-blocking commit with the framebuffer and the fence after which it is
-//!    complete. The card waits for the fence by itself, and flips at a vertical blank: no tearing.
+//!    complete. The card waits for a driver's fence by itself (for a program's the sink does, with
+//!    a limit), and flips at a vertical blank: no tearing.
 //!
 //! When the card refuses a buffer at any of these steps, *the same frame* is copied into one of
 //! three dumb buffers of the card and takes the same way. [`LinkEnd`] says from which frame on,
@@ -31,6 +32,7 @@ mod display;
 mod dumb;
 mod error;
 mod events;
+mod fences;
 mod fit;
 mod import;
 mod modes;

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use drm::control::AtomicCommitFlags;
 use rustix::io::Errno;
-use vcam_allocator::{CpuAccess, Fence, Refusal};
+use vcam_allocator::{CpuAccess, Fence, FenceError, Refusal};
 
 use super::display::{Account, Display, Shown, Trouble};
 use super::dumb::Dumb;
 use super::error::KmsError;
+use super::fences;
 use super::import::{Framebuffer, import};
 use crate::pixels::READY_LIMIT;
 use crate::sink::Frame;
@@ -109,7 +110,7 @@ impl Display {
     ) -> Result<(), KmsError> {
         self.wait_flip(account)?;
         let committed = match (&frame.ready, self.flip.fence) {
-            (Some(ready), Some(_)) if self.active => {
+            (Some(ready), Some(_)) if self.active && fences::is_of_drivers(ready) => {
                 match self.commit(&framebuffer, Some(ready))? {
                     // Perhaps it is the fence that it does not like.
                     Err(_) => {
@@ -133,7 +134,8 @@ impl Display {
         };
         match committed {
             Ok(()) => {
-                self.committed(Shown { framebuffer, _buffer: Some(frame.buffer) }, account);
+                let (ready, buffer) = (frame.ready, Some(frame.buffer));
+                self.committed(Shown { framebuffer, ready, _buffer: buffer }, account);
                 Ok(())
             }
             Err(errno) => {
@@ -183,7 +185,7 @@ impl Display {
         self.wait_flip(account)?;
         self.commit(&framebuffer, None)?
             .map_err(|errno| self.card.commit_failed("show a frame", errno))?;
-        self.committed(Shown { framebuffer, _buffer: None }, account);
+        self.committed(Shown { framebuffer, ready: None, _buffer: None }, account);
 
         let bytes = frame.buffer.layout().payload();
         let refusal = match self.imported.get(&frame.buffer) {
@@ -292,7 +294,14 @@ impl Display {
             }
             Ok(false) => match self.look() {
                 Some(Trouble::Away(error)) => Err(error),
-                _ => Err(KmsError::FlipTimeout { card: self.card.name().to_owned(), limit }),
+                _ => {
+                    // It may be that the frame is still being drawn.
+                    if let Some(ready) = self.pending.as_ref().and_then(|next| next.ready.as_ref())
+                    {
+                        drawn(ready.wait(Duration::ZERO))?;
+                    }
+                    Err(KmsError::FlipTimeout { card: self.card.name().to_owned(), limit })
+                }
             },
             Err(errno) => Err(self.card.failed("read its events")(errno.into())),
         }
@@ -300,7 +309,9 @@ impl Display {
 }
 
 fn wait_ready(ready: &Fence) -> Result<(), KmsError> {
-    ready
-        .wait(READY_LIMIT)
-        .map_err(|source| KmsError::Fence { what: "the drawing of a frame", source })
+    drawn(ready.wait(READY_LIMIT))
+}
+
+fn drawn(waited: Result<(), FenceError>) -> Result<(), KmsError> {
+    waited.map_err(|source| KmsError::Fence { what: "the drawing of a frame", source })
 }
