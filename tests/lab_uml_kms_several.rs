@@ -148,3 +148,24 @@ fn the_command_shows_on_two_displays_without_a_copy() {
     drop(card);
     before.assert_unchanged();
 }
+
+#[test]
+fn the_command_finds_displays_on_two_cards() {
+    let before = Held::read();
+    let card = Card::new("second", &[Plane::Primary]);
+    let name = {
+        let sink = KmsSink::open(&show::options(&card.node)).unwrap();
+        sink.connector().to_owned()
+    };
+    // The machine's own card has the first.
+    let arguments = format!("--display=Virtual-1,{name} --size 320x240 --frames 20 --json");
+    let ran: Ran = command(&arguments).output().unwrap().into();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.report();
+    assert_eq!(report["frames"]["displayed"], 20, "{report:#}");
+    assert_eq!(report["frames"]["dropped"], 0, "{report:#}");
+    let ran: Ran = command("--display=Virtual-1,Virtual-1 --frames 1").output().unwrap().into();
+    ran.failed_with(2, &["Virtual-1", "another output"]);
+    drop(card);
+    before.assert_unchanged();
+}

@@ -169,6 +169,7 @@ impl Display {
         if fine { None } else { self.look() }
     }
 
+    /// As [`Display::glance`], with a look at what hangs on the connector.
     pub(super) fn look(&self) -> Option<Trouble> {
         if self.card.is_gone() {
             let card = self.card.name().to_owned();
@@ -282,6 +283,11 @@ fn choose(
     options: &KmsOptions,
 ) -> Result<(Output, Taken), KmsError> {
     let mut list = card.taken();
+    // Two displays may have looked at the same time.
+    if list.contains(&connector.handle().into()) {
+        let (card, connector) = (card.name().to_owned(), connector.to_string());
+        return Err(KmsError::Taken { card, connector });
+    }
     let output = Output::choose(card, connector, options, &list)?;
     let planes = [&output.plane].into_iter().chain(&output.below).map(|plane| plane.id);
     let ids = [output.connector.id, output.crtc.id].into_iter().chain(planes).collect();

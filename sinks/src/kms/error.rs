@@ -216,9 +216,19 @@ pub enum KmsError {
 }
 
 impl KmsError {
-    /// Whether the display may be back some time, and nothing is wrong with what we do.
+    /// Whether it keeps frames from being shown until the display is back, or another one is there;
+    /// that may be one that does not do.
     pub(super) fn is_for_now(&self) -> bool {
-        matches!(self, Self::Gone { .. } | Self::Unplugged { .. } | Self::Master { .. })
+        matches!(
+            self,
+            Self::Gone { .. }
+                | Self::Unplugged { .. }
+                | Self::Master { .. }
+                | Self::Taken { .. }
+                | Self::NoCrtc { .. }
+                | Self::NoMode { .. }
+                | Self::Configuration { .. }
+        )
     }
 }
 
