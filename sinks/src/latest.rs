@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, panicking};
 
 use vcam_allocator::constraints::{Constraints, Rule, Statement};
 use vcam_allocator::{Dmabuf, Importer, LinkEnd};
@@ -101,8 +101,13 @@ impl Latest {
     fn try_finish(&mut self) -> Result<(), SinkError> {
         self.shared.lock().over = true;
         self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            self.sink = Some(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(sink)) => self.sink = Some(sink),
+            // The sink ended with its thread. A second panic would end the process, and keep
+            // others from putting things back.
+            Some(Err(_)) if panicking() => {}
+            Some(Err(panic)) => resume_unwind(panic),
+            None => {}
         }
         let mut state = self.shared.lock();
         state.lost += u64::from(mem::take(&mut state.next).is_some());
@@ -148,6 +153,12 @@ impl Sink for Latest {
         let mut state = self.shared.lock();
         if let Some(error) = state.error.take() {
             return Err(error);
+        }
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            // It never ends by itself: this tells of its panic.
+            state.lost += 1;
+            drop(state);
+            return self.try_finish();
         }
         let replaced = state.next.replace(frame);
         state.passed_over += u64::from(replaced.is_some());
@@ -199,6 +210,22 @@ mod tests {
 
     use super::*;
 
+    /// The number of a frame that makes the sink panic.
+    const PANIC: u64 = u64::MAX;
+
+    const SOON: Duration = Duration::from_secs(60);
+
+    fn pool() -> Pool {
+        let layout = Layout::linear(Fourcc::R8, 16, 16, Alignment::default()).unwrap();
+        // The latest waits, so two are enough for any number.
+        Pool::new(&Memfd::new(), &layout, "test", 2).unwrap()
+    }
+
+    fn frame(pool: &Pool, sequence: u64) -> Frame {
+        let buffer = pool.take(SOON).unwrap();
+        Frame { sequence, timestamp: Duration::ZERO, buffer, ready: None }
+    }
+
     /// Is ready for a frame as often as it is told to be, and tells which it got.
     #[derive(Debug)]
     struct Slow {
@@ -221,6 +248,7 @@ mod tests {
             Ok(())
         }
         fn present(&mut self, frame: Frame) -> Result<(), SinkError> {
+            assert_ne!(frame.sequence, PANIC, "a test's");
             self.counts.displayed += 1;
             self.shown.send(frame.sequence).unwrap();
             Ok(())
@@ -238,28 +266,42 @@ mod tests {
 
     #[test]
     fn the_newest_frame_is_shown_and_those_before_it_passed_over() {
-        let layout = Layout::linear(Fourcc::R8, 16, 16, Alignment::default()).unwrap();
-        // The latest waits, so two are enough for any number.
-        let pool = Pool::new(&Memfd::new(), &layout, "test", 2).unwrap();
+        let pool = pool();
         let ((ready, is_ready), (shown, was_shown)) = (channel(), channel());
         let counts = SinkCounts::default();
         let mut sink = Latest::new(Box::new(Slow { ready: is_ready, shown, counts }));
-        let frame = |sequence| {
-            let buffer = pool.take(Duration::from_secs(60)).unwrap();
-            Frame { sequence, timestamp: Duration::ZERO, buffer, ready: None }
-        };
         for sequence in 0..10 {
-            sink.present(frame(sequence)).unwrap();
+            sink.present(frame(&pool, sequence)).unwrap();
         }
         ready.send(()).unwrap();
         assert_eq!(was_shown.recv(), Ok(9));
-        sink.present(frame(10)).unwrap();
-        sink.present(frame(11)).unwrap();
+        sink.present(frame(&pool, 10)).unwrap();
+        sink.present(frame(&pool, 11)).unwrap();
         drop(ready);
         sink.finish().unwrap();
         let rest: Vec<_> = was_shown.try_iter().collect();
         assert_eq!(rest.last(), Some(&11), "the last frame is always shown");
         let (counts, passed) = (sink.counts(), sink.passed_over());
         assert_eq!((counts.displayed + passed, counts.dropped), (12, 0));
+    }
+
+    #[test]
+    fn a_panic_of_the_sink_reaches_the_camera() {
+        let (pool, (shown, was_shown)) = (pool(), channel());
+        let (_, ready) = channel();
+        let counts = SinkCounts::default();
+        let mut sink = Latest::new(Box::new(Slow { ready, shown, counts }));
+        sink.present(frame(&pool, PANIC)).unwrap();
+        // Its other end is dropped with the sink.
+        assert!(was_shown.recv().is_err());
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            // The thread may take a moment from its last word to its end.
+            loop {
+                sink.present(frame(&pool, 0)).unwrap();
+            }
+        }));
+        assert!(end.is_err());
+        // And nothing of it is left to panic again.
+        sink.finish().unwrap();
     }
 }

@@ -227,28 +227,24 @@ fn route(
     }
     let mut formats = Vec::new();
     for crtc in &reached {
-        let of_crtc = |planes: &[plane::Info]| {
+        let of_crtc = |planes: &[plane::Info]| -> Vec<Candidate> {
             let fits = |info: &&plane::Info| {
                 resources.filter_crtcs(info.possible_crtcs()).contains(crtc)
                     && (info.crtc().is_none() || info.crtc() == Some(*crtc))
                     && !taken.contains(&info.handle().into())
             };
             // The plane that is on this CRTC already, before those that could be.
-            let mut planes: Vec<plane::Info> = planes.iter().filter(fits).cloned().collect();
+            let mut planes: Vec<_> = planes.iter().filter(fits).collect();
             planes.sort_by_key(|info| info.crtc().is_none());
-            planes
+            planes.into_iter().map(|info| (info.handle(), info.formats().to_vec())).collect()
         };
         let (primaries, overlays) = (of_crtc(&primaries), of_crtc(&overlays));
-        let primary = primaries.iter().filter(|_| options.plane == PlaneChoice::Any);
-        let planes = primary.map(|plane| (plane, None)).chain(
-            overlays.iter().map(|plane| (plane, primaries.first().map(plane::Info::handle))),
-        );
-        for (plane, below) in planes {
-            if plane.formats().contains(&format.0) {
-                return Ok(Route { crtc: *crtc, plane: plane.handle(), below });
-            }
-            formats.extend(plane.formats().iter().copied().map(Fourcc));
+        if let Some((plane, below)) = pick(&primaries, &overlays, options) {
+            return Ok(Route { crtc: *crtc, plane, below });
         }
+        let primaries = primaries.iter().filter(|_| options.plane == PlaneChoice::Any);
+        let all = primaries.chain(&overlays).flat_map(|(_, formats)| formats);
+        formats.extend(all.copied().map(Fourcc));
     }
     let card = card.name().to_owned();
     if formats.is_empty() {
@@ -257,6 +253,26 @@ fn route(
     formats.sort();
     formats.dedup();
     Err(KmsError::Format { card, format, formats })
+}
+
+/// A plane and its formats.
+type Candidate = (plane::Handle, Vec<u32>);
+
+/// The plane that is to show frames, and the primary one where that is another.
+fn pick(
+    primaries: &[Candidate],
+    overlays: &[Candidate],
+    options: &KmsOptions,
+) -> Option<(plane::Handle, Option<plane::Handle>)> {
+    let takes = |(_, formats): &&Candidate| formats.contains(&options.format.0);
+    let primary = primaries.iter().find(takes).filter(|_| options.plane == PlaneChoice::Any);
+    match primary {
+        Some((plane, _)) => Some((*plane, None)),
+        None => {
+            let (plane, _) = overlays.iter().find(takes)?;
+            Some((*plane, primaries.first().map(|(plane, _)| *plane)))
+        }
+    }
 }
 
 /// Goes through the cards that the user may mean and takes the first for which `open` works.
@@ -341,6 +357,26 @@ mod tests {
         assert!(is_connector(" HDMI-A-2", "HDMI-A-2"));
         assert!(!is_connector("Virtual", "Virtual-1"));
         assert!(!is_connector("", "Virtual-1"));
+    }
+
+    #[test]
+    fn an_overlay_is_for_what_the_primary_plane_does_not_take() {
+        let plane = |id, formats: &[Fourcc]| {
+            let handle: plane::Handle = control::from_u32(id).unwrap();
+            (handle, formats.iter().map(|format| format.0).collect())
+        };
+        let primaries = [plane(1, &[Fourcc::XRGB8888])];
+        let overlays = [plane(2, &[Fourcc::R8]), plane(3, &[Fourcc::XRGB8888, Fourcc::NV12])];
+        let pick = |format, choice| {
+            let options = KmsOptions { plane: choice, ..KmsOptions::new((64, 64), format) };
+            let (plane, below) = pick(&primaries, &overlays, &options)?;
+            Some((u32::from(plane), below.map(u32::from)))
+        };
+        let any = PlaneChoice::Any;
+        assert_eq!(pick(Fourcc::XRGB8888, any), Some((1, None)));
+        assert_eq!(pick(Fourcc::NV12, any), Some((3, Some(1))));
+        assert_eq!(pick(Fourcc::XRGB8888, PlaneChoice::Overlay), Some((3, Some(1))));
+        assert_eq!(pick(Fourcc::ARGB8888, any), None);
     }
 
     #[test]
