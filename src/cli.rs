@@ -9,6 +9,7 @@ use vcam_allocator::Fourcc;
 use vcam_isp_gpu::Orientation;
 use vcam_pipeline::sensor::Source;
 use vcam_pipeline::sensor::format::Format;
+use vcam_sinks::Transform;
 
 use crate::probe;
 
@@ -74,10 +75,11 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) heap: Vec<String>,
 
-    /// Show the picture on a display; CONNECTOR as `vcam list` names it, such as HDMI-A-1
+    /// Show the picture on a display, or on several; CONNECTOR as `vcam list` names it, such as
+    /// HDMI-A-1
     #[arg(
         long,
-        value_name = "CONNECTOR",
+        value_name = "CONNECTOR[,CONNECTOR…]",
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = ""
@@ -87,6 +89,19 @@ pub(crate) struct RunArgs {
     /// The display's card, by path or by driver
     #[arg(long, value_name = "PATH|DRIVER", requires = "display")]
     pub(crate) card: Option<String>,
+
+    /// Turn and mirror the picture on the display: rotate-90, rotate-180 or rotate-270
+    /// (counter-clockwise), reflect-x, reflect-y
+    #[arg(long, value_name = "WORDS", default_value = "rotate-0", requires = "display")]
+    pub(crate) transform: Transform,
+
+    /// Make the picture as large as the display has room for, where its hardware can
+    #[arg(long, requires = "display")]
+    pub(crate) scale: bool,
+
+    /// Show the latest picture only, so that a slow display does not slow the camera
+    #[arg(long, requires = "display")]
+    pub(crate) latest: bool,
 
     /// Save what the display scanned out last, as a PNG, through its writeback connector
     #[arg(long, value_name = "FILE", requires = "display")]

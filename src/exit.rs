@@ -102,7 +102,7 @@ fn display_code(error: &KmsError) -> u8 {
     use KmsError as E;
     match error {
         E::NoCard { asked: Some(_), .. } | E::NoConnector { asked: Some(_), .. } => code::USAGE,
-        E::NoMode { .. } => code::USAGE,
+        E::NoMode { .. } | E::Taken { .. } => code::USAGE,
         E::NoCard { .. }
         | E::NoConnector { .. }
         | E::Permission(_)
@@ -111,6 +111,7 @@ fn display_code(error: &KmsError) -> u8 {
         | E::Master { .. }
         | E::NoCrtc { .. }
         | E::Format { .. }
+        | E::Transform { .. }
         | E::NoWriteback { .. } => code::LACKING,
         _ => code::FAILED,
     }

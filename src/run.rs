@@ -21,8 +21,8 @@ use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain, 
 #[cfg(feature = "v4l")]
 use vcam_sinks::v4l2::{V4l2Options, V4l2Sink};
 use vcam_sinks::{
-    FileSink, KmsOptions, KmsSink, NullSink, RawFileSink, Sink, StreamReader, StreamSink,
-    TerminalSink, check_png, open_file,
+    Cards, FileSink, KmsOptions, KmsSink, Latest, NullSink, RawFileSink, Sink, StreamReader,
+    StreamSink, TerminalSink, check_png, open_file,
 };
 
 use crate::cli::{Fps, Gpu, Isp, Output, RunArgs, Setting, Size};
@@ -239,7 +239,8 @@ fn sensor_wish(args: &RunArgs) -> Result<SensorWish, Error> {
         (None, Some(camera), _) => camera.settings.size,
         (None, None, None) => SIZE,
         (None, None, Some(connector)) => {
-            vcam_sinks::preferred_size(args.card.as_deref(), some(connector))?
+            let first = connector.split(',').next().and_then(some);
+            vcam_sinks::preferred_size(args.card.as_deref(), first)?
         }
     };
     let fastest = camera.as_ref().and_then(|camera| camera.modes.first()).map(|mode| {
@@ -360,7 +361,7 @@ struct Pictures {
     period: Duration,
 }
 
-/// Opens the display and the other outputs.
+/// Opens the displays and the other outputs.
 fn open_sinks(
     args: &RunArgs,
     settings: &Settings,
@@ -371,26 +372,30 @@ fn open_sinks(
     let Pictures { format, size, period } = *pictures;
     check_stdout(args)?;
     let Outputs { mut sinks, mut card, mut descriptions } = Outputs::default();
-    if let Some(connector) = &args.display {
+    let cards = Cards::default();
+    for (index, connector) in args.display.iter().flat_map(|names| names.split(',')).enumerate() {
         let options = KmsOptions {
             card: args.card.clone(),
             connector: some(connector).map(str::to_owned),
-            size: (size.0, size.1),
-            format,
+            transform: args.transform,
+            scale: args.scale,
+            ..KmsOptions::new((size.0, size.1), format)
         };
-        let mut sink = KmsSink::open(&options)?;
-        if let Some(path) = &args.display_capture {
+        let mut sink = KmsSink::open_beside(&cards, &options)?;
+        // There is one file, so it is the first display's.
+        if let (Some(path), 0) = (&args.display_capture, index) {
             // Whether it can be written is said now, and not after the run.
             check_png(path)?;
             sink.enable_capture()?;
             let captured = captured.clone();
             sink.on_finish_capture(Box::new(move |picture| captured.put(picture)));
         }
-        card = Some(sink.card_path().to_owned());
+        card.get_or_insert_with(|| sink.card_path().to_owned());
         let (width, height, refresh) = sink.mode();
         let (name, connector) = (sink.name(), sink.connector());
         descriptions.push(format!("{name} {connector} {width}x{height}@{refresh}"));
-        sinks.push(Box::new(sink));
+        let sink: Box<dyn Sink> = Box::new(sink);
+        sinks.push(if args.latest { Box::new(Latest::new(sink)) } else { sink });
     }
     let default = match (args.display.is_none() && args.output.is_empty(), args.json) {
         (false, _) => None,

@@ -231,7 +231,7 @@ fn two_hundred_starts_and_stops_leak_nothing() {
     let run = || {
         let heap = heaps::open("udmabuf").unwrap();
         let format = Fourcc::XRGB8888;
-        let options = KmsOptions { card: None, connector: None, size: (640, 480), format };
+        let options = KmsOptions::new((640, 480), format);
         let sink = KmsSink::open(&options).unwrap();
         let config = Config {
             sensor: Settings::default(),

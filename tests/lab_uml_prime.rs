@@ -48,7 +48,7 @@ fn attached(buffer: &Dmabuf) -> Vec<String> {
 
 fn open_display() -> KmsSink {
     let card = Some("vkms".to_owned());
-    let options = KmsOptions { card, connector: None, size: SIZE, format: Fourcc::XRGB8888 };
+    let options = KmsOptions { card, ..KmsOptions::new(SIZE, Fourcc::XRGB8888) };
     KmsSink::open(&options).unwrap()
 }
 

@@ -57,7 +57,7 @@ fn main() -> Result<()> {
         .find(|info| info.driver.as_deref() == Some(card))
         .ok_or("no such card")?
         .path;
-    let options = KmsOptions { card: Some(card.clone()), connector: None, size, format: FORMAT };
+    let options = KmsOptions { card: Some(card.clone()), ..KmsOptions::new(size, FORMAT) };
     let layout = Layout::linear(FORMAT, size.0, size.1, Alignment::default())?;
     let pool = Pool::new(heaps::open(heap)?.as_ref(), &layout, "pattern", 4)?;
     // As the machine was started, which may be with the display off.

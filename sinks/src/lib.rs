@@ -11,6 +11,7 @@
 mod device;
 mod file;
 pub mod kms;
+mod latest;
 mod null;
 mod pixels;
 mod planar;
@@ -23,7 +24,11 @@ pub use file::{
     Colour, FileError, FileSink, RawDescription, RawFileSink, RawFrame, StreamReader, StreamSink,
     Unpack, XYZ_TO_SRGB, check_png, open_file, write_dng, write_png, write_raw,
 };
-pub use kms::{Captured, KmsError, KmsOptions, KmsSink, cards, preferred_size};
+pub use kms::{
+    Captured, Cards, KmsError, KmsOptions, KmsSink, PlaneChoice, Rotate, Transform, cards,
+    preferred_size,
+};
+pub use latest::Latest;
 pub use null::NullSink;
 pub use pixels::ReadError;
 pub use sink::{Frame, Sink, SinkCounts, SinkError, Stream, Taken};

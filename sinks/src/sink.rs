@@ -81,6 +81,11 @@ pub trait Sink: Send + std::fmt::Debug {
     /// there.
     fn prepare(&mut self, buffers: &[Dmabuf]);
 
+    /// Waits until a frame would be taken at once, but never without a limit.
+    fn wait(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Takes a frame.
     ///
     /// This may wait, in order to go at the display's pace, but never without a limit. A frame
@@ -146,6 +151,9 @@ pub enum SinkError {
     /// The CPU could not read a picture.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The kernel gives no thread.
+    #[error("could not start the sink's thread")]
+    Thread(#[source] std::io::Error),
     /// The terminal.
     #[error("could not draw on the terminal")]
     Terminal(#[source] std::io::Error),

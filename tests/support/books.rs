@@ -166,10 +166,25 @@ pub fn display_state(driver: &str) -> String {
     fs::read_to_string(card.join("state")).expect("an atomic driver has a state")
 }
 
+/// What the displays of the card with this node do, as debugfs tells it; without what it tells of
+/// the last commit.
+pub fn display_state_of(node: &Path) -> String {
+    let name = node.file_name().unwrap().to_string_lossy().replace("card", "");
+    let path = Path::new("/sys/kernel/debug/dri").join(name).join("state");
+    let state = fs::read_to_string(&path);
+    let state = state.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    state.lines().filter(|line| !line.contains("_changed=")).collect::<Vec<_>>().join("\n")
+}
+
 /// Waits until a display does something else than this.
 pub fn wait_for_display_change(driver: &str, state: &str) {
+    wait_for_change(|| display_state(driver), state);
+}
+
+/// Waits until the state that is read is another than this.
+pub fn wait_for_change(read: impl Fn() -> String, state: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while display_state(driver) == state {
+    while read() == state {
         assert!(Instant::now() < deadline, "nothing happens on the display");
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -12,8 +12,10 @@ pub mod compliance;
 pub mod egl;
 pub mod errnos;
 pub mod faults;
+pub mod master;
 pub mod qmp;
 pub mod raw;
+pub mod show;
 pub mod step;
 pub mod vcam_camera;
 #[cfg(feature = "v4l")]

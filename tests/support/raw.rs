@@ -311,3 +311,32 @@ impl Timeline {
         unsafe { ioctl::ioctl(&self.0, Setter::<INC, u32>::new(by)) }.unwrap();
     }
 }
+
+/// A fence of a driver: vgem has some that a program signals, or that vgem does after 10 seconds
+/// (`include/uapi/drm/vgem_drm.h`).
+pub struct VgemFence {
+    card: OwnedFd,
+    number: u32,
+}
+
+impl VgemFence {
+    /// Attaches one to a buffer, as of somebody who writes to it.
+    pub fn attach(buffer: &Dmabuf) -> Self {
+        const ATTACH: Opcode = opcode::read_write::<[u32; 4]>(b'd', 0x41);
+        let card = card("vgem");
+        let (fd, _) = buffer.planes().next().unwrap();
+        let handle = drm_ffi::gem::fd_to_handle(card.as_fd(), fd).unwrap().handle;
+        // Handle, `VGEM_FENCE_WRITE`, and what comes back: the fence's number.
+        let mut words = [handle, 1, 0, 0];
+        // SAFETY: the words are a `struct drm_vgem_fence_attach`.
+        unsafe { ioctl::ioctl(&card, Updater::<ATTACH, _>::new(&mut words)) }.unwrap();
+        drm_ffi::gem::close(card.as_fd(), handle).unwrap();
+        Self { card: card.into(), number: words[2] }
+    }
+
+    pub fn signal(self) {
+        const SIGNAL: Opcode = opcode::write::<[u32; 2]>(b'd', 0x42);
+        // SAFETY: the words are a `struct drm_vgem_fence_signal`.
+        unsafe { ioctl::ioctl(&self.card, Setter::<SIGNAL, _>::new([self.number, 0])) }.unwrap();
+    }
+}

@@ -29,8 +29,7 @@ impl Step {
             let layout = Layout::linear(format, size.0, size.1, Alignment::default()).unwrap();
             Pool::new(&*heap as &dyn Heap, &layout, name, 3).expect("the heap allocates")
         };
-        let options =
-            KmsOptions { card: Some(card.to_owned()), connector: None, size, format: FORMAT };
+        let options = KmsOptions { card: Some(card.to_owned()), ..KmsOptions::new(size, FORMAT) };
         // The display first: while EGL looks for a GPU it may become the master of a card.
         let sink = KmsSink::open(&options).expect("the lab has the display");
         Self {

@@ -18,15 +18,20 @@ pub enum Plane {
     Cursor = 2,
 }
 
-/// A card of vkms with one display, which can be read back. It is gone when dropped.
+/// A card of vkms with displays that can be read back. It is gone when dropped.
 pub struct Card {
     folder: PathBuf,
     pub node: PathBuf,
 }
 
 impl Card {
+    /// A card with one display.
     pub fn new(name: &str, planes: &[Plane]) -> Self {
-        let before = nodes();
+        Self::with_displays(name, 1, planes)
+    }
+
+    /// A card with several displays, each with a CRTC and with planes of its own.
+    pub fn with_displays(name: &str, displays: u32, planes: &[Plane]) -> Self {
         let folder = Path::new(FOLDER).join(name);
         let make = |path: &str| {
             let path = folder.join(path);
@@ -35,25 +40,46 @@ impl Card {
         };
         let set = |path: PathBuf, value: u32| fs::write(path, value.to_string()).unwrap();
         make("");
-        let crtc = make("crtcs/crtc");
-        set(crtc.join("writeback"), 1);
-        for (number, kind) in planes.iter().enumerate() {
-            let plane = make(&format!("planes/{number}"));
-            set(plane.join("type"), *kind as u32);
-            symlink(&crtc, plane.join("possible_crtcs/crtc")).unwrap();
+        for display in 0..displays {
+            let crtc = make(&format!("crtcs/{display}"));
+            set(crtc.join("writeback"), 1);
+            for (number, kind) in planes.iter().enumerate() {
+                let plane = make(&format!("planes/{display}-{number}"));
+                set(plane.join("type"), *kind as u32);
+                symlink(&crtc, plane.join("possible_crtcs/crtc")).unwrap();
+            }
+            let encoder = make(&format!("encoders/{display}"));
+            symlink(&crtc, encoder.join("possible_crtcs/crtc")).unwrap();
+            let connector = make(&format!("connectors/{display}"));
+            symlink(&encoder, connector.join("possible_encoders/encoder")).unwrap();
         }
-        let encoder = make("encoders/encoder");
-        symlink(&crtc, encoder.join("possible_crtcs/crtc")).unwrap();
-        let connector = make("connectors/connector");
-        symlink(&encoder, connector.join("possible_encoders/encoder")).unwrap();
-        set(folder.join("enabled"), 1);
-        let node = loop {
+        let mut card = Self { folder, node: PathBuf::new() };
+        card.plug_in();
+        card
+    }
+
+    /// Has the kernel make the card, under whatever number is free.
+    pub fn plug_in(&mut self) {
+        let before = nodes();
+        fs::write(self.folder.join("enabled"), "1").unwrap();
+        self.node = loop {
             match nodes().into_iter().find(|node| !before.contains(node)) {
                 Some(node) => break node,
                 None => thread::sleep(Duration::from_millis(1)),
             }
         };
-        Self { folder, node }
+    }
+
+    /// Takes the card out, whoever has it open.
+    pub fn take_out(&mut self) {
+        fs::write(self.folder.join("enabled"), "0").unwrap();
+    }
+
+    /// Plugs a display in, or out.
+    pub fn connect(&self, display: u32, connected: bool) {
+        // `enum drm_connector_status`.
+        let status = if connected { "1" } else { "2" };
+        fs::write(self.folder.join(format!("connectors/{display}/status")), status).unwrap();
     }
 }
 

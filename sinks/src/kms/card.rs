@@ -5,27 +5,33 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use drm::control::{self, Device as _, ModeFlags, ModeTypeFlags, connector};
 use drm::{ClientCapability, Device as _, DriverCapability};
 use rustix::io::Errno;
 
 use super::error::KmsError;
+use super::events::Flips;
 use super::modes::ModeInfo;
 use crate::device::{self, Closed};
 
 const FOLDER: &str = "/dev/dri";
 
-/// A card's node, opened for this owner alone.
+/// A card's node, opened for the displays of one program ([`Cards`](super::Cards)).
 ///
-/// GEM handles belong to an open file and are not counted: whoever shares one may find a handle
-/// closed under their feet. So every owner opens the node anew.
+/// They must share the open file, because that is what is DRM master. What goes with it is shared
+/// by turns: the events, the GEM handles, and the choice of CRTCs and planes.
 #[derive(Debug)]
 pub(crate) struct Card {
     file: File,
     path: PathBuf,
     driver: String,
     name: String,
+    /// Flips that are done.
+    pub(crate) flips: Flips,
+    handles: Mutex<()>,
+    taken: Mutex<Vec<u32>>,
 }
 
 impl AsFd for Card {
@@ -44,7 +50,15 @@ impl Card {
             Closed::Other(source) => KmsError::Open { path: path.to_owned(), source },
         })?;
         let (name, path) = (path.display().to_string(), path.to_owned());
-        let mut card = Self { file, path, driver: String::new(), name };
+        let mut card = Self {
+            file,
+            path,
+            driver: String::new(),
+            name,
+            flips: Flips::default(),
+            handles: Mutex::default(),
+            taken: Mutex::default(),
+        };
         let driver = card.get_driver().map_err(card.failed("ask for the driver"))?;
         card.driver = driver.name().to_string_lossy().into_owned();
         card.name = format!("kms:{}", card.driver);
@@ -64,6 +78,35 @@ impl Card {
         &self.driver
     }
 
+    /// Whether the device is no more, though its file is still open.
+    ///
+    /// Drivers that were unplugged answer every ioctl with ENODEV (`drm_dev_unplug`); some are only
+    /// unregistered and answer as before, but sysfs has forgotten them.
+    pub(crate) fn is_gone(&self) -> bool {
+        if self.get_driver().is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::NODEV))
+        {
+            return true;
+        }
+        let Ok(node) = rustix::fs::fstat(&self.file) else { return false };
+        let (major, minor) = (rustix::fs::major(node.st_rdev), rustix::fs::minor(node.st_rdev));
+        let known = Path::new("/sys/dev/char");
+        known.exists() && !known.join(format!("{major}:{minor}")).exists()
+    }
+
+    /// Keeps GEM handles to this thread for as long as the guard lives.
+    ///
+    /// They belong to the open file and are not counted: whoever imports a dma-buf that somebody
+    /// else is importing gets the same handle, and could find it closed under their feet.
+    pub(crate) fn handles(&self) -> MutexGuard<'_, ()> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connectors, CRTCs and planes that displays of this program have taken; to choose among
+    /// the others, and add to them, before the guard is let go.
+    pub(crate) fn taken(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Turns an error of the kernel into ours.
     pub(crate) fn failed(&self, step: &'static str) -> impl Fn(io::Error) -> KmsError {
         let card = self.name.clone();
@@ -76,6 +119,7 @@ impl Card {
         match errno {
             // Only the master may commit; another one may have taken over while we streamed.
             Errno::ACCESS | Errno::PERM => KmsError::Master { card, source },
+            Errno::NODEV => KmsError::Gone { card },
             _ => KmsError::Commit { card, step, source },
         }
     }

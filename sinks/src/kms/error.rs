@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use vcam_allocator::{AccessError, FenceError, Fourcc, Permission};
 
 use super::modes::{ModeInfo, list};
+use super::transform::Transform;
 
 /// Why a display cannot be used, or stopped working.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,28 @@ pub enum KmsError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The card was taken out, or its driver unloaded.
+    #[error("{card} is gone")]
+    Gone {
+        /// The card.
+        card: String,
+    },
+    /// Nothing hangs on the connector any more.
+    #[error("no display is connected to {connector} of {card} any more")]
+    Unplugged {
+        /// The card.
+        card: String,
+        /// The connector.
+        connector: String,
+    },
+    /// Two outputs of this program are to be shown on one display.
+    #[error("{connector} of {card} shows another output of this program already")]
+    Taken {
+        /// The card.
+        card: String,
+        /// The connector.
+        connector: String,
+    },
     /// All CRTCs or primary planes that reach the connector are in use.
     #[error("{card} has no free CRTC with a primary plane for {connector}")]
     NoCrtc {
@@ -70,14 +93,14 @@ pub enum KmsError {
         /// The connector.
         connector: String,
     },
-    /// No primary plane takes the pictures' format.
+    /// No plane takes the pictures' format.
     #[error("{card} does not show {format}; it shows: {}", join(formats))]
     Format {
         /// The card.
         card: String,
         /// The format of the pictures.
         format: Fourcc,
-        /// Formats of its primary planes.
+        /// Formats of its planes.
         formats: Vec<Fourcc>,
     },
     /// The pictures are larger than every mode.
@@ -103,6 +126,14 @@ pub enum KmsError {
         mode: ModeInfo,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// The plane does not turn or mirror pictures like that.
+    #[error("{card} does not show pictures with {transform}")]
+    Transform {
+        /// The card.
+        card: String,
+        /// What was asked for.
+        transform: Transform,
     },
     /// A frame differs in size or format from what the sink was opened for.
     #[error("a frame is {got}, but the display was set up for {expected}")]
@@ -182,6 +213,23 @@ pub enum KmsError {
     /// A capture was asked for while no frame is on the screen.
     #[error("nothing is on the screen yet that could be captured")]
     NothingShown,
+}
+
+impl KmsError {
+    /// Whether it keeps frames from being shown until the display is back, or another one is there;
+    /// that may be one that does not do.
+    pub(super) fn is_for_now(&self) -> bool {
+        matches!(
+            self,
+            Self::Gone { .. }
+                | Self::Unplugged { .. }
+                | Self::Master { .. }
+                | Self::Taken { .. }
+                | Self::NoCrtc { .. }
+                | Self::NoMode { .. }
+                | Self::Configuration { .. }
+        )
+    }
 }
 
 fn no_card(asked: Option<&str>) -> String {

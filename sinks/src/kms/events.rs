@@ -1,6 +1,7 @@
 //! What the card tells of flips, read without a wait.
 
 use std::os::fd::AsFd;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,37 +15,107 @@ const FLIP_COMPLETE: u32 = 2;
 /// Where `struct drm_event_vblank` has its `crtc_id`.
 const CRTC_ID: usize = 28;
 
-/// Reads the events that are there; calls `flipped` for each flip of this CRTC that is done.
+/// The flips of a card that are done, for the threads that wait for them.
 ///
-/// The card is open for non-blocking reads: without an event this returns at once.
-pub(crate) fn read(card: &Card, crtc: u32, flipped: impl FnMut()) -> Result<(), Errno> {
-    let mut bytes = [0; 1024];
-    match rustix::io::read(card, &mut bytes[..]) {
-        Ok(len) => {
-            parse(&bytes[..len], crtc, flipped);
-            Ok(())
-        }
-        Err(Errno::AGAIN | Errno::INTR) => Ok(()),
-        Err(error) => Err(error),
+/// One file tells of all CRTCs, and an event that was read is gone. So one thread reads for all:
+/// the first that waits, and when it has what it came for, the next.
+#[derive(Debug)]
+pub(crate) struct Flips {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// CRTCs whose flip is done and that nobody asked about yet.
+    done: Vec<u32>,
+    /// Whether a thread reads.
+    reading: bool,
+}
+
+impl Default for Flips {
+    fn default() -> Self {
+        // One flip a CRTC can be on its way, and no card has more of them.
+        let state = State { done: Vec::with_capacity(32), reading: false };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 }
 
-/// Waits until there is something to read; `false` if there is nothing until the deadline.
-pub(crate) fn wait(card: &Card, deadline: Instant) -> Result<bool, Errno> {
-    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::ZERO);
+impl Flips {
+    /// Waits until the flip of a CRTC is done; `false` if it is not by the deadline.
+    ///
+    /// It is to be called once for each flip, by one thread for each CRTC.
+    pub(crate) fn wait(&self, card: &Card, crtc: u32, deadline: Instant) -> Result<bool, Errno> {
+        let mut state = self.lock();
+        loop {
+            if let Some(index) = state.done.iter().position(|id| *id == crtc || *id == 0) {
+                state.done.swap_remove(index);
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if state.reading {
+                if left.is_zero() {
+                    return Ok(false);
+                }
+                let woken = self.changed.wait_timeout(state, left);
+                state = woken.unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            state.reading = true;
+            drop(state);
+            // First without waiting: when the camera is slower than the display, it is there.
+            let mut bytes = [0; 1024];
+            let read = match read(card, &mut bytes) {
+                Ok(0) if !left.is_zero() => {
+                    poll_in(card, left).and_then(|()| read(card, &mut bytes))
+                }
+                read => read,
+            };
+            state = self.lock();
+            state.reading = false;
+            if let Ok(len) = read {
+                parse(&bytes[..len], |crtc| state.done.push(crtc));
+            }
+            self.changed.notify_all();
+            if read? == 0 && left.is_zero() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Forgets a flip that nobody waits for any more.
+    pub(crate) fn forget(&self, crtc: u32) {
+        self.lock().done.retain(|id| *id != crtc);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads the events that are there; the card is open for non-blocking reads.
+fn read(card: &Card, bytes: &mut [u8]) -> Result<usize, Errno> {
+    match rustix::io::read(card, bytes) {
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        other => other,
+    }
+}
+
+/// Waits until there is something to read, or the time is up.
+fn poll_in(card: &Card, limit: Duration) -> Result<(), Errno> {
     let timeout = Timespec {
-        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(left.subsec_nanos()),
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(limit.subsec_nanos()),
     };
     match poll(&mut [PollFd::from_borrowed_fd(card.as_fd(), PollFlags::IN)], Some(&timeout)) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::INTR) => Ok(!left.is_zero()),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Goes through a sequence of `struct drm_event`: type, length, and what belongs to the type.
-fn parse(mut bytes: &[u8], crtc: u32, mut flipped: impl FnMut()) {
+/// Goes through a sequence of `struct drm_event`: type, length, and what belongs to the type. Calls
+/// `flipped` with the CRTC of each flip; kernels before 4.12 say 0 there.
+fn parse(mut bytes: &[u8], mut flipped: impl FnMut(u32)) {
     fn word(bytes: &[u8], at: usize) -> Option<u32> {
         let bytes = bytes.get(at..at.checked_add(4)?)?;
         Some(u32::from_ne_bytes(bytes.try_into().ok()?))
@@ -52,11 +123,10 @@ fn parse(mut bytes: &[u8], crtc: u32, mut flipped: impl FnMut()) {
     while let (Some(kind), Some(length)) = (word(bytes, 0), word(bytes, 4)) {
         let length = length as usize;
         let event = bytes.get(..length).unwrap_or_default();
-        // Kernels before 4.12 say 0 for the CRTC; only ours has flips of ours.
         if kind == FLIP_COMPLETE
-            && matches!(word(event, CRTC_ID), Some(id) if id == crtc || id == 0)
+            && let Some(crtc) = word(event, CRTC_ID)
         {
-            flipped();
+            flipped(crtc);
         }
         // An event is at least its header long.
         bytes = bytes.get(length.max(8)..).unwrap_or_default();
@@ -73,28 +143,28 @@ mod tests {
         bytes
     }
 
-    fn flips(bytes: &[u8]) -> usize {
-        let mut count = 0;
-        parse(bytes, 7, || count += 1);
-        count
+    fn flips(bytes: &[u8]) -> Vec<u32> {
+        let mut crtcs = Vec::new();
+        parse(bytes, |crtc| crtcs.push(crtc));
+        crtcs
     }
 
     #[test]
-    fn only_flips_of_our_crtc_count() {
+    fn flips_count_and_nothing_else() {
         let bytes = [event(1, 7), event(2, 7), event(2, 8), event(2, 7), event(3, 7)].concat();
-        assert_eq!(flips(&bytes), 2);
+        assert_eq!(flips(&bytes), [7, 8, 7]);
     }
 
     #[test]
     fn garbage_ends_the_list() {
         let whole = event(2, 7);
         for end in 0..whole.len() {
-            assert_eq!(flips(&whole[..end]), 0);
+            assert!(flips(&whole[..end]).is_empty());
         }
         let mut endless = event(2, 7);
         endless[4..8].fill(0);
-        assert_eq!(flips(&endless), 0);
+        assert!(flips(&endless).is_empty());
         endless[4..8].fill(0xff);
-        assert_eq!(flips(&endless), 0);
+        assert!(flips(&endless).is_empty());
     }
 }

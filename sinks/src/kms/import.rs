@@ -23,8 +23,10 @@ pub(crate) struct Framebuffer {
 
 impl Drop for Framebuffer {
     fn drop(&mut self) {
-        if let Err(error) = drm_ffi::mode::rm_fb(self.card.as_fd(), self.id) {
-            tracing::error!(%error, "a framebuffer could not be removed");
+        match retry(|| drm_ffi::mode::rm_fb(self.card.as_fd(), self.id)) {
+            // It went with the card.
+            Ok(()) | Err(Errno::NODEV) => {}
+            Err(error) => tracing::error!(%error, "a framebuffer could not be removed"),
         }
     }
 }
@@ -81,6 +83,7 @@ pub(crate) fn import(card: &Arc<Card>, buffer: &Dmabuf) -> Result<Framebuffer, R
         size: (layout.width(), layout.height()),
         ..Picture::default()
     };
+    let _alone = card.handles();
     let mut handles = Handles { card, handles: [0; MAX_PLANES] };
     for (index, (fd, plane)) in buffer.planes().enumerate() {
         let word = |value: u64| {
@@ -131,8 +134,9 @@ impl Drop for Handles<'_> {
             if *handle == 0 || self.handles[..index].contains(handle) {
                 continue;
             }
-            if let Err(error) = drm_ffi::gem::close(self.card.as_fd(), *handle) {
-                tracing::error!(%error, "a GEM handle could not be closed");
+            match retry(|| drm_ffi::gem::close(self.card.as_fd(), *handle)) {
+                Ok(_) | Err(Errno::NODEV) => {}
+                Err(error) => tracing::error!(%error, "a GEM handle could not be closed"),
             }
         }
     }

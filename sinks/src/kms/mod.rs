@@ -10,7 +10,8 @@
 //!    the camera and gives the buffer before *that* back to its pool. So a sink holds two buffers,
 //!    the one that is scanned out and the one that comes next, and never writes what is visible.
 //! 3. *Flip.* One non-blocking commit with the framebuffer and the fence after which it is
-//!    complete. The card waits for the fence by itself, and flips at a vertical blank: no tearing.
+//!    complete. The card waits for a driver's fence by itself (for a program's the sink does, with
+//!    a limit), and flips at a vertical blank: no tearing.
 //!
 //! When the card refuses a buffer at any of these steps, *the same frame* is copied into one of
 //! three dumb buffers of the card and takes the same way. [`LinkEnd`] says from which frame on,
@@ -18,14 +19,21 @@
 //!
 //! Everything that is touched is put back at the end as it was found, even after a panic.
 //!
+//! A display may be unplugged, its card taken out, or another program become the card's master
+//! (a switch to another virtual terminal). The run goes on: frames that arrive meanwhile count as
+//! dropped, the sink looks about once a second whether the display is back, and sets it up anew.
+//!
 //! Sources: `Documentation/gpu/drm-kms.rst`, `include/uapi/drm/drm_mode.h`, and kmscube's
 //! `drm-atomic.c` for the fences.
 
 mod card;
 mod constraints;
+mod display;
 mod dumb;
 mod error;
 mod events;
+mod fences;
+mod fit;
 mod import;
 mod modes;
 mod output;
@@ -34,32 +42,27 @@ pub mod probe;
 mod properties;
 mod request;
 mod restore;
+mod share;
+mod transform;
+mod uevents;
 mod writeback;
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use drm::control::AtomicCommitFlags;
-use rustix::io::Errno;
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{
-    Dmabuf, Fourcc, ImportCache, Importer, LinkEnd, PooledBuffer, Refusal, sysfs,
-};
+use vcam_allocator::{Dmabuf, Fourcc, Importer, LinkEnd, Refusal, sysfs};
 
 pub use card::{CardInfo, ConnectorInfo, cards};
 pub use error::KmsError;
 pub use modes::{ModeInfo, Placement};
 pub use output::preferred_size;
+pub use share::Cards;
+pub use transform::{NotATransform, Rotate, Transform};
 pub use writeback::Captured;
 
-use card::Card;
-use constraints::Limits;
-use dumb::Dumb;
-use import::Framebuffer;
-use output::Output;
-use properties::{Blob, Object};
-use request::{Request, Slot};
-use restore::Snapshot;
-use writeback::Writeback;
+use display::{Account, CaptureHook, Display, Trouble};
+use uevents::Uevents;
 
 use crate::sink::{Frame, Sink, SinkCounts, SinkError};
 
@@ -75,54 +78,94 @@ pub struct KmsOptions {
     pub size: (u32, u32),
     /// Format of the frames.
     pub format: Fourcc,
+    /// How frames are turned and mirrored; an error where the plane cannot.
+    pub transform: Transform,
+    /// Whether frames are to be as large as the display's favourite mode has room for. Where the
+    /// plane does not scale, they are shown as they are.
+    pub scale: bool,
+    /// Which planes will do.
+    pub plane: PlaneChoice,
 }
+
+impl KmsOptions {
+    /// Frames as they are, on the first display there is.
+    pub fn new(size: (u32, u32), format: Fourcc) -> Self {
+        Self {
+            card: None,
+            connector: None,
+            size,
+            format,
+            transform: Transform::default(),
+            scale: false,
+            plane: PlaneChoice::default(),
+        }
+    }
+}
+
+/// Which of a display's planes shows the frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PlaneChoice {
+    /// The primary plane, or an overlay if only that takes the format.
+    #[default]
+    Any,
+    /// An overlay, with nothing below it if the card agrees, else over black.
+    Overlay,
+    /// An overlay over a primary plane that is black.
+    OverlayOnBlack,
+}
+
+/// How often a display is looked at, whether it is still there, or there again.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Shows frames on a display.
 pub struct KmsSink {
-    card: Arc<Card>,
-    limits: Limits,
-    output: Output,
-    size: (u32, u32),
-    format: Fourcc,
-    fit: Fit,
-    flip: Request,
-    flip_shown: Slot,
-    /// The slot for a fence, if the plane takes one.
-    flip_fence: Option<Slot>,
-
-    snapshot: Snapshot,
-    /// Whether the display is ours now, and must be put back.
-    active: bool,
-
-    imported: ImportCache<Arc<Framebuffer>>,
-    dumbs: Vec<Dumb>,
-    next_dumb: usize,
-    shown: Option<Shown>,
-    pending: Option<Shown>,
-
-    link: LinkEnd,
-    counts: SinkCounts,
-    writeback: Option<Writeback>,
+    options: KmsOptions,
+    cards: Cards,
+    /// `None` only while the card is gone.
+    display: Option<Display>,
+    /// Whether frames cannot be shown for now.
+    away: bool,
+    looked: Instant,
+    uevents: Option<Uevents>,
+    account: Account,
+    /// Imports on cards that are gone.
+    imports: u64,
+    capture: bool,
     at_finish: Option<CaptureHook>,
+    /// What is known of the card, also while it is gone.
+    card: Known,
 }
 
-/// What is done with a capture.
-type CaptureHook = Box<dyn FnOnce(Captured) + Send>;
+/// A card, in words.
+#[derive(Debug)]
+struct Known {
+    name: String,
+    path: PathBuf,
+    connector: String,
+    mode: ModeInfo,
+    placement: Placement,
+    constraints: Constraints,
+}
 
-/// A frame on the screen, or on its way there.
-struct Shown {
-    framebuffer: Arc<Framebuffer>,
-    /// The frame's buffer, unless the frame was copied.
-    _buffer: Option<PooledBuffer>,
+impl Known {
+    fn of(display: &Display) -> Self {
+        let Display { card, limits, output, fit, options, .. } = display;
+        Self {
+            name: card.name().to_owned(),
+            path: card.path().to_owned(),
+            connector: output.connector_name.clone(),
+            mode: fit.mode,
+            placement: fit.placement,
+            constraints: constraints::of(card, limits, output, options.size),
+        }
+    }
 }
 
 impl std::fmt::Debug for KmsSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KmsSink")
-            .field("card", &self.card.name())
-            .field("connector", &self.output.connector_name)
-            .field("mode", &self.fit.mode)
-            .field("placement", &self.fit.placement)
+            .field("card", &self.card)
+            .field("away", &self.away)
             .finish_non_exhaustive()
     }
 }
@@ -133,95 +176,73 @@ impl KmsSink {
     /// Nothing on the display changes before the first frame. But the card has been asked whether
     /// it would take the configuration, with a buffer of its own.
     pub fn open(options: &KmsOptions) -> Result<Self, KmsError> {
-        output::first_card(options.card.as_deref(), |card| Self::on_card(card, options))
+        Self::open_beside(&Cards::default(), options)
     }
 
-    fn on_card(card: Card, options: &KmsOptions) -> Result<Self, KmsError> {
-        let KmsOptions { size, format, .. } = *options;
-        card.enable_atomic()?;
-        // Without control of the card we can still look, and tell a wrong name from a busy card.
-        let master = card.take_master();
-        let connector = output::connector(&card, options.connector.as_deref(), master.is_ok())?;
-        master?;
-        let output = Output::choose(&card, &connector, size, format)?;
-        let limits = Limits::of(&card)?;
-        let snapshot = Snapshot::take(&card, &output)?;
-        let card = Arc::new(card);
-        let fit = Fit::find(&card, &output, size, format)?;
-        let (flip, flip_shown, flip_fence) = flip(&output)?;
+    /// As [`KmsSink::open`], beside other displays of this program, which may be on the same card.
+    pub fn open_beside(cards: &Cards, options: &KmsOptions) -> Result<Self, KmsError> {
+        // Before the display is looked at, so that no change is missed.
+        let uevents = Uevents::open()
+            .inspect_err(|error| tracing::debug!(%error, "the kernel does not tell of plugs"))
+            .ok();
+        let display = Display::open(cards, options)?;
         Ok(Self {
-            card,
-            limits,
-            size,
-            format,
-            fit,
-            flip,
-            flip_shown,
-            flip_fence,
-            snapshot,
-            active: false,
-            imported: ImportCache::default(),
-            dumbs: Vec::new(),
-            next_dumb: 0,
-            shown: None,
-            pending: None,
-            link: LinkEnd::import(),
-            counts: SinkCounts::default(),
-            writeback: None,
+            options: options.clone(),
+            cards: cards.clone(),
+            card: Known::of(&display),
+            display: Some(display),
+            away: false,
+            looked: Instant::now(),
+            uevents,
+            account: Account { link: LinkEnd::import(), counts: SinkCounts::default() },
+            imports: 0,
+            capture: false,
             at_finish: None,
-            output,
         })
     }
 
     /// The mode: width, height, and refreshes a second.
     pub fn mode(&self) -> (u32, u32, u32) {
-        let ModeInfo { width, height, refresh, .. } = self.fit.mode;
+        let ModeInfo { width, height, refresh, .. } = self.card.mode;
         (width, height, refresh)
     }
 
     /// The card's device node.
-    pub fn card_path(&self) -> &std::path::Path {
-        self.card.path()
+    pub fn card_path(&self) -> &Path {
+        &self.card.path
     }
 
     /// The connector, such as `Virtual-1`.
     pub fn connector(&self) -> &str {
-        &self.output.connector_name
+        &self.card.connector
     }
 
     /// Where frames are on the screen.
     pub fn placement(&self) -> Placement {
-        self.fit.placement
+        self.card.placement
     }
 
     /// Prepares [`KmsSink::capture`]. To be called before the first frame, because adding a
     /// connector to a display that is on may make it flicker.
     pub fn enable_capture(&mut self) -> Result<(), KmsError> {
-        if self.writeback.is_none() {
-            let writeback = Writeback::open(&self.card, &self.output, self.fit.mode.size())?;
-            let connector = &writeback.connector;
-            self.snapshot.add_connector(connector)?;
-            self.fit.setup.set(
-                connector.id,
-                connector.property("CRTC_ID")?,
-                u64::from(self.output.crtc.id),
-            );
-            self.writeback = Some(writeback);
-        }
-        Ok(())
+        self.capture = true;
+        self.display.as_mut().map_or(Ok(()), Display::enable_capture)
     }
 
     /// What the display shows now, all of its screen, read back from the card.
     ///
     /// Waits until the last frame is on the screen.
     pub fn capture(&mut self) -> Result<Captured, KmsError> {
-        self.wait_flip()?;
-        let shown = self.shown.as_ref().filter(|_| self.active).ok_or(KmsError::NothingShown)?;
-        let writeback = self
-            .writeback
-            .as_mut()
-            .ok_or_else(|| KmsError::NoWriteback { card: self.card.name().to_owned() })?;
-        writeback.capture(&self.card, shown.framebuffer.id)
+        let display = self.display.as_mut().filter(|_| !self.away).ok_or(KmsError::NothingShown)?;
+        display.capture(&mut self.account)
+    }
+
+    /// Waits until the frame that was presented last is on the screen.
+    pub fn wait_flip(&mut self) -> Result<(), KmsError> {
+        match &mut self.display {
+            Some(display) => display.wait_flip(&mut self.account),
+            None => Ok(()),
+        }
     }
 
     /// Has the last frame captured at the end, after it is on the screen and before the display is
@@ -230,36 +251,115 @@ impl KmsSink {
         self.at_finish = Some(hook);
     }
 
-    fn try_finish(&mut self) -> Result<(), KmsError> {
-        if !self.active {
-            return Ok(());
+    fn try_present(&mut self, frame: Frame) -> Result<(), KmsError> {
+        if self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            self.look();
         }
-        let mut result = self.wait_flip();
-        if let Some(hook) = self.at_finish.take() {
-            match self.capture() {
-                Ok(captured) => hook(captured),
-                Err(error) => result = result.and(Err(error)),
+        let Some(display) = self.display.as_mut().filter(|_| !self.away) else {
+            self.account.counts.dropped += 1;
+            frame.discard();
+            return Ok(());
+        };
+        match display.show(frame, &mut self.account) {
+            Err(error) if error.is_for_now() => {
+                self.account.counts.dropped += 1;
+                self.leave(&error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Looks whether the display is still there, or there again.
+    fn look(&mut self) {
+        let plugged = self.uevents.as_mut().is_some_and(Uevents::any);
+        if self.away {
+            match self.come_back() {
+                Ok(()) => {
+                    tracing::info!(card = self.card.name, "the display is back");
+                    self.away = false;
+                }
+                Err(error) => tracing::debug!(%error, "the display is not back"),
+            }
+            return;
+        }
+        let Some(display) = &mut self.display else { return };
+        match display.glance(plugged) {
+            None => {}
+            Some(Trouble::Away(error)) => self.leave(&error),
+            Some(Trouble::Changed) => {
+                display.settle(&mut self.account);
+                if let Err(error) = display.set_up_anew() {
+                    self.leave(&error);
+                }
             }
         }
-        // Whatever happened before: the display is put back.
-        self.active = false;
-        result = result.and(self.snapshot.restore(&self.card));
-        // Only now, since removing a framebuffer that is on the screen turns the plane off.
-        self.shown = None;
-        if self.pending.take().is_some() {
-            self.counts.dropped += 1;
+    }
+
+    /// Gives the display up for now, for this reason.
+    fn leave(&mut self, error: &KmsError) {
+        tracing::warn!(%error, "no frame is shown until the display is back");
+        self.away = true;
+        if let Some(display) = &mut self.display {
+            display.settle(&mut self.account);
+            if display.card.is_gone() {
+                self.imports += display.imported.imports();
+                // With its file, so that the number of its node is free for its successor.
+                self.display = None;
+            }
         }
-        result
+    }
+
+    /// Finds a display again: the same one, or, once its card is gone, the one that a new sink
+    /// would find.
+    fn come_back(&mut self) -> Result<(), KmsError> {
+        if self.display.as_ref().is_some_and(|display| display.card.is_gone()) {
+            self.display = None;
+        }
+        let display = match &mut self.display {
+            Some(display) => {
+                display.card.take_master()?;
+                display.set_up_anew()?;
+                display
+            }
+            None => {
+                let display = Display::open(&self.cards, &self.options)?;
+                self.display.insert(display)
+            }
+        };
+        if self.capture
+            && let Err(error) = display.enable_capture()
+        {
+            tracing::debug!(%error, "what is shown now cannot be captured");
+        }
+        self.card = Known::of(display);
+        Ok(())
+    }
+
+    fn try_finish(&mut self) -> Result<(), KmsError> {
+        let hook = self.at_finish.take();
+        let Some(display) = &mut self.display else { return Ok(()) };
+        if !self.away {
+            return display.finish(hook, &mut self.account);
+        }
+        // Another master's display is not ours to put back; else it is done as well as may be.
+        let put_back =
+            display.card.take_master().and_then(|()| display.finish(None, &mut self.account));
+        if let Err(error) = put_back {
+            tracing::warn!(%error, "the display was not put back");
+        }
+        Ok(())
     }
 }
 
 impl Sink for KmsSink {
     fn name(&self) -> String {
-        self.card.name().to_owned()
+        self.card.name.clone()
     }
 
     fn constraints(&self) -> Constraints {
-        constraints::of(&self.card, &self.limits, &self.output, self.size)
+        self.card.constraints.clone()
     }
 
     fn importer(&mut self) -> Option<&mut dyn Importer> {
@@ -269,13 +369,21 @@ impl Sink for KmsSink {
     fn prepare(&mut self, buffers: &[Dmabuf]) {
         for buffer in buffers {
             if let Err(refusal) = self.try_import(buffer) {
-                self.link.copied(0, &refusal, 0);
+                self.account.link.copied(0, &refusal, 0);
             }
         }
     }
 
+    fn wait(&mut self) -> Result<(), SinkError> {
+        match self.wait_flip() {
+            Err(error) if error.is_for_now() => self.leave(&error),
+            other => other?,
+        }
+        Ok(())
+    }
+
     fn present(&mut self, frame: Frame) -> Result<(), SinkError> {
-        Ok(self.show(frame)?)
+        Ok(self.try_present(frame)?)
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
@@ -283,35 +391,34 @@ impl Sink for KmsSink {
     }
 
     fn link_end(&self) -> LinkEnd {
-        LinkEnd { imports: self.imported.imports(), ..self.link.clone() }
+        let now = self.display.as_ref().map_or(0, |display| display.imported.imports());
+        LinkEnd { imports: self.imports + now, ..self.account.link.clone() }
     }
 
     fn counts(&self) -> SinkCounts {
-        self.counts
+        self.account.counts
     }
 }
 
 impl Importer for KmsSink {
     fn name(&self) -> String {
-        self.card.name().to_owned()
+        self.card.name.clone()
     }
 
     fn identity(&self) -> String {
-        sysfs::device(self.card.path()).unwrap_or_default().display().to_string()
+        sysfs::device(&self.card.path).unwrap_or_default().display().to_string()
     }
 
     fn decline(&mut self, buffer: &Dmabuf, refusal: Refusal) {
-        self.imported.poison(buffer, refusal);
+        if let Some(display) = &mut self.display {
+            display.imported.poison(buffer, refusal);
+        }
     }
 
     fn try_import(&mut self, buffer: &Dmabuf) -> Result<(), Refusal> {
-        if let Some(refusal) = &self.fit.must_cover {
-            return Err(refusal.clone());
-        }
-        self.import(buffer);
-        match self.imported.get(buffer) {
-            Some(Err(refusal)) => Err(refusal.clone()),
-            _ => Ok(()),
+        match &mut self.display {
+            Some(display) => display.try_import(buffer),
+            None => Ok(()),
         }
     }
 }
@@ -319,176 +426,7 @@ impl Importer for KmsSink {
 impl Drop for KmsSink {
     fn drop(&mut self) {
         if let Err(error) = self.try_finish() {
-            tracing::error!(%error, card = self.card.name(), "the display was not put back");
+            tracing::error!(%error, card = self.card.name, "the display was not put back");
         }
-    }
-}
-
-/// The mode that was found, and how frames fit it.
-struct Fit {
-    mode: ModeInfo,
-    /// Where a frame is on the screen.
-    placement: Placement,
-    /// The card shows nothing smaller than the screen, so frames are copied into larger buffers.
-    must_cover: Option<Refusal>,
-    /// Sets the mode; also the question whether the card would show a framebuffer.
-    setup: Request,
-    setup_shown: Slot,
-    /// Keeps the mode that `setup` refers to.
-    _blob: Blob,
-}
-
-impl Fit {
-    /// Asks the card for one mode after the other, with a buffer of its own: first with the frame
-    /// as it is, in the middle of the screen; then with a buffer as large as the screen.
-    fn find(
-        card: &Arc<Card>,
-        output: &Output,
-        size: (u32, u32),
-        format: Fourcc,
-    ) -> Result<Self, KmsError> {
-        let mut refused = None;
-        for (mode, info) in &output.modes {
-            let screen = info.size();
-            let blob = Blob::new(card, mode)?;
-            let placement = Placement::centred(screen, size);
-            let (mut setup, setup_shown) = set_up(output, &blob, &placement)?;
-            let Err(errno) = try_with_dumb(card, &mut setup, setup_shown, format, size)? else {
-                let (mode, must_cover) = (*info, None);
-                return Ok(Self { mode, placement, must_cover, setup, setup_shown, _blob: blob });
-            };
-            if size != screen {
-                let whole = Placement { x: 0, y: 0, width: screen.0, height: screen.1 };
-                let (mut setup, setup_shown) = set_up(output, &blob, &whole)?;
-                if try_with_dumb(card, &mut setup, setup_shown, format, screen)?.is_ok() {
-                    let (mode, must_cover) = (*info, Some(too_small(card, size, info, errno)));
-                    return Ok(Self {
-                        mode,
-                        placement,
-                        must_cover,
-                        setup,
-                        setup_shown,
-                        _blob: blob,
-                    });
-                }
-            }
-            refused = Some((*info, errno));
-        }
-        let connector = output.connector_name.clone();
-        Err(match refused {
-            Some((mode, errno)) if output.listed.contains(&mode) => {
-                let (card, source) = (card.name().to_owned(), errno.into());
-                KmsError::Configuration { card, connector, mode, source }
-            }
-            _ => KmsError::NoMode { connector, size, modes: output.listed.clone() },
-        })
-    }
-}
-
-/// The card wants a plane to be as large as the screen.
-fn too_small(card: &Card, size: (u32, u32), mode: &ModeInfo, errno: Errno) -> Refusal {
-    Refusal {
-        device: card.name().to_owned(),
-        step: present::TEST_ONLY,
-        errno: Some(errno.raw_os_error()),
-        detail: format!("a picture of {}x{} does not cover {mode}", size.0, size.1),
-    }
-}
-
-/// The commit that turns the display on with a frame at `placement`.
-fn set_up(
-    output: &Output,
-    mode: &Blob,
-    placement: &Placement,
-) -> Result<(Request, Slot), KmsError> {
-    let mut request = Request::default();
-    let Output { connector, crtc, plane, others, .. } = output;
-    request.set(connector.id, connector.property("CRTC_ID")?, crtc.id.into());
-    request.set(crtc.id, crtc.property("MODE_ID")?, mode.id());
-    request.set(crtc.id, crtc.property("ACTIVE")?, 1);
-    for other in others {
-        request.set(other.id, other.property("FB_ID")?, 0);
-        request.set(other.id, other.property("CRTC_ID")?, 0);
-    }
-    let shown = place(&mut request, plane, crtc.id, placement)?;
-    Ok((request, shown))
-}
-
-/// How pictures in YUV are to be understood, by the kernel's names (`drm_color_mgmt.c`); it means
-/// nothing to those in RGB.
-const COLOUR_SPACE: [(&str, &str); 2] =
-    [("COLOR_ENCODING", "ITU-R BT.601 YCbCr"), ("COLOR_RANGE", "YCbCr limited range")];
-
-/// Puts a plane on the screen, upright and opaque; the slot is that of its framebuffer.
-fn place(
-    request: &mut Request,
-    plane: &Object,
-    crtc: u32,
-    placement: &Placement,
-) -> Result<Slot, KmsError> {
-    let shown = request.set(plane.id, plane.property("FB_ID")?, 0);
-    let Placement { x, y, width, height } = *placement;
-    // Positions in the source are fixed-point numbers with 16 bits after the point.
-    for (name, value) in [
-        ("CRTC_ID", u64::from(crtc)),
-        ("SRC_X", 0),
-        ("SRC_Y", 0),
-        ("SRC_W", u64::from(width) << 16),
-        ("SRC_H", u64::from(height) << 16),
-        ("CRTC_X", x.into()),
-        ("CRTC_Y", y.into()),
-        ("CRTC_W", width.into()),
-        ("CRTC_H", height.into()),
-    ] {
-        request.set(plane.id, plane.property(name)?, value);
-    }
-    // What somebody before us may have left: upright, and opaque.
-    for (name, value) in [("rotation", 1), ("alpha", 0xffff)] {
-        if let Some(property) = plane.optional(name) {
-            request.set(plane.id, property, value);
-        }
-    }
-    for (name, choice) in COLOUR_SPACE {
-        if let Some((property, value)) = plane.choice(name, choice) {
-            request.set(plane.id, property, value);
-        }
-    }
-    Ok(shown)
-}
-
-/// The commit that shows the next frame, with the slots of its framebuffer and its fence.
-fn flip(output: &Output) -> Result<(Request, Slot, Option<Slot>), KmsError> {
-    let mut request = Request::default();
-    let plane = &output.plane;
-    let shown = request.set(plane.id, plane.property("FB_ID")?, 0);
-    let fence = plane
-        .optional("IN_FENCE_FD")
-        .map(|property| request.set(plane.id, property, present::NO_FENCE));
-    Ok((request, shown, fence))
-}
-
-/// Asks whether the card would take a set-up, with a buffer of its own on the plane.
-fn try_with_dumb(
-    card: &Arc<Card>,
-    setup: &mut Request,
-    shown: Slot,
-    format: Fourcc,
-    size: (u32, u32),
-) -> Result<Result<(), Errno>, KmsError> {
-    let dumb = match Dumb::new(card, format, size) {
-        Ok(dumb) => dumb,
-        // Too small or too large for the card: that is an answer, too.
-        Err(KmsError::Dumb { source, .. }) => {
-            return Ok(Err(Errno::from_io_error(&source).unwrap_or(Errno::INVAL)));
-        }
-        Err(error) => return Err(error),
-    };
-    setup.put(shown, dumb.framebuffer().id.into());
-    let flags = AtomicCommitFlags::TEST_ONLY | AtomicCommitFlags::ALLOW_MODESET;
-    match setup.commit(card, flags) {
-        Err(errno @ (Errno::ACCESS | Errno::PERM)) => {
-            Err(card.commit_failed("test the mode", errno))
-        }
-        other => Ok(other),
     }
 }

@@ -111,6 +111,22 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// As large as a screen has room for, with the proportions of the picture.
+    pub(crate) fn scaled(screen: (u32, u32), (width, height): (u32, u32)) -> Self {
+        let scale = |side: u32, to: u32, from: u32| {
+            // At most a side of the screen, which has 32 bits.
+            (u64::from(side) * u64::from(to) / u64::from(from.max(1))).max(1) as u32
+        };
+        let wide =
+            u64::from(width) * u64::from(screen.1) >= u64::from(height) * u64::from(screen.0);
+        let size = if wide {
+            (screen.0, scale(height, screen.0, width))
+        } else {
+            (scale(width, screen.1, height), screen.1)
+        };
+        Self::centred(screen, size)
+    }
+
     /// The middle of a screen that is at least as large; on even coordinates, so that the
     /// half-size planes of YUV formats fall on whole samples.
     pub(crate) fn centred(screen: (u32, u32), (width, height): (u32, u32)) -> Self {
@@ -184,6 +200,18 @@ mod tests {
         assert_eq!((placement.x, placement.y), (160, 120));
         let placement = Placement::centred((10, 10), (20, 10));
         assert_eq!((placement.x, placement.y), (0, 0));
+    }
+
+    #[test]
+    fn what_is_scaled_keeps_its_proportions() {
+        let scaled = |screen, size| {
+            let Placement { x, y, width, height } = Placement::scaled(screen, size);
+            (x, y, width, height)
+        };
+        assert_eq!(scaled((1920, 1080), (640, 480)), (240, 0, 1440, 1080));
+        assert_eq!(scaled((1920, 1080), (3840, 1080)), (0, 270, 1920, 540));
+        assert_eq!(scaled((800, 600), (400, 300)), (0, 0, 800, 600));
+        assert_eq!(scaled((8, 8), (u32::MAX, 1)), (0, 2, 8, 1));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! The way of a picture to a display: connector, CRTC, primary plane and mode.
+//! The way of a picture to a display: connector, CRTC, plane and mode.
 
 use std::ops::RangeBounds;
+use std::sync::Arc;
 
 use drm::control::{
     self, Device as _, ModeFlags, ModeTypeFlags, PlaneType, connector, crtc, plane,
@@ -11,34 +12,43 @@ use super::card::{self, Card, ConnectorInfo, mode_info};
 use super::error::KmsError;
 use super::modes::{self, ModeInfo, Timings};
 use super::properties::Object;
+use super::share::Cards;
+use super::{KmsOptions, PlaneChoice};
 
 /// What was chosen.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) connector: Object,
     pub(crate) connector_name: String,
+    /// Whether the connector said that a display hangs on it. Some cannot tell.
+    pub(crate) connected: bool,
     pub(crate) crtc: Object,
     pub(crate) plane: Object,
     /// The plane's formats, and the contents of its `IN_FORMATS` with their modifiers; empty where
     /// it has none.
     pub(crate) plane_formats: Vec<u32>,
     pub(crate) in_formats: Vec<u8>,
+    /// The primary plane below `plane`, if that is an overlay.
+    pub(crate) below: Option<Object>,
     /// Planes that somebody left on the CRTC, which would cover the picture.
     pub(crate) others: Vec<Object>,
-    /// The modes that may do, the best first.
+    /// The mode to fill with a picture that is scaled, if that is wanted.
+    pub(crate) favourite: Option<(control::Mode, ModeInfo)>,
+    /// The modes that may do for a picture as it is, the best first.
     pub(crate) modes: Vec<(control::Mode, ModeInfo)>,
     /// The modes that the display lists.
     pub(crate) listed: Vec<ModeInfo>,
 }
 
 impl Output {
-    /// Chooses a way for pictures of this size and format.
+    /// Chooses a way for such pictures, leaving out what is `taken`.
     pub(crate) fn choose(
         card: &Card,
         connector: &connector::Info,
-        size: (u32, u32),
-        format: Fourcc,
+        options: &KmsOptions,
+        taken: &[u32],
     ) -> Result<Self, KmsError> {
+        let size = options.transform.turned(options.size);
         let name = connector.to_string();
         let (usable, infos): (Vec<_>, Vec<_>) =
             connector.modes().iter().filter_map(|mode| Some((*mode, mode_info(mode)?))).unzip();
@@ -56,15 +66,19 @@ impl Output {
                 .map(|timings| mode(&timings));
             modes.splice(0..0, mode.and_then(|mode| Some((mode, mode_info(&mode)?))));
         }
-        if modes.is_empty() {
+        let favourite = modes::preferred(&infos)
+            .and_then(|info| infos.iter().position(|other| other == info))
+            .filter(|_| options.scale)
+            .map(|index| (usable[index], infos[index]));
+        if modes.is_empty() && favourite.is_none() {
             return Err(KmsError::NoMode { connector: name, size, modes: infos });
         }
         let object = Object::read(card, "connector", connector.handle())?;
-        let (crtc, plane) = route(card, connector, &object, format)?;
+        let Route { crtc, plane, below } = route(card, connector, &object, options, taken)?;
         let mut others = Vec::new();
         for handle in card.plane_handles().map_err(card.failed("list the planes"))? {
             let info = card.get_plane(handle).map_err(card.failed("look at a plane"))?;
-            if info.crtc() == Some(crtc) && handle != plane {
+            if info.crtc() == Some(crtc) && handle != plane && Some(handle) != below {
                 others.push(Object::read(card, "plane", handle)?);
             }
         }
@@ -81,9 +95,12 @@ impl Output {
             in_formats,
             connector: object,
             connector_name: name,
+            connected: connector.state() == connector::State::Connected,
             crtc: Object::read(card, "CRTC", crtc)?,
             plane,
+            below: below.map(|plane| Object::read(card, "plane", plane)).transpose()?,
             others,
+            favourite,
             modes,
             listed: infos,
         })
@@ -140,10 +157,19 @@ pub(crate) fn connector(
     asked: Option<&str>,
     look_anew: bool,
 ) -> Result<connector::Info, KmsError> {
+    let taken = |info: &connector::Info| card.taken().contains(&info.handle().into());
     let found = card.connectors(look_anew)?.into_iter().find(|info| match asked {
         Some(asked) => is_connector(asked, &info.to_string()) && !info.modes().is_empty(),
-        None => info.state() == connector::State::Connected && !info.modes().is_empty(),
+        None => {
+            info.state() == connector::State::Connected && !info.modes().is_empty() && !taken(info)
+        }
     });
+    if let (Some(found), Some(_)) = (&found, asked)
+        && taken(found)
+    {
+        let (card, connector) = (card.name().to_owned(), found.to_string());
+        return Err(KmsError::Taken { card, connector });
+    }
     found.ok_or_else(|| KmsError::NoConnector {
         asked: asked.map(str::to_owned),
         available: card::available(),
@@ -155,7 +181,15 @@ fn is_connector(asked: &str, name: &str) -> bool {
     asked.trim().eq_ignore_ascii_case(name)
 }
 
-/// A CRTC for the connector, and a primary plane for the CRTC that takes the format.
+/// A CRTC, a plane of it, and the primary plane if that is another.
+struct Route {
+    crtc: crtc::Handle,
+    plane: plane::Handle,
+    below: Option<plane::Handle>,
+}
+
+/// A CRTC for the connector, and a plane for the CRTC that takes the format: the primary one before
+/// an overlay.
 ///
 /// The CRTC that drives the connector already comes first, then those that are off. One that
 /// drives another display is left alone.
@@ -163,8 +197,10 @@ fn route(
     card: &Card,
     connector: &connector::Info,
     object: &Object,
-    format: Fourcc,
-) -> Result<(crtc::Handle, plane::Handle), KmsError> {
+    options: &KmsOptions,
+    taken: &[u32],
+) -> Result<Route, KmsError> {
+    let format = options.format;
     let resources = card.resource_handles().map_err(card.failed("list the CRTCs"))?;
     let routed = control::from_u32::<crtc::Handle>(object.value("CRTC_ID") as u32);
     let mut reached = Vec::new();
@@ -172,35 +208,43 @@ fn route(
         let encoder = card.get_encoder(*encoder).map_err(card.failed("look at an encoder"))?;
         for crtc in resources.filter_crtcs(encoder.possible_crtcs()) {
             let busy = || card.get_crtc(crtc).is_ok_and(|info| info.mode().is_some());
-            if !reached.contains(&crtc) && (Some(crtc) == routed || !busy()) {
+            let taken = taken.contains(&crtc.into());
+            if !reached.contains(&crtc) && !taken && (Some(crtc) == routed || !busy()) {
                 reached.push(crtc);
             }
         }
     }
     reached.sort_by_key(|crtc| Some(*crtc) != routed);
 
-    let mut primaries = Vec::new();
+    let (mut primaries, mut overlays) = (Vec::new(), Vec::new());
     for handle in card.plane_handles().map_err(card.failed("list the planes"))? {
         let info = card.get_plane(handle).map_err(card.failed("look at a plane"))?;
-        if Object::read(card, "plane", handle)?.value("type") == PlaneType::Primary as u64 {
-            primaries.push(info);
+        match Object::read(card, "plane", handle)?.value("type") {
+            kind if kind == PlaneType::Primary as u64 => primaries.push(info),
+            kind if kind == PlaneType::Overlay as u64 => overlays.push(info),
+            _ => {}
         }
     }
     let mut formats = Vec::new();
     for crtc in &reached {
-        let fits = |info: &&plane::Info| {
-            resources.filter_crtcs(info.possible_crtcs()).contains(crtc)
-                && (info.crtc().is_none() || info.crtc() == Some(*crtc))
+        let of_crtc = |planes: &[plane::Info]| -> Vec<Candidate> {
+            let fits = |info: &&plane::Info| {
+                resources.filter_crtcs(info.possible_crtcs()).contains(crtc)
+                    && (info.crtc().is_none() || info.crtc() == Some(*crtc))
+                    && !taken.contains(&info.handle().into())
+            };
+            // The plane that is on this CRTC already, before those that could be.
+            let mut planes: Vec<_> = planes.iter().filter(fits).collect();
+            planes.sort_by_key(|info| info.crtc().is_none());
+            planes.into_iter().map(|info| (info.handle(), info.formats().to_vec())).collect()
         };
-        // The plane that is on this CRTC already, before those that could be.
-        let mut planes: Vec<_> = primaries.iter().filter(fits).collect();
-        planes.sort_by_key(|info| info.crtc().is_none());
-        for info in planes {
-            if info.formats().contains(&format.0) {
-                return Ok((*crtc, info.handle()));
-            }
-            formats.extend(info.formats().iter().copied().map(Fourcc));
+        let (primaries, overlays) = (of_crtc(&primaries), of_crtc(&overlays));
+        if let Some((plane, below)) = pick(&primaries, &overlays, options) {
+            return Ok(Route { crtc: *crtc, plane, below });
         }
+        let primaries = primaries.iter().filter(|_| options.plane == PlaneChoice::Any);
+        let all = primaries.chain(&overlays).flat_map(|(_, formats)| formats);
+        formats.extend(all.copied().map(Fourcc));
     }
     let card = card.name().to_owned();
     if formats.is_empty() {
@@ -211,12 +255,33 @@ fn route(
     Err(KmsError::Format { card, format, formats })
 }
 
+/// A plane and its formats.
+type Candidate = (plane::Handle, Vec<u32>);
+
+/// The plane that is to show frames, and the primary one where that is another.
+fn pick(
+    primaries: &[Candidate],
+    overlays: &[Candidate],
+    options: &KmsOptions,
+) -> Option<(plane::Handle, Option<plane::Handle>)> {
+    let takes = |(_, formats): &&Candidate| formats.contains(&options.format.0);
+    let primary = primaries.iter().find(takes).filter(|_| options.plane == PlaneChoice::Any);
+    match primary {
+        Some((plane, _)) => Some((*plane, None)),
+        None => {
+            let (plane, _) = overlays.iter().find(takes)?;
+            Some((*plane, primaries.first().map(|(plane, _)| *plane)))
+        }
+    }
+}
+
 /// Goes through the cards that the user may mean and takes the first for which `open` works.
 ///
 /// If none does, the error is that of the card that came closest.
 pub(crate) fn first_card<T>(
     asked: Option<&str>,
-    mut open: impl FnMut(Card) -> Result<T, KmsError>,
+    cards: &Cards,
+    mut open: impl FnMut(Arc<Card>) -> Result<T, KmsError>,
 ) -> Result<T, KmsError> {
     let mut closest: Option<KmsError> = None;
     for node in card::nodes() {
@@ -225,7 +290,7 @@ pub(crate) fn first_card<T>(
             continue;
         }
         let by_driver = |card: &Card| asked.is_none_or(|asked| is_driver(asked, card.driver()));
-        let result = match Card::open(&node) {
+        let result = match cards.open(&node) {
             Ok(card) if by_path || by_driver(&card) => open(card),
             Ok(_) => continue,
             // Of a card that does not open we do not know whether it is the one that is meant.
@@ -272,7 +337,7 @@ fn closeness(error: &KmsError) -> u8 {
 /// `card` is a path or a driver, `connector` a name such as `Virtual-1`; without them it is the
 /// first display that is connected.
 pub fn preferred_size(card: Option<&str>, connector: Option<&str>) -> Result<(u32, u32), KmsError> {
-    first_card(card, |card| {
+    first_card(card, &Cards::default(), |card| {
         card.enable_atomic()?;
         let info = ConnectorInfo::from(&self::connector(&card, connector, false)?);
         modes::preferred(&info.modes).map(ModeInfo::size).ok_or_else(|| KmsError::NoConnector {
@@ -292,6 +357,26 @@ mod tests {
         assert!(is_connector(" HDMI-A-2", "HDMI-A-2"));
         assert!(!is_connector("Virtual", "Virtual-1"));
         assert!(!is_connector("", "Virtual-1"));
+    }
+
+    #[test]
+    fn an_overlay_is_for_what_the_primary_plane_does_not_take() {
+        let plane = |id, formats: &[Fourcc]| {
+            let handle: plane::Handle = control::from_u32(id).unwrap();
+            (handle, formats.iter().map(|format| format.0).collect())
+        };
+        let primaries = [plane(1, &[Fourcc::XRGB8888])];
+        let overlays = [plane(2, &[Fourcc::R8]), plane(3, &[Fourcc::XRGB8888, Fourcc::NV12])];
+        let pick = |format, choice| {
+            let options = KmsOptions { plane: choice, ..KmsOptions::new((64, 64), format) };
+            let (plane, below) = pick(&primaries, &overlays, &options)?;
+            Some((u32::from(plane), below.map(u32::from)))
+        };
+        let any = PlaneChoice::Any;
+        assert_eq!(pick(Fourcc::XRGB8888, any), Some((1, None)));
+        assert_eq!(pick(Fourcc::NV12, any), Some((3, Some(1))));
+        assert_eq!(pick(Fourcc::XRGB8888, PlaneChoice::Overlay), Some((3, Some(1))));
+        assert_eq!(pick(Fourcc::ARGB8888, any), None);
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use drm::control::AtomicCommitFlags;
 use rustix::io::Errno;
-use vcam_allocator::{CpuAccess, Fence, Refusal};
+use vcam_allocator::{CpuAccess, Fence, FenceError, Refusal};
 
+use super::display::{Account, Display, Shown, Trouble};
 use super::dumb::Dumb;
 use super::error::KmsError;
+use super::fences;
 use super::import::{Framebuffer, import};
-use super::{KmsSink, Shown, events};
 use crate::pixels::READY_LIMIT;
 use crate::sink::Frame;
 use vcam_allocator::Dmabuf;
@@ -23,7 +24,7 @@ const COMMIT: &str = "atomic commit";
 pub(super) const NO_FENCE: u64 = u64::MAX;
 
 /// How long a flip may take. Displays that are slower than a frame in five seconds are stuck.
-const FLIP_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const FLIP_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a commit may be answered with `EBUSY` while no flip of ours is in the way.
 const BUSY_LIMIT: Duration = Duration::from_secs(1);
@@ -31,29 +32,43 @@ const BUSY_LIMIT: Duration = Duration::from_secs(1);
 /// One on the screen, one on its way there, one to copy into.
 const DUMB_BUFFERS: usize = 3;
 
-impl KmsSink {
-    pub(super) fn show(&mut self, frame: Frame) -> Result<(), KmsError> {
+impl Display {
+    pub(super) fn show(&mut self, frame: Frame, account: &mut Account) -> Result<(), KmsError> {
         self.check(&frame.buffer)?;
         match self.import(&frame.buffer) {
-            Some(framebuffer) => self.show_imported(frame, framebuffer),
-            None => self.show_copy(frame),
+            Some(framebuffer) => self.show_imported(frame, framebuffer, account),
+            None => self.show_copy(frame, account),
+        }
+    }
+
+    /// Imports a buffer, or says why the card does not take it.
+    pub(super) fn try_import(&mut self, buffer: &Dmabuf) -> Result<(), Refusal> {
+        if let Some(refusal) = &self.fit.must_cover {
+            return Err(refusal.clone());
+        }
+        self.import(buffer);
+        match self.imported.get(buffer) {
+            Some(Err(refusal)) => Err(refusal.clone()),
+            _ => Ok(()),
         }
     }
 
     fn check(&self, buffer: &Dmabuf) -> Result<(), KmsError> {
         let layout = buffer.layout();
-        if (layout.width(), layout.height()) == self.size && layout.format() == self.format {
+        if (layout.width(), layout.height()) == self.options.size
+            && layout.format() == self.options.format
+        {
             return Ok(());
         }
         let text = |size: (u32, u32), format| format!("{}x{} {format}", size.0, size.1);
         Err(KmsError::WrongFrame {
             got: text((layout.width(), layout.height()), layout.format()),
-            expected: text(self.size, self.format),
+            expected: text(self.options.size, self.options.format),
         })
     }
 
     /// The framebuffer of a buffer; `None` if the card refuses it, for the reason in the cache.
-    pub(super) fn import(&mut self, buffer: &Dmabuf) -> Option<Arc<Framebuffer>> {
+    fn import(&mut self, buffer: &Dmabuf) -> Option<Arc<Framebuffer>> {
         if self.fit.must_cover.is_some() {
             return None;
         }
@@ -91,10 +106,11 @@ impl KmsSink {
         &mut self,
         frame: Frame,
         framebuffer: Arc<Framebuffer>,
+        account: &mut Account,
     ) -> Result<(), KmsError> {
-        self.wait_flip()?;
-        let committed = match (&frame.ready, self.flip_fence) {
-            (Some(ready), Some(_)) if self.active => {
+        self.wait_flip(account)?;
+        let committed = match (&frame.ready, self.flip.fence) {
+            (Some(ready), Some(_)) if self.active && fences::is_of_drivers(ready) => {
                 match self.commit(&framebuffer, Some(ready))? {
                     // Perhaps it is the fence that it does not like.
                     Err(_) => {
@@ -102,7 +118,7 @@ impl KmsSink {
                         let again = self.commit(&framebuffer, None)?;
                         if again.is_ok() {
                             tracing::debug!(card = self.card.name(), "takes no fence");
-                            self.flip_fence = None;
+                            self.flip.fence = None;
                         }
                         again
                     }
@@ -118,7 +134,8 @@ impl KmsSink {
         };
         match committed {
             Ok(()) => {
-                self.committed(Shown { framebuffer, _buffer: Some(frame.buffer) });
+                let (ready, buffer) = (frame.ready, Some(frame.buffer));
+                self.committed(Shown { framebuffer, ready, _buffer: buffer }, account);
                 Ok(())
             }
             Err(errno) => {
@@ -127,19 +144,23 @@ impl KmsSink {
                 tracing::warn!(%refusal, frame = frame.sequence, "falling back to a copy");
                 self.imported.poison(&frame.buffer, refusal);
                 drop(framebuffer);
-                self.show_copy(frame)
+                self.show_copy(frame, account)
             }
         }
     }
 
-    fn show_copy(&mut self, frame: Frame) -> Result<(), KmsError> {
+    fn show_copy(&mut self, frame: Frame, account: &mut Account) -> Result<(), KmsError> {
         if let Some(ready) = &frame.ready {
             wait_ready(ready)?;
         }
         if self.dumbs.is_empty() {
-            let size = if self.fit.must_cover.is_some() { self.fit.mode.size() } else { self.size };
+            let size = if self.fit.must_cover.is_some() {
+                self.fit.mode.size()
+            } else {
+                self.options.size
+            };
             self.dumbs = (0..DUMB_BUFFERS)
-                .map(|_| Dumb::new(&self.card, self.format, size))
+                .map(|_| Dumb::new(&self.card, self.options.format, size))
                 .collect::<Result<_, _>>()?;
         }
         // Neither the one on the screen nor the one on its way there, so that the copy need not
@@ -149,7 +170,10 @@ impl KmsSink {
         let dumb = &mut self.dumbs[index];
         let at = match &self.fit.must_cover {
             Some(_) => self.fit.placement,
-            None => super::Placement { x: 0, y: 0, ..self.fit.placement },
+            None => {
+                let (width, height) = self.options.size;
+                super::Placement { x: 0, y: 0, width, height }
+            }
         };
         let guard = frame.buffer.cpu_access(CpuAccess::Read).map_err(KmsError::Access)?;
         for (plane, layout) in frame.buffer.layout().planes().iter().enumerate() {
@@ -158,10 +182,10 @@ impl KmsSink {
         guard.end().map_err(KmsError::Access)?;
         let framebuffer = dumb.framebuffer().clone();
 
-        self.wait_flip()?;
+        self.wait_flip(account)?;
         self.commit(&framebuffer, None)?
             .map_err(|errno| self.card.commit_failed("show a frame", errno))?;
-        self.committed(Shown { framebuffer, _buffer: None });
+        self.committed(Shown { framebuffer, ready: None, _buffer: None }, account);
 
         let bytes = frame.buffer.layout().payload();
         let refusal = match self.imported.get(&frame.buffer) {
@@ -169,25 +193,55 @@ impl KmsSink {
             _ => self.fit.must_cover.as_ref(),
         };
         if let Some(refusal) = refusal {
-            self.link.copied(frame.sequence, refusal, bytes);
+            account.link.copied(frame.sequence, refusal, bytes);
         }
         Ok(())
     }
 
-    /// Commits a frame. The inner error is the card's refusal of it; the outer one is the end.
+    /// Commits a frame, if need be after setting the display up anew. The inner error is the card's
+    /// refusal of the frame; the outer one says that there is nothing to show it on.
     fn commit(
         &mut self,
         framebuffer: &Framebuffer,
         ready: Option<&Fence>,
     ) -> Result<Result<(), Errno>, KmsError> {
+        let Err(errno) = self.try_commit(framebuffer, ready) else { return Ok(Ok(())) };
+        match self.trouble(errno) {
+            Some(Trouble::Away(error)) => Err(error),
+            Some(Trouble::Changed) => {
+                tracing::warn!(
+                    card = self.card.name(),
+                    "set up anew: somebody changed the display"
+                );
+                self.set_up_anew()?;
+                // Setting a mode knows no fence.
+                if let Some(ready) = ready {
+                    wait_ready(ready)?;
+                }
+                let again = self.try_commit(framebuffer, None);
+                again
+                    .map(Ok)
+                    .map_err(|errno| self.card.commit_failed("set the display up anew", errno))
+            }
+            None if errno == Errno::BUSY => Err(self.card.commit_failed("show a frame", errno)),
+            None => Ok(Err(errno)),
+        }
+    }
+
+    fn try_commit(
+        &mut self,
+        framebuffer: &Framebuffer,
+        ready: Option<&Fence>,
+    ) -> Result<(), Errno> {
         let (request, flags) = if self.active {
-            self.flip.put(self.flip_shown, framebuffer.id.into());
-            if let Some(slot) = self.flip_fence {
+            let flip = &mut self.flip;
+            flip.request.put(flip.shown, framebuffer.id.into());
+            if let Some(slot) = flip.fence {
                 let fd = ready.map_or(NO_FENCE, |fence| fence.as_fd().as_raw_fd() as u64);
-                self.flip.put(slot, fd);
+                flip.request.put(slot, fd);
             }
             let flags = AtomicCommitFlags::NONBLOCK | AtomicCommitFlags::PAGE_FLIP_EVENT;
-            (&mut self.flip, flags)
+            (&mut flip.request, flags)
         } else {
             self.fit.setup.put(self.fit.setup_shown, framebuffer.id.into());
             (&mut self.fit.setup, AtomicCommitFlags::ALLOW_MODESET)
@@ -195,62 +249,69 @@ impl KmsSink {
         let start = Instant::now();
         loop {
             match request.commit(&self.card, flags) {
-                Ok(()) => return Ok(Ok(())),
                 // The kernel tells of a flip a moment before it is ready for the next.
                 Err(Errno::BUSY) if start.elapsed() < BUSY_LIMIT => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::BUSY | Errno::NODEV)) => {
-                    return Err(self.card.commit_failed("show a frame", errno));
-                }
-                Err(errno) => return Ok(Err(errno)),
+                other => return other,
             }
         }
     }
 
     /// Notes that a commit was accepted.
-    fn committed(&mut self, shown: Shown) {
+    fn committed(&mut self, shown: Shown, account: &mut Account) {
         if self.active {
             self.pending = Some(shown);
         } else {
             // Setting the mode has waited until the frame was on the screen.
             self.active = true;
+            self.changed = true;
             self.shown = Some(shown);
-            self.counts.displayed += 1;
+            account.counts.displayed += 1;
         }
     }
 
     /// Waits until the frame that was presented last is on the screen.
-    pub fn wait_flip(&mut self) -> Result<(), KmsError> {
+    pub(super) fn wait_flip(&mut self, account: &mut Account) -> Result<(), KmsError> {
+        self.wait_flip_for(FLIP_LIMIT, account)
+    }
+
+    pub(super) fn wait_flip_for(
+        &mut self,
+        limit: Duration,
+        account: &mut Account,
+    ) -> Result<(), KmsError> {
         if self.pending.is_none() {
             return Ok(());
         }
-        let failed =
-            |card: &super::Card, errno: Errno| card.failed("read its events")(errno.into());
-        let deadline = Instant::now() + FLIP_LIMIT;
-        loop {
-            // First without waiting: when the camera is slower than the display, it is there.
-            let mut flipped = false;
-            events::read(&self.card, self.output.crtc.id, || flipped = true)
-                .map_err(|errno| failed(&self.card, errno))?;
-            if flipped {
+        let flipped = self.card.flips.wait(&self.card, self.output.crtc.id, Instant::now() + limit);
+        match flipped {
+            Ok(true) => {
                 // This gives the buffer of the frame before back to its pool.
                 self.shown = self.pending.take();
-                self.counts.displayed += 1;
-                return Ok(());
+                account.counts.displayed += 1;
+                Ok(())
             }
-            let more =
-                events::wait(&self.card, deadline).map_err(|errno| failed(&self.card, errno))?;
-            if !more {
-                let card = self.card.name().to_owned();
-                return Err(KmsError::FlipTimeout { card, limit: FLIP_LIMIT });
-            }
+            Ok(false) => match self.look() {
+                Some(Trouble::Away(error)) => Err(error),
+                _ => {
+                    // It may be that the frame is still being drawn.
+                    if let Some(ready) = self.pending.as_ref().and_then(|next| next.ready.as_ref())
+                    {
+                        drawn(ready.wait(Duration::ZERO))?;
+                    }
+                    Err(KmsError::FlipTimeout { card: self.card.name().to_owned(), limit })
+                }
+            },
+            Err(errno) => Err(self.card.failed("read its events")(errno.into())),
         }
     }
 }
 
 fn wait_ready(ready: &Fence) -> Result<(), KmsError> {
-    ready
-        .wait(READY_LIMIT)
-        .map_err(|source| KmsError::Fence { what: "the drawing of a frame", source })
+    drawn(ready.wait(READY_LIMIT))
+}
+
+fn drawn(waited: Result<(), FenceError>) -> Result<(), KmsError> {
+    waited.map_err(|source| KmsError::Fence { what: "the drawing of a frame", source })
 }

@@ -20,10 +20,12 @@ use vcam_allocator::probe::pattern::{self, Colours, compare};
 use vcam_allocator::probe::{self, FORMATS, Finding, ImporterInfo, Prober, Steps};
 use vcam_allocator::{Dmabuf, Fourcc, Layout, Refusal};
 
+use super::KmsOptions;
 use super::card::{self, Card, ConnectorInfo};
 use super::constraints::Limits;
 use super::dumb::Dumb;
 use super::error::KmsError;
+use super::fit::{COLOUR_SPACE, Fit, View, place};
 use super::import::import;
 use super::modes::{self, ModeInfo, Placement};
 use super::output::{self, Output};
@@ -32,7 +34,6 @@ use super::properties::Object;
 use super::request::Request;
 use super::restore::Snapshot;
 use super::writeback::Writeback;
-use super::{COLOUR_SPACE, Fit, place};
 
 const COMMIT: &str = "atomic commit";
 const WRITEBACK: &str = "writeback";
@@ -156,7 +157,8 @@ impl Screen {
         let preferred =
             modes::preferred(&ConnectorInfo::from(&connector).modes).map(ModeInfo::size);
         for size in std::iter::once(probe::SIZE).chain(preferred) {
-            let output = match Output::choose(card, &connector, size, BACKDROP) {
+            let options = KmsOptions::new(size, BACKDROP);
+            let output = match Output::choose(card, &connector, &options, &[]) {
                 Ok(mut output) => {
                     if connector.interface() == connector::Interface::Virtual {
                         output.hurry();
@@ -166,7 +168,7 @@ impl Screen {
                 Err(KmsError::NoMode { .. } | KmsError::NoCrtc { .. }) => continue,
                 Err(error) => return Err(error),
             };
-            match Fit::find(card, &output, size, BACKDROP) {
+            match Fit::find(card, &output, &options) {
                 Ok(fit) if fit.must_cover.is_none() => {
                     return Self::with(card, &connector, output, fit, size).map(Some);
                 }
@@ -215,7 +217,7 @@ impl Screen {
                 let Placement { x, y, .. } = self.fit.placement;
                 let placement = Placement { x, y, width: size.0, height: size.1 };
                 let crtc = self.output.crtc.id;
-                let shown = place(&mut request, &plane.object, crtc, &placement)?;
+                let shown = place(&mut request, &plane.object, crtc, &View::plain(placement))?;
                 request.put(shown, framebuffer.into());
             }
         }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use drm::control::property::ValueType;
 use drm::control::{Device as _, ResourceHandle};
+use rustix::io::Errno;
 
 use super::card::Card;
 use super::error::KmsError;
+use super::request::retry;
 
 /// A connector, CRTC or plane.
 #[derive(Debug)]
@@ -42,6 +44,11 @@ impl Object {
             properties.insert(name, (u32::from(property), value));
         }
         Ok(Self { id: handle.into(), kind, card: card.name().to_owned(), properties, choices })
+    }
+
+    /// The card that it belongs to, as reports name it.
+    pub(crate) fn card(&self) -> &str {
+        &self.card
     }
 
     /// The number of a property that every driver has.
@@ -92,8 +99,10 @@ impl Blob {
 
 impl Drop for Blob {
     fn drop(&mut self) {
-        if let Err(error) = self.card.destroy_property_blob(self.id) {
-            tracing::error!(%error, "a mode could not be given back");
+        match retry(|| self.card.destroy_property_blob(self.id)) {
+            // It went with the card.
+            Ok(()) | Err(Errno::NODEV) => {}
+            Err(error) => tracing::error!(%error, "a mode could not be given back"),
         }
     }
 }

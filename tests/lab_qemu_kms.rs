@@ -1,0 +1,83 @@
+//! Displays that are swapped for others while frames are shown, in the lab's `qemu` machine:
+//! `cargo xtask test --only qemu`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::books::Held;
+use support::show::Show;
+use vcam_allocator::{Fourcc, Method};
+use vcam_sinks::{Cards, KmsOptions, Sink};
+
+/// A device that a driver was taken from; it gets it back when dropped.
+struct Unbound {
+    driver: PathBuf,
+    device: String,
+}
+
+impl Unbound {
+    /// Takes the driver from the card that it drives, as if the card were pulled out.
+    fn new(driver: &str) -> Self {
+        let card = vcam_sinks::cards()
+            .into_iter()
+            .find(|card| card.driver.as_deref() == Some(driver))
+            .unwrap_or_else(|| panic!("the lab has a card of {driver}"));
+        let name = card.path.file_name().unwrap();
+        let device =
+            fs::canonicalize(Path::new("/sys/class/drm").join(name).join("device")).unwrap();
+        let driver = fs::canonicalize(device.join("driver")).unwrap();
+        let device = device.file_name().unwrap().to_str().unwrap().to_owned();
+        fs::write(driver.join("unbind"), &device).unwrap();
+        Self { driver, device }
+    }
+}
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        fs::write(self.driver.join("bind"), &self.device).unwrap();
+    }
+}
+
+#[test]
+fn a_display_is_swapped_for_one_that_refuses_the_buffers() {
+    let before = Held::read();
+    let virtio = Unbound::new("virtio_gpu");
+    let options = KmsOptions::new((320, 240), Fourcc::XRGB8888);
+    // Any card will do, and so what is there is shown on.
+    let mut show = Show::on(&Cards::default(), &options);
+    assert_eq!(show.sink.name(), "kms:bochs-drm");
+    for _ in 0..5 {
+        show.frame();
+    }
+    show.sink.wait_flip().unwrap();
+    let end = show.sink.link_end();
+    assert_eq!((end.method, end.imports, end.bytes_copied), (Method::Import, 3, 0), "{end:?}");
+
+    let bochs = Unbound::new("bochs-drm");
+    show.until_gone();
+    drop(virtio);
+    show.until_back();
+    assert_eq!(show.sink.name(), "kms:virtio_gpu");
+    let first = show.frames - 1;
+    let dropped = show.sink.counts().dropped;
+    for _ in 0..5 {
+        show.frame();
+    }
+    let end = show.sink.link_end();
+    assert_eq!((end.method, end.since_frame), (Method::Copy, first), "{end:?}");
+    assert_eq!(end.bytes_copied, 6 * 320 * 240 * 4, "{end:?}");
+    let reason = end.reason.as_deref().unwrap();
+    assert!(
+        reason.contains("virtio_gpu") && reason.contains("PRIME_FD_TO_HANDLE: ENODEV"),
+        "{reason}"
+    );
+    let counts = show.finish();
+    // From the first frame on that there was a display for, none was lost.
+    assert_eq!(counts.dropped, dropped, "{counts:?}");
+    drop(bochs);
+    before.assert_unchanged();
+}

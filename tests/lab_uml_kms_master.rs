@@ -1,0 +1,114 @@
+//! Displays that several programs want: who is DRM master shows. In the lab's `uml` machine:
+//! `cargo xtask test --only uml`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::error::Error;
+
+use support::books::{self, Held};
+use support::master::File;
+use support::show::{self, Show};
+use support::vkms::{Card, Plane};
+use vcam_sinks::{Cards, KmsError, KmsOptions, KmsSink, Sink};
+
+#[test]
+fn a_card_with_another_master_is_not_to_be_had() {
+    let card = Card::new("busy", &[Plane::Primary]);
+    let first = KmsSink::open(&show::options(&card.node)).unwrap();
+    let error = KmsSink::open(&show::options(&card.node)).unwrap_err();
+    assert!(matches!(error, KmsError::Master { .. }), "{error:?}");
+    assert!(error.to_string().contains("text console"), "{error}");
+    assert!(error.source().is_some());
+    drop(first);
+    drop(KmsSink::open(&show::options(&card.node)).unwrap());
+}
+
+/// Another program has the display for a while, with another mode, and then gives it back.
+#[test]
+fn a_display_that_another_program_had_is_shown_on_again() {
+    let before = Held::read();
+    let card = Card::new("switch", &[Plane::Primary, Plane::Overlay]);
+    let state = books::display_state_of(&card.node);
+    let mut ours = Show::new(&card.node);
+    ours.sink.enable_capture().unwrap();
+    let our_file = File::newest(&card.node);
+    for _ in 0..5 {
+        ours.frame();
+    }
+    our_file.drop_master();
+    let options = KmsOptions { size: (800, 600), ..show::options(&card.node) };
+    let mut theirs = Show::on(&Cards::default(), &options);
+    theirs.frame();
+    ours.until_gone();
+    let counts = ours.sink.counts();
+    // They are not disturbed, and we do not wait.
+    for _ in 0..5 {
+        theirs.frame();
+        ours.frame();
+    }
+    assert_eq!(theirs.sink.counts().dropped, 0);
+    assert_eq!(ours.sink.counts().displayed, counts.displayed);
+    // They put back what they found.
+    theirs.finish();
+    ours.until_back();
+    ours.frame();
+    ours.assert_shown();
+    assert_eq!(ours.sink.link_end().imports, 3);
+    ours.finish();
+    assert_eq!(books::display_state_of(&card.node), state);
+    drop(card);
+    before.assert_unchanged();
+}
+
+/// Between two of our frames another program came and went, and left its mode: our next frame is
+/// shown all the same, and none is lost.
+#[test]
+fn a_crtc_that_was_stolen_is_taken_back_for_the_same_frame() {
+    let before = Held::read();
+    let card = Card::new("stolen", &[Plane::Primary]);
+    let state = books::display_state_of(&card.node);
+    let mut ours = Show::new(&card.node);
+    ours.sink.enable_capture().unwrap();
+    let our_file = File::newest(&card.node);
+    for _ in 0..5 {
+        ours.frame();
+    }
+    ours.sink.wait_flip().unwrap();
+    our_file.drop_master();
+    let options = KmsOptions { size: (800, 600), ..show::options(&card.node) };
+    let mut theirs = Show::on(&Cards::default(), &options);
+    let their_file = File::newest(&card.node);
+    theirs.frame();
+    theirs.sink.wait_flip().unwrap();
+    their_file.drop_master();
+    our_file.set_master();
+    ours.frame();
+    ours.assert_shown();
+    ours.frame();
+    assert_eq!(ours.sink.counts().dropped, 0);
+    // What they have to put back is not theirs any more, and no harm is done.
+    drop(theirs);
+    ours.frame();
+    ours.assert_shown();
+    assert_eq!(ours.finish().dropped, 0);
+    assert_eq!(books::display_state_of(&card.node), state);
+    drop(card);
+    before.assert_unchanged();
+}
+
+#[test]
+fn a_run_ends_well_while_another_program_has_the_display() {
+    let before = Held::read();
+    let card = Card::new("elsewhere", &[Plane::Primary]);
+    let mut ours = Show::new(&card.node);
+    ours.frame();
+    File::newest(&card.node).drop_master();
+    let theirs = KmsSink::open(&show::options(&card.node)).unwrap();
+    ours.until_gone();
+    ours.finish();
+    drop(theirs);
+    drop(card);
+    before.assert_unchanged();
+}
