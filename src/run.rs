@@ -17,7 +17,9 @@ use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::sensor::config::{self, Camera};
 use vcam_pipeline::sensor::format::Format;
 use vcam_pipeline::sensor::timing::Timing;
-use vcam_pipeline::{Config, IspChoice, Prepared, StartError, StopHandle, chain, raw_description};
+use vcam_pipeline::{
+    Config, IspChoice, Prepared, StartError, StopHandle, SyscallCount, chain, raw_description,
+};
 #[cfg(feature = "v4l")]
 use vcam_sinks::v4l2::{V4l2Options, V4l2Sink};
 use vcam_sinks::{
@@ -26,7 +28,7 @@ use vcam_sinks::{
 };
 
 use crate::cli::{Fps, Gpu, Isp, Output, RunArgs, Setting, Size};
-use crate::count::heap_allocs;
+use crate::count;
 use crate::exit::Error;
 use crate::report::{self, Rejected, Report};
 
@@ -65,9 +67,11 @@ fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
     check_reader(args)?;
     let captured = Captured::default();
     let ending = Ending::default();
+    // Before there are threads that it would not count.
+    let syscalls = count::syscalls().map(SyscallCount::new);
     // Before anything is touched that would have to be put back.
     let signals = stop_on_signals(ending.clone())?;
-    let prepared = prepare(args, &captured, ending, report)?;
+    let prepared = prepare(args, &captured, ending, syscalls, report)?;
     let (outcome, result) = prepared.start()?.wait();
     signals.close();
 
@@ -88,7 +92,8 @@ fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
 /// Says what a run would do and why, and shows nothing.
 pub(crate) fn plan(args: &RunArgs) -> Result<(), Error> {
     let mut report = Report::new();
-    let prepared = prepare(args, &Captured::default(), Ending::default(), &mut report);
+    let ending = Ending::default();
+    let prepared = prepare(args, &Captured::default(), ending, None, &mut report);
     let planned = prepared.is_ok();
     let result = prepared.and_then(|prepared| Ok(prepared.check_strict()?));
     if let Err(error) = &result {
@@ -107,6 +112,7 @@ fn prepare(
     args: &RunArgs,
     captured: &Captured,
     ending: Ending,
+    syscalls: Option<SyscallCount>,
     report: &mut Report,
 ) -> Result<Prepared, Error> {
     let SensorWish { settings, period } = sensor_wish(args)?;
@@ -162,7 +168,8 @@ fn prepare(
         strict: args.strict,
         by_cost: args.heap.iter().all(|name| name == "auto"),
         knowledge: knowledge(args.fresh),
-        heap_allocs: Some(heap_allocs),
+        heap_allocs: Some(count::heap_allocs),
+        syscalls,
     };
     let prepared = Prepared::new(config, heaps.opened, sinks)?;
     report.isp.name = prepared.isp_description().unwrap_or(NO_ISP).to_owned();

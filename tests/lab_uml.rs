@@ -246,6 +246,7 @@ fn two_hundred_starts_and_stops_leak_nothing() {
             by_cost: false,
             knowledge: Knowledge::default(),
             heap_allocs: None,
+            syscalls: None,
         };
         let prepared = Prepared::new(config, vec![heap], vec![Box::new(sink)]).unwrap();
         let (outcome, result) = prepared.start().unwrap().wait();

@@ -40,7 +40,7 @@ fn a_panic_puts_the_display_back() {
             .take(Duration::ZERO)
             .unwrap();
         let (sequence, timestamp, ready) = (0, Duration::ZERO, None);
-        latest.present(vcam_sinks::Frame { sequence, timestamp, buffer, ready }).unwrap();
+        latest.present(vcam_sinks::Frame { sequence, timestamp, buffer, ready, taken: None }).unwrap();
         panic!("a test's");
     });
     assert!(result.is_err());

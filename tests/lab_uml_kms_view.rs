@@ -38,7 +38,14 @@ fn shown(options: &KmsOptions) -> (Captured, vcam_sinks::kms::Placement) {
         }
     }
     pixels.end().unwrap();
-    sink.present(Frame { sequence: 0, timestamp: Duration::ZERO, buffer, ready: None }).unwrap();
+    sink.present(Frame {
+        sequence: 0,
+        timestamp: Duration::ZERO,
+        buffer,
+        ready: None,
+        taken: None,
+    })
+    .unwrap();
     let captured = sink.capture().unwrap();
     assert_eq!(sink.link_end().bytes_copied, 0);
     (captured, sink.placement())
@@ -172,7 +179,7 @@ fn only_the_latest_frame_waits_for_the_vertical_blank() {
         let buffer = buffers.take(Duration::from_secs(60)).unwrap();
         show::paint(&buffer, sequence);
         let timestamp = Duration::ZERO;
-        latest.present(Frame { sequence, timestamp, buffer, ready: None }).unwrap();
+        latest.present(Frame { sequence, timestamp, buffer, ready: None, taken: None }).unwrap();
     }
     latest.finish().unwrap();
     let (counts, passed) = (latest.counts(), latest.passed_over());

@@ -109,10 +109,25 @@ impl SteadyMeter {
         }
     }
 
+    /// Notes that a frame is done, for what is dear to count: that is done at the first frame of the
+    /// steady state only, and by [`end`](Self::end).
+    pub(crate) fn pass(&mut self, sequence: u64, count: impl FnOnce() -> Option<u64>) {
+        if sequence == STEADY_FROM {
+            self.first = count();
+        } else if self.first.is_some() {
+            self.frames += 1;
+        }
+    }
+
+    /// Notes the count after the last frame.
+    pub(crate) fn end(&mut self, count: u64) {
+        self.last = count;
+    }
+
     /// How much was counted for each frame.
     pub(crate) fn per_frame(&self) -> Option<f64> {
         let first = self.first.filter(|_| self.frames > 0)?;
-        Some((self.last - first) as f64 / self.frames as f64)
+        Some(self.last.saturating_sub(first) as f64 / self.frames as f64)
     }
 }
 
@@ -130,6 +145,20 @@ mod tests {
         meter.note(STEADY_FROM + 1, || 1002);
         meter.note(STEADY_FROM + 2, || 1004);
         assert_eq!(meter.per_frame(), Some(2.0));
+    }
+
+    #[test]
+    fn what_is_dear_to_count_is_counted_twice() {
+        let mut meter = SteadyMeter::default();
+        let mut asked = 0;
+        for sequence in 0..=STEADY_FROM + 10 {
+            meter.pass(sequence, || {
+                asked += 1;
+                Some(100)
+            });
+        }
+        meter.end(225);
+        assert_eq!((asked, meter.per_frame()), (1, Some(12.5)));
     }
 
     #[test]

@@ -125,6 +125,12 @@ impl IspChoice {
     }
 }
 
+/// The renderer with its versions; by which platform of EGL it was reached makes no difference.
+fn renderer(isp: &GpuIsp) -> String {
+    let described = isp.describe();
+    described.split_once(", EGL").map_or(&*described, |(renderer, _)| renderer).to_owned()
+}
+
 /// What is done to a frame, as knowledge of it is kept by.
 fn name_of(task: &Task<'_>) -> Option<String> {
     let Task { format, size, output, .. } = *task;
@@ -133,7 +139,7 @@ fn name_of(task: &Task<'_>) -> Option<String> {
 
 /// What a frame takes on either, if that was measured before.
 fn known(task: &Task<'_>, isp: &GpuIsp, knowledge: &Knowledge) -> Option<Choice> {
-    let cost = knowledge.render(&isp.describe(), &name_of(task)?)?;
+    let cost = knowledge.render(&renderer(isp), &name_of(task)?)?;
     let gpu = (isp.name(), Duration::from_micros(cost.renderer_us));
     Some(Choice { gpu, cpu: Duration::from_micros(cost.cpu_us) })
 }
@@ -159,6 +165,6 @@ fn measure(
         .ok()?;
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let cost = RenderCost { renderer_us: micros(times.gpu.1), cpu_us: micros(times.cpu) };
-    knowledge.note_render(&isp.describe(), &name_of(task)?, cost);
+    knowledge.note_render(&renderer(isp), &name_of(task)?, cost);
     Some(times)
 }

@@ -70,6 +70,29 @@ pub struct Config {
     pub knowledge: Knowledge,
     /// Counts the heap allocations of the process, for [`Steady::heap_allocs_per_frame`].
     pub heap_allocs: Option<fn() -> u64>,
+    /// Counts the system calls of the process, for [`Steady::syscalls_per_frame`]; it is asked twice.
+    pub syscalls: Option<SyscallCount>,
+}
+
+/// Counts the system calls of the process; `None` if the count is lost.
+#[derive(Clone)]
+pub struct SyscallCount(Arc<dyn Fn() -> Option<u64> + Send + Sync>);
+
+impl SyscallCount {
+    /// By this function, which any thread may call.
+    pub fn new(count: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(count))
+    }
+
+    pub(crate) fn read(&self) -> Option<u64> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for SyscallCount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SyscallCount").finish_non_exhaustive()
+    }
 }
 
 /// A run whose buffers are allocated and have been handed to every device.
@@ -198,8 +221,14 @@ impl Prepared {
             let (to_sink, frames) = bounded(QUEUE);
             to_sinks.push((slot, to_sink));
             sinks.push((slot, sink.name()));
-            let (strict, heap_allocs) = (config.strict, config.heap_allocs);
-            let stage = SinkStage { sink, strict, stop: stop.clone(), frames, heap_allocs };
+            let stage = SinkStage {
+                sink,
+                strict: config.strict,
+                stop: stop.clone(),
+                frames,
+                heap_allocs: config.heap_allocs,
+                syscalls: config.syscalls.clone(),
+            };
             threads.push(spawn("sink", move || stage.run())?);
         }
         let running = match engine.start(streaming, ToSinks(to_sinks)) {
@@ -253,7 +282,7 @@ impl Run {
         let mut latency = LatencyMeter::new();
         let mut frames = Frames { completed: isp.completed, ..Frames::default() };
         let mut imports = isp.imports.per_frame();
-        let mut heap_allocs = None;
+        let (mut heap_allocs, mut syscalls) = (None, None);
         let ends = self.sinks.iter().zip(&self.asked.consumers).zip(threads);
         for (((slot, name), asked), thread) in ends {
             let run = match joined(name, thread) {
@@ -282,6 +311,7 @@ impl Run {
             latency.add(&run.latency);
             imports = imports.zip(run.imports.per_frame()).map(|(a, b)| a + b);
             heap_allocs = run.heap_allocs.per_frame().or(heap_allocs);
+            syscalls = run.syscalls.per_frame().or(syscalls);
         }
         save(&mut self.knowledge);
         frames.errors = errors;
@@ -290,7 +320,7 @@ impl Run {
         let steady = Steady {
             heap_allocs_per_frame: heap_allocs,
             imports_per_frame: imports,
-            syscalls_per_frame: None,
+            syscalls_per_frame: syscalls,
         };
         (Outcome { frames, links, steady, latency: latency.summary(), fps }, result)
     }

@@ -12,6 +12,7 @@ use crate::engine::isp::forbid_copy;
 use crate::engine::sensor::monotonic;
 use crate::engine::shot::{Deliver, Done, Facts};
 use crate::engine::stop::{StopAtEnd, StopHandle};
+use crate::run::SyscallCount;
 use crate::stats::{LatencyMeter, SteadyMeter};
 
 /// Hands finished frames to every sink.
@@ -64,6 +65,8 @@ pub(crate) struct SinkStage {
     pub(crate) frames: Receiver<Frame>,
     /// How often the process has allocated from the heap, if somebody counts.
     pub(crate) heap_allocs: Option<fn() -> u64>,
+    /// The same of system calls.
+    pub(crate) syscalls: Option<SyscallCount>,
 }
 
 /// What a sink did.
@@ -73,6 +76,7 @@ pub(crate) struct SinkRun {
     pub(crate) latency: LatencyMeter,
     pub(crate) imports: SteadyMeter,
     pub(crate) heap_allocs: SteadyMeter,
+    pub(crate) syscalls: SteadyMeter,
 }
 
 impl SinkStage {
@@ -85,6 +89,7 @@ impl SinkStage {
             latency: LatencyMeter::new(),
             imports: SteadyMeter::default(),
             heap_allocs: SteadyMeter::default(),
+            syscalls: SteadyMeter::default(),
         };
         let _stop = StopAtEnd(self.stop.clone());
         let shown = self.show_all(&mut run);
@@ -106,6 +111,14 @@ impl SinkStage {
     }
 
     fn show_all(&mut self, run: &mut SinkRun) -> Result<(), StageError> {
+        let shown = self.show_each(run);
+        if let Some(count) = self.syscalls.as_ref().and_then(SyscallCount::read) {
+            run.syscalls.end(count);
+        }
+        shown
+    }
+
+    fn show_each(&mut self, run: &mut SinkRun) -> Result<(), StageError> {
         while let Ok(frame) = self.frames.recv() {
             let (sequence, timestamp) = (frame.sequence, frame.timestamp);
             self.sink.present(frame).map_err(|source| StageError::Sink {
@@ -118,6 +131,9 @@ impl SinkStage {
                 forbid_copy("the link from the ISP to the sink", &self.sink.link_end())?;
             }
             run.imports.note(sequence, || self.sink.link_end().imports);
+            if let Some(syscalls) = &self.syscalls {
+                run.syscalls.pass(sequence, || syscalls.read());
+            }
             if let Some(count) = self.heap_allocs {
                 run.heap_allocs.note(sequence, count);
             }
