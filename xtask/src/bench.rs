@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::executables;
 use crate::host::{self, Purpose};
-use crate::lab::{self, Job, Kind, Lab};
+use crate::lab::{self, Job, Kind, Lab, Output};
 use crate::process::{self, End};
 use crate::progress::note;
 use crate::workspace::{Workspace, make_folder};
@@ -131,7 +131,7 @@ fn in_lab(lab: &Lab, workspace: &Workspace, program: &Path, quick: bool) -> Resu
         kernel: String::new(),
         environment: if quick { vec![(QUICK.to_owned(), "1".to_owned())] } else { Vec::new() },
         limit: LIMIT,
-        show_stdout: false,
+        output: Output::StdoutKept,
     };
     let outcome = lab.run(Kind::Uml, &job)?;
     if outcome.status != 0 {
