@@ -1,4 +1,5 @@
-//! Files on a disk that is full, in the lab's `uml` machine: `cargo xtask test --only uml`.
+//! Files on a disk that is full, and files that other programs read, in the lab's `uml` machine:
+//! `cargo xtask test --only uml`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +15,8 @@ use support::command::vcam;
 use vcam_allocator::heaps::memfd::Memfd;
 use vcam_allocator::{Alignment, Fourcc, Layout, Pool};
 use vcam_sinks::{
-    FileError, Frame, RawDescription, RawFileSink, Sink, SinkCounts, SinkError, XYZ_TO_SRGB,
+    Colour, FileError, Frame, RawDescription, RawFileSink, RawFrame, Sink, SinkCounts, SinkError,
+    XYZ_TO_SRGB, write_dng,
 };
 
 /// A file system in memory with this much room, until it goes out of scope.
@@ -143,4 +145,110 @@ fn a_full_disk_has_no_half_of_a_raw_frame() {
         });
         assert_eq!(names, whole.collect::<Vec<_>>());
     }
+}
+
+/// A picture of 66x50 samples, each different from its neighbours.
+fn samples(white: u16) -> Vec<u16> {
+    (0..66 * 50_u32).map(|at| (at.wrapping_mul(40503) >> 4) as u16 & white).collect()
+}
+
+fn raw_frame(colour: Option<[u8; 4]>, white: u16) -> RawFrame {
+    RawFrame {
+        size: (66, 50),
+        colour: colour.map(|filters| Colour {
+            filters,
+            neutral: [0.5, 1.0, 0.625],
+            xyz_to_sensor: XYZ_TO_SRGB,
+        }),
+        black: f32::from(white / 16),
+        white,
+        sequence: 7,
+        timestamp: Duration::from_secs(1),
+        exposure: None,
+        gain: None,
+    }
+}
+
+#[test]
+fn a_raw_converter_reads_every_sample_of_a_dng() {
+    let folder = tempfile::tempdir().unwrap();
+    for (filters, name) in [
+        (Some([0, 1, 1, 2]), "RGGB"),
+        (Some([1, 0, 2, 1]), "GRBG"),
+        (Some([1, 2, 0, 1]), "GBRG"),
+        (Some([2, 1, 1, 0]), "BGGR"),
+        (None, ""),
+    ] {
+        for white in [255, 1023, 4095, 65535] {
+            let path = folder.path().join(format!("{name}-{white}.dng"));
+            let samples = samples(white);
+            write_dng(&path, &raw_frame(filters, white), &samples).unwrap();
+
+            let told = run(Command::new("raw-identify").arg("-v").arg(&path));
+            let pattern = format!("Filter pattern: {name}");
+            let pattern = if filters.is_some() { &pattern } else { "Raw colors: 1" };
+            for words in ["Camera: vcam", "DNG Version: 1.4.0.0", " 66 x 50", pattern] {
+                assert!(told.contains(words), "'{words}' is not in: {told}");
+            }
+
+            // As they are: no black level, no colour, no demosaicing.
+            run(Command::new("unprocessed_raw").arg(&path));
+            let read = pgm(&folder.path().join(format!("{name}-{white}.dng.pgm")));
+            assert!(read == samples, "{name} {white}: samples differ");
+        }
+    }
+}
+
+/// The samples of a 16-bit PGM.
+fn pgm(path: &Path) -> Vec<u16> {
+    let picture = image::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    picture.into_luma16().into_raw()
+}
+
+#[test]
+fn a_raw_converter_balances_white_as_the_dng_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("white.dng");
+    // White paper at half of saturation, in the light that the frame names.
+    let (frame, levels) = (raw_frame(Some([0, 1, 1, 2]), 1023), [0.5, 1.0, 0.625]);
+    let black = frame.black;
+    let samples: Vec<u16> = (0..66 * 50)
+        .map(|at| {
+            let colour = (at % 66) % 2 + (at / 66) % 2;
+            (black + (1023.0 - black) * 0.5 * levels[colour]).round() as u16
+        })
+        .collect();
+    write_dng(&path, &frame, &samples).unwrap();
+    // As shot, 16 bits, linear, sRGB primaries.
+    run(Command::new("dcraw_emu").args(["-w", "-4", "-o", "1"]).arg(&path));
+    let picture = image::open(folder.path().join("white.dng.ppm")).unwrap().into_rgb16();
+    for pixel in picture.pixels() {
+        let [red, green, blue] = pixel.0.map(f64::from);
+        for part in [red, green, blue] {
+            assert!((part / 65535.0 - 0.5).abs() < 0.005, "not half of white: {pixel:?}");
+        }
+    }
+}
+
+#[test]
+fn a_raw_converter_sees_the_colours_that_the_camera_saw() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chart.dng");
+    let ran = vcam(&format!(
+        "--isp cpu --heap memfd --size 320x240 --scene solid --sensor-format SRGGB12 --fps max \
+         --frames 30 --output file:{}",
+        path.display()
+    ));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    run(Command::new("dcraw_emu").args(["-w", "-4", "-o", "1"]).arg(&path));
+    let picture = image::open(folder.path().join("chart.dng.ppm")).unwrap().into_rgb16();
+    // A grey card is grey, in the white that the camera's own balance found.
+    let (mut sum, middle) = ([0.0; 3], 100..140);
+    for (x, y) in middle.clone().flat_map(|y| middle.clone().map(move |x| (x, y))) {
+        let pixel = picture.get_pixel(x, y).0;
+        sum.iter_mut().zip(pixel).for_each(|(sum, part)| *sum += f64::from(part));
+    }
+    let [red, green, blue] = sum;
+    assert!((red / green - 1.0).abs() < 0.03, "{sum:?}");
+    assert!((blue / green - 1.0).abs() < 0.03, "{sum:?}");
 }

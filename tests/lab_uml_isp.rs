@@ -56,12 +56,13 @@ fn statistics_are_those_of_the_reference() {
 }
 
 #[test]
-fn pairs_of_pixels_reach_the_whole_of_a_large_picture() {
+fn quads_of_pixels_reach_the_whole_of_a_large_picture() {
     let (mut isp, heap) = (isp(), udmabuf());
     for format in ["SRGGB8", "SGBRG12P"] {
         let format: RawFormat = format.parse().unwrap();
         let frame = Frame::new(&*heap, format, (640, 480), 1);
-        for output_format in [Fourcc::XRGB8888, Fourcc::ABGR8888] {
+        let formats = [Fourcc::XRGB8888, Fourcc::ABGR8888, Fourcc::NV12, Fourcc::NV21];
+        for output_format in formats {
             let output = allocate(&*heap, output_format, (640, 480));
             let off = frame.make(&mut isp, 0, &[Output::new(&output)], &IspParams::default());
             assert!(off <= 1, "{format} {output_format}: off by {off}");

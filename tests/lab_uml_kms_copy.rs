@@ -23,7 +23,7 @@ fn frame_of(shows: &mut [Show], pool: &Pool) {
         let (sequence, timestamp, ready) = (show.frames, Duration::ZERO, None);
         show.frames += 1;
         let buffer = buffer.clone();
-        show.sink.present(Frame { sequence, timestamp, buffer, ready }).unwrap();
+        show.sink.present(Frame { sequence, timestamp, buffer, ready, taken: None }).unwrap();
     }
 }
 

@@ -5,8 +5,12 @@
 //! or row is in no quad. Light is in 16 bits ([`WHITE`] is a saturated sample), so that all sums
 //! are of whole numbers: they are the same wherever they are made and in whatever order.
 
+mod bytes;
+
 use multiversion::multiversion;
 
+pub(crate) use self::bytes::MOST_COLUMNS;
+use self::bytes::Tally;
 use crate::params::Cfa;
 use crate::raw::RawFormat;
 
@@ -138,6 +142,7 @@ pub(crate) struct Meter {
     current: Quads,
     /// Which row the last one is.
     above: Option<usize>,
+    tally: Tally,
 }
 
 /// A row of quads, each kind of number by itself.
@@ -241,6 +246,7 @@ impl Meter {
             last: Quads::new(columns),
             current: Quads::new(columns),
             above: None,
+            tally: Tally::new(columns),
         }
     }
 

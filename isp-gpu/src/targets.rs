@@ -1,4 +1,4 @@
-//! What a buffer is rendered through: its planes, and its rows as pairs of pixels.
+//! What a buffer is rendered through: its planes, or quads of its pixels.
 
 use std::rc::Rc;
 
@@ -13,9 +13,9 @@ use crate::import::{SOFTWARE_ALIGNMENT, image_refused, refused};
 pub(crate) struct Planes {
     /// A target for each plane.
     pub(crate) planes: Vec<Target>,
-    /// Its even rows and its odd ones, where two pixels of eight bits a channel are one of sixteen:
-    /// a quad of pixels at once. Not every driver has that, and not every size.
-    pub(crate) pairs: Option<Target>,
+    /// Where a quad of pixels goes at once: the even rows and the odd ones, two pixels in one, and
+    /// the chroma that they share. Not every format has that, nor every driver, nor every size.
+    pub(crate) quads: Option<Target>,
 }
 
 impl Planes {
@@ -27,7 +27,7 @@ impl Planes {
         texture: Texture,
     ) -> Result<Self, Refusal> {
         let target = Target::new(context, texture).map_err(|fault| refused(device, fault))?;
-        Ok(Self { planes: vec![target], pairs: pairs(context, buffer) })
+        Ok(Self { planes: vec![target], quads: quads(context, device, buffer) })
     }
 
     /// A buffer whose planes are rendered one by one.
@@ -41,7 +41,7 @@ impl Planes {
                 .map_err(|fault| refused(device, fault))
         };
         let planes = (0..buffer.layout().planes().len()).map(target).collect::<Result<_, _>>()?;
-        Ok(Self { planes, pairs: None })
+        Ok(Self { planes, quads: quads(context, device, buffer) })
     }
 }
 
@@ -119,31 +119,40 @@ fn plane(
 /// Four channels of 16 bits; `DRM_FORMAT_ABGR16161616`.
 const ABGR16161616: Fourcc = Fourcc::new(*b"AB48");
 
-/// The even and the odd rows of a buffer, two pixels in one, if the driver can.
-fn pairs(context: &Rc<Context>, buffer: &Dmabuf) -> Option<Target> {
+/// Quads of a buffer's pixels, if the driver can: two pixels of eight bits a channel are one of
+/// sixteen, and two of luma one of two channels.
+fn quads(context: &Rc<Context>, device: &str, buffer: &Dmabuf) -> Option<Target> {
     let images = context.images()?;
-    let layout = buffer.layout();
-    let ([plane], (width, height)) = (layout.planes(), (layout.width(), layout.height())) else {
-        return None;
+    let (layout, modifier) = (buffer.layout(), buffer.modifier());
+    let (width, height) = (layout.width(), layout.height());
+    let format = match buffer.format() {
+        Fourcc::NV12 | Fourcc::NV21 => Fourcc::GR88,
+        format if is_bytes(format) => ABGR16161616,
+        _ => return None,
     };
     let even = width.is_multiple_of(2) && height.is_multiple_of(2);
-    let aligned = plane.stride.is_multiple_of(SOFTWARE_ALIGNMENT)
-        && plane.offset.is_multiple_of(SOFTWARE_ALIGNMENT);
-    let modifier = buffer.modifier();
-    let listed = images.modifiers(ABGR16161616).is_some_and(|all| all.contains(&(modifier, false)));
-    if !is_bytes(buffer.format()) || !even || !aligned || !listed || modifier != Modifier::LINEAR {
+    let aligned = layout.planes().iter().all(|plane| {
+        plane.stride.is_multiple_of(SOFTWARE_ALIGNMENT)
+            && plane.offset.is_multiple_of(SOFTWARE_ALIGNMENT)
+    });
+    let listed = images.modifiers(format).is_some_and(|all| all.contains(&(modifier, false)));
+    if !even || !aligned || !listed || modifier != Modifier::LINEAR {
         return None;
     }
     let size = (width / 2, height / 2);
-    let pixels = Pixels { format: ABGR16161616, modifier, size };
+    let pixels = Pixels { format, modifier, size };
     let rows = |first: u64| {
-        let (fd, _) = buffer.planes().next()?;
+        let (fd, plane) = buffer.planes().next()?;
         let offset = plane.offset + first * plane.stride;
         let at = PlaneLayout { offset, stride: 2 * plane.stride };
         let image = Image::import_part(context, images, &pixels, (fd, at)).ok()?;
         Texture::of_image(context, image, size.0, size.1).ok()
     };
-    Target::of(context, vec![rows(0)?, rows(1)?]).ok()
+    let mut textures = vec![rows(0)?, rows(1)?];
+    if is_rendered_by_plane(buffer.format()) {
+        textures.push(plane(context, device, buffer, 1).ok()?);
+    }
+    Target::of(context, textures).ok()
 }
 
 /// Whether a pixel is four bytes of eight bits.

@@ -10,7 +10,8 @@ use vcam_allocator::heaps::memfd::Memfd;
 use vcam_allocator::{CpuAccess, Fourcc, Method};
 use vcam_isp_gpu::reference::{alike, statistics};
 use vcam_isp_gpu::{
-    CpuIsp, Crop, Isp, IspError, IspParams, Job, Output, ParamsError, RawFormat, View,
+    CpuIsp, Crop, Demosaic, Isp, IspError, IspParams, Job, Output, ParamsError, RawFormat, Tone,
+    View,
 };
 
 #[test]
@@ -87,4 +88,26 @@ fn frames_that_cannot_be_made_are_errors() {
     let held = xr24.cpu_access(CpuAccess::Read).unwrap();
     assert!(matches!(error(&job), IspError::Access(_)));
     drop(held);
+}
+
+#[test]
+fn the_shortest_way_measures_every_fourth_frame() {
+    let linear = Tone { gamma: 1.0, contrast: 1.0 };
+    let demosaic = Demosaic::Bilinear;
+    let params = IspParams { black_level: 0.0, tone: linear, demosaic, ..IspParams::default() };
+    for threads in [1, 3] {
+        let mut isp = CpuIsp::with_threads(threads);
+        let mut frame = Frame::new(&Memfd::new(), RawFormat::SRGGB8, (66, 50), 1);
+        let output = allocate(&Memfd::new(), Fourcc::XBGR8888, (66, 50));
+        for sequence in 0..9 {
+            frame.fill(sequence);
+            let off = frame.make(&mut isp, sequence.into(), &[Output::new(&output)], &params);
+            assert!(off <= 1, "off by {off}");
+            let (of, is) = isp.statistics().unwrap();
+            assert_eq!(of, u64::from(sequence / 4 * 4));
+            if of == u64::from(sequence) {
+                alike(is, &statistics(&frame.image(), &params)).unwrap();
+            }
+        }
+    }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::executables;
 use crate::host::{self, Purpose};
-use crate::lab::{self, Job, Kind, Lab};
+use crate::lab::{self, Job, Kind, Lab, Output};
 use crate::process::{self, End};
 use crate::progress::note;
 use crate::workspace::{Workspace, make_folder};
@@ -50,14 +50,25 @@ const BENCHES: [Bench; 3] = [
 #[derive(Debug, Clone, Deserialize, Serialize)]
 struct Row {
     name: String,
-    /// Nanoseconds.
+    #[serde(default)]
+    unit: Unit,
     median: f64,
-    /// From the quickest to the slowest, in nanoseconds.
+    /// From the least to the most.
     spread: f64,
     /// What was measured turn about with it.
     beside: String,
-    /// Its time over that of the other.
+    /// Its time over that of the other, or its squared error.
     ratio: f64,
+}
+
+/// What a row measures.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+enum Unit {
+    #[default]
+    #[serde(rename = "ns")]
+    Nanoseconds,
+    #[serde(rename = "dB")]
+    Decibels,
 }
 
 /// Runs the benchmarks; the exit status.
@@ -131,7 +142,7 @@ fn in_lab(lab: &Lab, workspace: &Workspace, program: &Path, quick: bool) -> Resu
         kernel: String::new(),
         environment: if quick { vec![(QUICK.to_owned(), "1".to_owned())] } else { Vec::new() },
         limit: LIMIT,
-        show_stdout: false,
+        output: Output::StdoutKept,
     };
     let outcome = lab.run(Kind::Uml, &job)?;
     if outcome.status != 0 {
@@ -162,8 +173,12 @@ fn here(program: &Path, quick: bool) -> Result<String> {
 
 fn markdown<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
     let mut table = "| | median | spread | ratio | to |\n|---|---|---|---|---|\n".to_owned();
-    for Row { name, median, spread, beside, ratio } in rows {
-        let (median, spread) = (time(*median), time(*spread));
+    for Row { name, unit, median, spread, beside, ratio } in rows {
+        let quantity = |value: f64| match unit {
+            Unit::Nanoseconds => time(value),
+            Unit::Decibels => format!("{value:.2} dB"),
+        };
+        let (median, spread) = (quantity(*median), quantity(*spread));
         // Writing to a string does not fail.
         let _ = writeln!(table, "| {name} | {median} | {spread} | {ratio:.2} | {beside} |");
     }
@@ -228,6 +243,7 @@ mod tests {
     fn rows_become_a_table_and_points() {
         let row = Row {
             name: "udmabuf: allocate 64 KiB".into(),
+            unit: Unit::default(),
             median: 1500.0,
             spread: 20.0,
             beside: "a memfd".into(),

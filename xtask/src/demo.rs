@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::build::executables;
 use crate::host::{self, Purpose};
-use crate::lab::{self, Job, Kind, Lab};
+use crate::lab::{self, Job, Kind, Lab, Output};
 use crate::process::{self, End};
 use crate::progress::note;
 use crate::workspace::{Workspace, make_folder};
@@ -122,7 +122,7 @@ fn run_in_lab(
         environment: Vec::new(),
         kernel: String::new(),
         limit: LIMIT,
-        show_stdout: false,
+        output: Output::StdoutKept,
     };
     let outcome = lab.run(Kind::Uml, &job)?;
     Ok((outcome.status, outcome.stdout))

@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::lab::{Job, Kind, Lab};
+use crate::lab::{Job, Kind, Lab, Output};
 use crate::test::{Place, Plan};
 use crate::workspace::Workspace;
 
@@ -136,7 +136,7 @@ fn perform(task: Task) -> Result<i32> {
                 environment: env,
                 kernel,
                 limit: Duration::from_secs(timeout),
-                show_stdout: true,
+                output: Output::Shown,
             };
             let outcome = Lab::set_up(&workspace, &[machine])?.run(machine, &job)?;
             Ok(outcome.status)

@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +15,7 @@ use clap::ValueEnum;
 
 use crate::build::executables;
 use crate::host::{self, Purpose};
-use crate::lab::{self, Job, Kind, Lab, list};
+use crate::lab::{self, Job, Kind, Lab, Output, list};
 use crate::process::{self, End};
 use crate::progress::note;
 use crate::workspace::Workspace;
@@ -61,41 +63,31 @@ pub(crate) fn test(workspace: &Workspace, plan: &Plan) -> Result<i32> {
     host::provide(workspace, &[&[Purpose::Build], needs].concat())?;
     // First, since it is what may lack something.
     let machines = if kinds.is_empty() { None } else { Some(Lab::set_up(workspace, &kinds)?) };
-    let mut programs = None;
-
-    let mut lines = Vec::new();
-    let mut passed = true;
-    let mut ran = 0;
-    for &place in places {
-        let begun = Instant::now();
-        let result = match (place.machine(), &machines) {
-            (Some((kind, name)), Some(lab)) => {
-                let programs = programs.get_or_insert_with(|| build(workspace, places));
-                in_machine(workspace, plan, lab, kind, name, programs)
-            }
-            _ => on_host(workspace, plan).map(|()| None),
-        };
-        if process::interrupted() {
-            bail!("interrupted");
-        }
-        let name = format!("{place:?}").to_lowercase();
-        let seconds = begun.elapsed().as_secs();
-        lines.push(match result {
-            Ok(None) => {
-                ran += 1;
-                format!("{name:5} passed in {seconds} s")
-            }
-            Ok(Some(0)) => format!("{name:5} has no such test"),
-            Ok(Some(tests)) => {
-                ran += tests;
-                format!("{name:5} passed {tests} tests in {seconds} s")
-            }
-            Err(error) => {
-                passed = false;
-                format!("{name:5} FAILED in {seconds} s: {error:#}")
-            }
-        });
+    let (here, there): (Vec<Place>, Vec<Place>) =
+        places.iter().partition(|place| place.machine().is_none());
+    let mut reports: Vec<_> =
+        here.into_iter().map(|place| report(place, || on_host(workspace, plan))).collect();
+    if let Some(lab) = &machines
+        && !process::interrupted()
+    {
+        let programs = build(workspace, &there);
+        let machines = Machines { workspace, plan, lab, programs, several: there.len() > 1 };
+        let run = |place: Place| report(place, || machines.test(place));
+        // At once: uml has one processor, and qemu waits for its screens.
+        reports.extend(thread::scope(|scope| {
+            let running: Vec<_> = there.iter().map(|place| scope.spawn(|| run(*place))).collect();
+            let joined = running.into_iter().map(ScopedJoinHandle::join);
+            joined
+                .map(|report| report.unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect::<Vec<_>>()
+        }));
     }
+    if process::interrupted() {
+        bail!("interrupted");
+    }
+    let ran: u32 = reports.iter().map(|report| report.ran).sum();
+    let mut passed = reports.iter().all(|report| report.passed);
+    let mut lines: Vec<_> = reports.into_iter().map(|report| report.line).collect();
     if ran == 0 && passed {
         passed = false;
         lines.push("no test ran".to_owned());
@@ -104,8 +96,31 @@ pub(crate) fn test(workspace: &Workspace, plan: &Plan) -> Result<i32> {
     Ok(i32::from(!passed))
 }
 
+/// What came of the tests of a place.
+struct Report {
+    line: String,
+    passed: bool,
+    /// How many tests passed; where that is not counted, 1 for all of them.
+    ran: u32,
+}
+
+/// Runs the tests of a place, which say how many passed if they count them.
+fn report(place: Place, tests: impl FnOnce() -> Result<Option<u32>>) -> Report {
+    let begun = Instant::now();
+    let result = tests();
+    let name = format!("{place:?}").to_lowercase();
+    let seconds = begun.elapsed().as_secs();
+    let (line, passed, ran) = match result {
+        Ok(None) => (format!("passed in {seconds} s"), true, 1),
+        Ok(Some(0)) => ("has no such test".to_owned(), true, 0),
+        Ok(Some(tests)) => (format!("passed {tests} tests in {seconds} s"), true, tests),
+        Err(error) => (format!("FAILED in {seconds} s: {error:#}"), false, 0),
+    };
+    Report { line: format!("{name:5} {line}"), passed, ran }
+}
+
 /// The unit tests of all crates.
-fn on_host(workspace: &Workspace, plan: &Plan) -> Result<()> {
+fn on_host(workspace: &Workspace, plan: &Plan) -> Result<Option<u32>> {
     note("tests on this machine");
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--workspace"]);
@@ -115,7 +130,7 @@ fn on_host(workspace: &Workspace, plan: &Plan) -> Result<()> {
     process::own_group(&mut cargo);
     let mut child = cargo.stdin(Stdio::null()).spawn().context("cannot run cargo")?;
     match process::supervise(&mut child, Some(plan.limit), || ())? {
-        End::Exited(status) if status.success() => Ok(()),
+        End::Exited(status) if status.success() => Ok(None),
         End::Exited(_) => bail!("`cargo test --workspace` failed"),
         End::TimedOut => bail!("no end after {} s", plan.limit.as_secs()),
         End::Interrupted | End::OutputClosed => bail!("interrupted"),
@@ -137,70 +152,80 @@ fn build(workspace: &Workspace, places: &[Place]) -> Result<HashMap<String, Path
     executables(workspace, &arguments)
 }
 
-/// The test programs of a machine, one after the other; how many tests passed.
-fn in_machine(
-    workspace: &Workspace,
-    plan: &Plan,
-    lab: &Lab,
-    kind: Kind,
-    prefix: &str,
-    programs: &Result<HashMap<String, PathBuf>>,
-) -> Result<Option<u32>> {
-    let programs = match programs {
-        Ok(programs) => programs,
-        Err(error) => bail!("not run: {error:#}"),
-    };
-    let mut mine: Vec<_> = programs.iter().filter(|(name, _)| name.starts_with(prefix)).collect();
-    mine.sort();
-    if mine.is_empty() {
-        bail!("cargo built no test {prefix}");
-    }
-    let mut passed = 0;
-    for (name, program) in mine {
-        note(&format!("{name} in the {kind} machine"));
-        passed += run_program(workspace, plan, lab, kind, (name, program))
-            .with_context(|| format!("in {name}"))?;
-    }
-    Ok(Some(passed))
+/// What the tests in machines need.
+struct Machines<'a> {
+    workspace: &'a Workspace,
+    plan: &'a Plan,
+    lab: &'a Lab,
+    programs: Result<HashMap<String, PathBuf>>,
+    /// Whether machines run side by side: then a program's output is shown when it has ended.
+    several: bool,
 }
 
-/// One test program; how many tests passed.
-///
-/// Its machine is booted with the words of the file `NAME.cmdline` beside the test, if there is one.
-fn run_program(
-    workspace: &Workspace,
-    plan: &Plan,
-    lab: &Lab,
-    kind: Kind,
-    (name, program): (&str, &Path),
-) -> Result<u32> {
-    let cmdline = workspace.root.join("tests").join(format!("{name}.cmdline"));
-    let kernel = match fs::read_to_string(&cmdline) {
-        Ok(text) => list(&text).collect::<Vec<_>>().join(" "),
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", cmdline.display()));
+impl Machines<'_> {
+    /// The test programs of a machine, one after the other; how many tests passed.
+    fn test(&self, place: Place) -> Result<Option<u32>> {
+        let (kind, prefix) = place.machine().context("the host is no machine")?;
+        let programs = match &self.programs {
+            Ok(programs) => programs,
+            Err(error) => bail!("not run: {error:#}"),
+        };
+        let mut mine: Vec<_> =
+            programs.iter().filter(|(name, _)| name.starts_with(prefix)).collect();
+        mine.sort();
+        if mine.is_empty() {
+            bail!("cargo built no test {prefix}");
         }
-    };
-    let mut command = vec![program.display().to_string(), "--test-threads=1".to_owned()];
-    command.extend(plan.arguments.iter().cloned());
-    let environment = std::env::vars()
-        .filter(|(name, _)| name == "RUST_BACKTRACE" || name == "RUST_LOG")
-        .collect();
-    let job = Job {
-        command,
-        folder: workspace.root.clone(),
-        out: workspace.target.join("lab/out"),
-        environment,
-        kernel,
-        limit: plan.limit,
-        show_stdout: true,
-    };
-    let outcome = lab.run(kind, &job)?;
-    let text = String::from_utf8_lossy(&outcome.stdout);
-    match verdict(outcome.status, &text, !plan.arguments.is_empty()) {
-        Ok(passed) => Ok(passed),
-        Err(error) => bail!("{error}; the console's log is {}", outcome.console.display()),
+        let mut passed = 0;
+        for (name, program) in mine {
+            let begun = Instant::now();
+            note(&format!("{name} in the {kind} machine"));
+            passed += self.run(kind, name, program).with_context(|| format!("in {name}"))?;
+            if self.several {
+                note(&format!("{name}: done in {} s", begun.elapsed().as_secs()));
+            }
+        }
+        Ok(Some(passed))
+    }
+
+    /// One test program; how many tests passed.
+    ///
+    /// Its machine is booted with the words of the file `NAME.cmdline` beside the test, if there is
+    /// one.
+    fn run(&self, kind: Kind, name: &str, program: &Path) -> Result<u32> {
+        let Self { workspace, plan, .. } = self;
+        let cmdline = workspace.root.join("tests").join(format!("{name}.cmdline"));
+        let kernel = match fs::read_to_string(&cmdline) {
+            Ok(text) => list(&text).collect::<Vec<_>>().join(" "),
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", cmdline.display()));
+            }
+        };
+        let mut command = vec![program.display().to_string(), "--test-threads=1".to_owned()];
+        command.extend(plan.arguments.iter().cloned());
+        let environment = std::env::vars()
+            .filter(|(name, _)| name == "RUST_BACKTRACE" || name == "RUST_LOG")
+            .collect();
+        let output = match self.several {
+            false => Output::Shown,
+            true => Output::InOnePiece(format!("{name} in the {kind} machine")),
+        };
+        let job = Job {
+            command,
+            folder: workspace.root.clone(),
+            out: workspace.target.join("lab/out").join(kind.to_string()),
+            environment,
+            kernel,
+            limit: plan.limit,
+            output,
+        };
+        let outcome = self.lab.run(kind, &job)?;
+        let text = String::from_utf8_lossy(&outcome.stdout);
+        match verdict(outcome.status, &text, !plan.arguments.is_empty()) {
+            Ok(passed) => Ok(passed),
+            Err(error) => bail!("{error}; the console's log is {}", outcome.console.display()),
+        }
     }
 }
 

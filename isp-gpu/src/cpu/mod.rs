@@ -7,6 +7,8 @@
 //!    [`demosaic`]ed, and becomes [`levels`] by a table;
 //! 3. levels are [`pack`]ed into the output: row by row where there is but one output that shows the
 //!    whole frame in one plane; else they become a [`picture`] first, of which all outputs are made.
+//!
+//! Where nothing but a bilinear demosaic of bytes is asked for, one step does it all ([`plain`]).
 
 mod bands;
 mod demosaic;
@@ -15,6 +17,7 @@ mod levels;
 mod light;
 mod pack;
 mod picture;
+mod plain;
 mod rows;
 mod team;
 
@@ -28,10 +31,11 @@ use self::demosaic::Demosaicing;
 use self::levels::{Indices, Table};
 use self::light::{Lighting, Padded};
 use self::picture::{Looking, Picture};
+use self::plain::Plain;
 use self::team::Team;
 use crate::Isp;
 use crate::frame::{IspError, Job, Output, cpu_stride, size_of};
-use crate::params::IspParams;
+use crate::params::{Cfa, IspParams};
 use crate::raw::RawFormat;
 use crate::stats::{Meter, Statistics};
 
@@ -64,6 +68,7 @@ struct Bench {
     demosaicing: Demosaicing,
     indices: Indices,
     levels: [Vec<u16>; 3],
+    plain: Plain,
     /// A meter, and the kind of frames that it is for.
     meter: Option<(Kind, Meter)>,
 }
@@ -148,15 +153,14 @@ impl CpuIsp {
                 let rows = &light[2 * row * width..][..2 * width];
                 rows.split_at(width)
             };
-            if let Some((_, meter)) = &mut bench.meter {
-                if let Some(above) = (rows.start / 2).checked_sub(1) {
-                    let (upper, lower) = quads(above);
-                    meter.look(above, upper, lower);
-                }
-                for row in rows.start / 2..rows.end / 2 {
-                    let (upper, lower) = quads(row);
-                    meter.add(row, upper, lower);
-                }
+            let meter = begin(&mut bench.meter, job);
+            if let Some(above) = (rows.start / 2).checked_sub(1) {
+                let (upper, lower) = quads(above);
+                meter.look(above, upper, lower);
+            }
+            for row in rows.start / 2..rows.end / 2 {
+                let (upper, lower) = quads(row);
+                meter.add(row, upper, lower);
             }
             for (y, out) in rows.zip(band.chunks_mut(stride)) {
                 bench.demosaicing.row(y, source, (width, height), cfa, job.params);
@@ -168,6 +172,44 @@ impl CpuIsp {
             }
         });
         self.measure(job);
+    }
+
+    /// Bytes become pixels in one step, and are measured now and then.
+    fn demosaic(&mut self, job: &Job<'_>, cfa: Cfa, output: &Dmabuf) -> Result<(), IspError> {
+        let (width, height) = (job.size.0 as usize, job.size.1 as usize);
+        let (raw_stride, stride) = (cpu_stride(job.raw, 0)?, cpu_stride(output, 0)?);
+        let row_bytes = output.layout().row_bytes(0) as usize;
+        let format = output.format();
+        let from = job.raw.cpu_access(CpuAccess::Read)?;
+        let mut to = output.cpu_access(CpuAccess::Write)?;
+        let raw = from.plane(0);
+        let samples = |y: usize| &raw[y * raw_stride..][..width];
+        let Self { team, benches, measured, .. } = self;
+        let since = measured.map(|measured| job.sequence.abs_diff(measured));
+        let measures = since.is_none_or(|frames| frames >= plain::MEASURED);
+        in_bands(team, height, to.plane_mut(0), stride, &|thread, rows, band| {
+            let bench = &mut *benches[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            bench.plain.clear();
+            let mut meter = measures.then(|| begin(&mut bench.meter, job));
+            if let (Some(meter), Some(above)) = (&mut meter, (rows.start / 2).checked_sub(1)) {
+                meter.look_at_bytes(above, samples(2 * above), samples(2 * above + 1));
+            }
+            for (y, out) in rows.zip(band.chunks_mut(stride)) {
+                bench.plain.row((y, height), samples, cfa, format, &mut out[..row_bytes]);
+                if let (Some(meter), 1) = (&mut meter, y % 2) {
+                    meter.add_bytes(y / 2, samples(y - 1), samples(y));
+                }
+            }
+            if let Some(meter) = meter {
+                meter.settle();
+            }
+        });
+        to.end()?;
+        from.end()?;
+        if measures {
+            self.measure(job);
+        }
+        Ok(())
     }
 
     /// Adds up what the threads measured; those that had no rows of this frame are left out.
@@ -195,15 +237,20 @@ impl Bench {
         self.demosaicing.fit(width);
         self.indices.fit(width);
         self.levels.iter_mut().for_each(|row| row.resize(width, 0));
-        let key = (job.format, job.size);
-        match &mut self.meter {
-            Some((of, meter)) if *of == key => meter.clear(job.params.black_level),
-            meter => {
-                let new = Meter::new(job.format, job.size.0, job.size.1, job.params.black_level);
-                *meter = Some((key, new));
-            }
-        }
     }
+}
+
+/// The meter in a bench, for a frame that begins.
+fn begin<'a>(meter: &'a mut Option<(Kind, Meter)>, job: &Job<'_>) -> &'a mut Meter {
+    let key = (job.format, job.size);
+    let black = job.params.black_level;
+    let kept = meter.take().filter(|(of, _)| *of == key).map(|(_, mut meter)| {
+        meter.clear(black);
+        meter
+    });
+    let new = || Meter::new(job.format, job.size.0, job.size.1, black);
+    let (_, meter) = meter.insert((key, kept.unwrap_or_else(new)));
+    meter
 }
 
 fn says(cpu: CpuUse) -> Constraints {
@@ -244,6 +291,12 @@ impl Isp for CpuIsp {
 
     fn process(&mut self, job: &Job<'_>) -> Result<Option<Fence>, IspError> {
         job.check()?;
+        if let ([only], Some(cfa)) = (job.outputs, job.format.cfa())
+            && plain::suits(job, only)
+        {
+            self.demosaic(job, cfa, only.buffer)?;
+            return Ok(None);
+        }
         let stride = cpu_stride(job.raw, 0)?;
         let from = job.raw.cpu_access(CpuAccess::Read)?;
         self.lighten(job, from.plane(0), stride);

@@ -5,7 +5,7 @@
 //! 1. `mosaic`: samples become 16-bit light, a quad of sites in a texel, in a texture of our own;
 //! 2. `develop`: of nine texels come four pixels, white-balanced, demosaiced, corrected and looked up
 //!    in the table of tones. Where the driver renders to the output's rows as pairs of pixels, all
-//!    four go straight there; else each goes to its layer of a texture, and `view` or `plane` makes
+//!    four go straight there, as colours or as luma and chroma; else each goes to its layer of a texture, and `view` or `plane` makes
 //!    the outputs of that, cropped, scaled and turned;
 //! 3. `measure`: statistics, which are read some frames later.
 //!
@@ -23,7 +23,7 @@ use vcam_allocator::constraints::Constraints;
 use vcam_allocator::{CpuAccess, Dmabuf, Fence, Fourcc, Importer, LinkEnd, Refusal};
 
 use self::measure::Measuring;
-use self::passes::{Giving, Kind, Passes};
+use self::passes::{Giving, Kind, Mosaic, Passes};
 use self::readback::Rendering;
 use crate::Isp;
 use crate::egl::{Context, EglError, Renderer};
@@ -137,8 +137,9 @@ impl GpuIsp {
 
     /// Compiles what every frame needs, so that a driver whose compiler fails is known at once.
     fn compile(&mut self, cfa: Option<Cfa>, format: RawFormat) -> Result<(), EglError> {
-        self.passes.mosaic(format, false)?;
-        for giving in [Giving::Layers, Giving::Pairs] {
+        let plain = Mosaic { format, integer: false, defects: false, shaded: false };
+        self.passes.mosaic(plain)?;
+        for giving in [Giving::Layers, Giving::Pairs, Giving::Yuv] {
             self.passes.develop(cfa, Demosaic::default(), giving)?;
         }
         self.passes.view(true)?;
@@ -220,7 +221,9 @@ impl GpuIsp {
             }
         };
         let format = job.format;
-        let pass = passes.mosaic(format, integer)?;
+        let shaded = !job.params.shading.is_none();
+        let defects = job.params.defects.is_some();
+        let pass = passes.mosaic(Mosaic { format, integer, defects, shaded })?;
         let program = pass.program.enter(gl);
         let [size, full, white, period, threshold, line, shading, middle, _] = &pass.at;
         let between = if format.cfa().is_some() { 2 } else { 1 };
@@ -233,7 +236,7 @@ impl GpuIsp {
         program.set(full, &[most]);
         program.set_whole(white, &[format.white().into()]);
         program.set_whole(period, &[between]);
-        program.set_whole(threshold, &[steps.unwrap_or(-1)]);
+        program.set_whole(threshold, &[steps.unwrap_or_default()]);
         program.set(line, &[per_sample, f32::from(WHITE) * black / (1.0 - black)]);
         let colour = |site: u32| format.cfa().map_or(1, |cfa| cfa.colour_at(site & 1, site >> 1));
         let coefficients = [0, 1, 2, 3].map(|site| job.params.shading.coefficients[colour(site)]);
@@ -277,31 +280,40 @@ impl GpuIsp {
             gl.upload(table, &levels, 4 * tone::STEPS);
             *curve = Some(job.params.tone);
         }
-        let pairs = match job.outputs {
+        let quads = match job.outputs {
             [] => return Ok(0),
             [only] if job.params.sharpen == 0.0 => {
                 let whole = only.view.is_whole(job.size, size_of(only.buffer));
-                let known = targets.known(only.buffer).and_then(Result::ok);
-                known.and_then(|planes| planes.pairs.as_ref()).filter(|_| whole)
+                let known = targets.known(only.buffer).and_then(Result::ok).filter(|_| whole);
+                known.and_then(|planes| planes.quads.as_ref()).map(|quads| (quads, only))
             }
             _ => None,
         };
-        let giving = if pairs.is_some() { Giving::Pairs } else { Giving::Layers };
+        let giving = match quads {
+            Some((_, output)) if is_rendered_by_plane(output.buffer.format()) => Giving::Yuv,
+            Some(_) => Giving::Pairs,
+            None => Giving::Layers,
+        };
         let pass = passes.develop(job.format.cfa(), job.params.demosaic, giving)?;
         let program = pass.program.enter(gl);
-        let [gains, matrix, swapped] = &pass.at;
+        let [gains, matrix, swapped, rows] = &pass.at;
         program.set(gains, &per_step(job.params));
         program.set_vectors(matrix, &job.params.colour.combined());
-        let blue_first = |format| matches!(format, Fourcc::XRGB8888 | Fourcc::ARGB8888);
-        let swap = job.outputs.first().is_some_and(|output| blue_first(output.buffer.format()));
-        program.set_whole(swapped, &[swap.into()]);
+        if let Some((_, output)) = quads {
+            let format = output.buffer.format();
+            let blue_first = matches!(format, Fourcc::XRGB8888 | Fourcc::ARGB8888);
+            program.set_whole(swapped, &[blue_first.into()]);
+            let [luma, blue, red] = output.view.colour_space.matrix();
+            let chroma = if format == Fourcc::NV21 { [red, blue] } else { [blue, red] };
+            program.set_vectors(rows, &[luma, chroma[0], chroma[1]]);
+        }
         gl.bind(0, own.light(job.params));
         if let Some(greens) = &own.greens {
             gl.bind(1, greens.texture());
         }
         gl.bind(2, table);
-        if let Some(pairs) = pairs {
-            gl.fill(pairs);
+        if let Some((quads, _)) = quads {
+            gl.fill(quads);
             return Ok(0);
         }
         let quarter = (job.size.0.div_ceil(2), job.size.1.div_ceil(2));

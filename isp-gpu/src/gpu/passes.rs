@@ -52,6 +52,18 @@ pub(super) enum Giving {
     Layers,
     /// As pairs, in two rows.
     Pairs,
+    /// As pairs of luma, in two rows, and the chroma of all four.
+    Yuv,
+}
+
+/// What `mosaic.frag` makes light of, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mosaic {
+    pub(super) format: RawFormat,
+    /// Texels are whole numbers.
+    pub(super) integer: bool,
+    pub(super) defects: bool,
+    pub(super) shaded: bool,
 }
 
 /// What `plane.frag` makes.
@@ -65,10 +77,10 @@ pub(super) enum Kind {
 /// All passes that were needed so far.
 pub(super) struct Passes {
     context: Rc<Context>,
-    mosaic: Variants<(u32, bool), 9>,
+    mosaic: Variants<Mosaic, 9>,
     denoise: Option<Pass<3>>,
     green: Variants<u32, 2>,
-    develop: Variants<(u32, Demosaic, Giving), 3>,
+    develop: Variants<(u32, Demosaic, Giving), 4>,
     sharpen: Option<Pass<2>>,
     view: Variants<bool, 6>,
     plane: Variants<(Kind, bool), 2>,
@@ -128,15 +140,19 @@ impl Passes {
         }
     }
 
-    pub(super) fn mosaic(
-        &mut self,
-        format: RawFormat,
-        integer: bool,
-    ) -> Result<&Pass<9>, EglError> {
+    pub(super) fn mosaic(&mut self, kind: Mosaic) -> Result<&Pass<9>, EglError> {
+        let Mosaic { format, integer, defects, shaded } = kind;
+        // The shader is the same for all orders of filters.
+        let kind = Mosaic { format: format.with_cfa(None), ..kind };
         let packing = if format.packing() == Packing::Csi2 { format.bits().into() } else { 0 };
         let context = &self.context;
-        self.mosaic.get((packing, integer), |_| {
-            let definitions = [("PACKING", packing), ("INTEGER", integer.into())];
+        self.mosaic.get(kind, |_| {
+            let definitions = [
+                ("PACKING", packing),
+                ("INTEGER", integer.into()),
+                ("DEFECTS", defects.into()),
+                ("SHADED", shaded.into()),
+            ];
             let source = include_str!("../shaders/mosaic.frag");
             let shader = shader("mosaic.frag", &definitions, &[], source);
             let names = [
@@ -178,7 +194,7 @@ impl Passes {
         cfa: Option<Cfa>,
         demosaic: Demosaic,
         giving: Giving,
-    ) -> Result<&Pass<3>, EglError> {
+    ) -> Result<&Pass<4>, EglError> {
         let context = &self.context;
         // Without filters there is nothing to choose.
         let demosaic = if cfa.is_some() { demosaic } else { Demosaic::Bilinear };
@@ -192,6 +208,7 @@ impl Passes {
                 ("RED", *red),
                 ("DEMOSAIC", number),
                 ("PAIRS", (giving == Giving::Pairs).into()),
+                ("YUV", (giving == Giving::Yuv).into()),
                 ("SHIFT", tone::SHIFT),
                 ("STEPS", tone::STEPS as u32),
             ];
@@ -202,7 +219,7 @@ impl Passes {
                 .with_sampler("quads", 0)
                 .with_sampler("greens", 1)
                 .with_sampler("tone", 2);
-            Ok(Pass::new(program, ["gains", "matrix", "swapped"]))
+            Ok(Pass::new(program, ["gains", "matrix", "swapped", "rows"]))
         })
     }
 

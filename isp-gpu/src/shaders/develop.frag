@@ -3,8 +3,9 @@
 //
 // RED: the site of red in a quad: 0 to 3, row by row; 4 without colour filters.
 // DEMOSAIC: 0 bilinear, 1 Malvar, 2 directional.
-// PAIRS: two pixels of eight bits are one of sixteen, even rows apart from odd ones; else a pixel
-// of each quad is a layer.
+// PAIRS: two pixels of eight bits are one of sixteen, even rows apart from odd ones.
+// YUV: two pixels of luma are one of two channels, even rows apart from odd ones, and the chroma of
+// all four is a third output. Without either a pixel of each quad is a layer.
 
 uniform highp usampler2D quads;
 #if DEMOSAIC == 2
@@ -18,6 +19,11 @@ uniform bool swapped;   // blue is first in memory
 #if PAIRS
 layout(location = 0) out vec4 upper;
 layout(location = 1) out vec4 lower;
+#elif YUV
+uniform vec4 rows[3];   // luma and both kinds of chroma: red, green, blue, and what is added
+layout(location = 0) out vec4 upper;
+layout(location = 1) out vec4 lower;
+layout(location = 2) out vec4 chroma;
 #else
 layout(location = 0) out vec4 first;
 layout(location = 1) out vec4 second;
@@ -45,6 +51,10 @@ vec4 pair(vec3 left, vec3 right) {
     right = floor((swapped ? right.bgr : right) * 255.0 + 0.5);
     return (vec4(left.r, left.b, right.r, right.b) + vec4(left.g, 255.0, right.g, 255.0) * 256.0)
         * (1.0 / 65535.0);
+}
+#elif YUV
+float channel(vec4 row, vec3 rgb) {
+    return dot(row.rgb, rgb) + row.a;
 }
 #endif
 
@@ -148,6 +158,15 @@ void main() {
 #if PAIRS
     upper = pair(levels(p0), levels(p1));
     lower = pair(levels(p2), levels(p3));
+#elif YUV
+    vec3 first = levels(p0);
+    vec3 second = levels(p1);
+    vec3 third = levels(p2);
+    vec3 fourth = levels(p3);
+    vec3 mean = (first + second + third + fourth) * 0.25;
+    upper = vec4(channel(rows[0], first), channel(rows[0], second), 0.0, 1.0);
+    lower = vec4(channel(rows[0], third), channel(rows[0], fourth), 0.0, 1.0);
+    chroma = vec4(channel(rows[1], mean), channel(rows[2], mean), 0.0, 1.0);
 #else
     first = vec4(levels(p0), 1.0);
     second = vec4(levels(p1), 1.0);

@@ -43,8 +43,8 @@ uint twice_green(uvec4 quad) {
 #endif
 }
 
-float squared_difference(uint one, ivec2 other) {
-    float difference = (float(one) - float(twice_green(quad_at(other)))) * (1.0 / 131070.0);
+float squared_difference(uint one, uint other) {
+    float difference = (float(one) - float(other)) * (1.0 / 131070.0);
     return difference * difference;
 }
 
@@ -64,19 +64,23 @@ void main() {
     ivec2 to = ((zone + 1) * count + ivec2(COLUMNS, ROWS) - 1) / ivec2(COLUMNS, ROWS);
     uint own[5] = uint[5](0u, 0u, 0u, 0u, 0u);
     float own_differences = 0.0;
-    int parts_down = int(gl_NumWorkGroups.z);
-    for (int y = from.y + int(gl_WorkGroupID.z); y < to.y; y += parts_down) {
-        for (int x = from.x + int(thread); x < to.x; x += 64) {
+    // A thread goes down a column, and so knows the quad above.
+    ivec2 part = (ivec2(0, 1) + int(gl_WorkGroupID.z)) * (to.y - from.y) / int(gl_NumWorkGroups.z);
+    ivec2 rows = from.y + part;
+    for (int x = from.x + int(thread); x < to.x; x += 64) {
+        uint above = twice_green(quad_at(ivec2(x, max(rows.x - 1, 0))));
+        for (int y = rows.x; y < rows.y; y++) {
             uvec4 quad = quad_at(ivec2(x, y));
             uint green = twice_green(quad);
             uint sum = quad.x + quad.y + quad.z + quad.w;
             atomicAdd(bins[sum >> 10], 1u);
             if (x > 0) {
-                own_differences += squared_difference(green, ivec2(x - 1, y));
+                own_differences += squared_difference(green, twice_green(quad_at(ivec2(x - 1, y))));
             }
             if (y > 0) {
-                own_differences += squared_difference(green, ivec2(x, y - 1));
+                own_differences += squared_difference(green, above);
             }
+            above = green;
             uint most = max(max(quad.x, quad.y), max(quad.z, quad.w));
             if (most >= uint(saturation)) {
                 own[4]++;
@@ -110,8 +114,8 @@ void main() {
         for (int i = 0; i < 64; i++) {
             all += differences[i];
         }
-        uint part = (gl_WorkGroupID.z * uint(ROWS) + gl_WorkGroupID.y) * uint(COLUMNS)
+        uint place = (gl_WorkGroupID.z * uint(ROWS) + gl_WorkGroupID.y) * uint(COLUMNS)
             + gl_WorkGroupID.x;
-        parts[part] = Part(sums[0], sums[1], sums[2], sums[3], sums[4], all);
+        parts[place] = Part(sums[0], sums[1], sums[2], sums[3], sums[4], all);
     }
 }

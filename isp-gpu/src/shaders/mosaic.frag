@@ -3,6 +3,8 @@
 //
 // PACKING: 0, a texel is a sample; 10 or 12, texels are the bytes of CSI-2.
 // INTEGER: texels are whole numbers, and not fractions of `full`.
+// DEFECTS: samples that stick out are corrected.
+// SHADED: light is corrected for the lens.
 
 #if INTEGER
 uniform highp usampler2D raw;
@@ -13,7 +15,7 @@ uniform ivec2 size;         // of the frame, in samples
 uniform float full;         // what a texel of 1.0 stands for
 uniform int white;          // a saturated sample
 uniform int period;         // from a site to the next of its colour
-uniform int threshold;      // of defect correction, in values of a sample; below 0 for none
+uniform int threshold;      // of defect correction, in values of a sample
 uniform vec2 line;          // light = sample * line.x - line.y, in 16 bits
 uniform vec3 shading[4];    // of each site of a quad
 uniform vec3 middle;        // of the frame, in samples; one over the corner's squared distance
@@ -53,15 +55,13 @@ ivec2 mirrored(ivec2 at) {
     return abs(at);
 }
 
+#if DEFECTS
 int value(ivec2 at) {
     return inside(mirrored(at));
 }
 
 int corrected(ivec2 at) {
     int own = value(at);
-    if (threshold < 0) {
-        return own;
-    }
     int least = 65535;
     int most = 0;
     for (int y = -1; y <= 1; y++) {
@@ -75,21 +75,29 @@ int corrected(ivec2 at) {
     }
     return own > most + threshold ? most : own + threshold < least ? least : own;
 }
+#else
+#define corrected inside
+#endif
 
+// Of a site inside of the frame.
 uint light(ivec2 at, vec3 coefficients) {
     float above = float(corrected(at)) * line.x - line.y;
-    vec2 from_middle = vec2(mirrored(at)) - middle.xy;
+#if SHADED
+    vec2 from_middle = vec2(at) - middle.xy;
     float squared = dot(from_middle, from_middle) * middle.z;
     above *= 1.0 + squared * (coefficients.x + squared * (coefficients.y + squared * coefficients.z));
+#endif
     return uint(clamp(above, 0.0, 65535.0) + 0.5);
 }
 
 void main() {
     ivec2 at = (ivec2(gl_FragCoord.xy) - 1) * 2;
+    ivec2 from = mirrored(at);
+    ivec2 to = mirrored(at + 1);
     quad = uvec4(
-        light(at, shading[0]),
-        light(at + ivec2(1, 0), shading[1]),
-        light(at + ivec2(0, 1), shading[2]),
-        light(at + ivec2(1, 1), shading[3])
+        light(from, shading[0]),
+        light(ivec2(to.x, from.y), shading[1]),
+        light(ivec2(from.x, to.y), shading[2]),
+        light(to, shading[3])
     );
 }

@@ -20,7 +20,7 @@ use clap::ValueEnum;
 use self::cache::Cache;
 use self::recipe::Recipe;
 pub(crate) use self::recipe::list;
-pub(crate) use self::run::{Job, Outcome};
+pub(crate) use self::run::{Job, Outcome, Output};
 use self::tree::Tree;
 use crate::host::{self, Purpose};
 use crate::workspace::Workspace;

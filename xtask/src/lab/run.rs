@@ -5,8 +5,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -33,8 +34,20 @@ pub(crate) struct Job {
     pub(crate) kernel: String,
     /// When the machine is killed.
     pub(crate) limit: Duration,
-    /// Whether its stdout goes to ours as well as into the outcome.
-    pub(crate) show_stdout: bool,
+    /// Where its output goes.
+    pub(crate) output: Output,
+}
+
+/// Where a command's output goes; stdout is in the outcome in any case.
+#[derive(Debug, Clone)]
+pub(crate) enum Output {
+    /// To our own stdout and stderr, as it comes.
+    Shown,
+    /// Its stderr to ours, its stdout into the outcome alone.
+    StdoutKept,
+    /// To our stdout in one piece below this heading, when the machine is gone: another one shows
+    /// its output at the same time.
+    InOnePiece(String),
 }
 
 /// What came of it.
@@ -118,40 +131,41 @@ fn boot(lab: &Lab, kind: Kind, job: &Job) -> Result<Booted> {
 
     let (stdout, stdout_end) = pipe()?;
     let (stderr, stderr_end) = pipe()?;
+    let number = |fd: &OwnedFd| std::os::fd::AsRawFd::as_raw_fd(fd);
     let boot = Boot {
         lab,
         folder: &folder,
         initramfs: &initramfs,
         shares: &shares,
         kernel: &job.kernel,
-        stdout: inherit(&stdout_end)?,
-        stderr: inherit(&stderr_end)?,
+        stdout: number(&stdout_end),
+        stderr: number(&stderr_end),
     };
     let mut command = match kind {
         Kind::Uml => uml::command(&boot)?,
         Kind::Qemu => qemu::command(&boot)?,
     };
-    let mut child = command
+    command
         .current_dir(&folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("cannot share the console's log")?)
-        .stderr(log)
-        .spawn()
-        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-    drop((stdout_end, stderr_end));
-    let show = job.show_stdout;
-    let stdout = thread::spawn(move || {
-        if show {
-            relay(stdout, std::io::stdout(), true)
-        } else {
-            relay(stdout, std::io::sink(), true)
-        }
-    });
-    let stderr = thread::spawn(move || relay(stderr, std::io::stderr(), false));
+        .stderr(log);
+    let mut child = spawn(&mut command, [stdout_end, stderr_end])?;
+    let held = Held::default();
+    let (to_stdout, to_stderr): (Box<dyn Write + Send>, Box<dyn Write + Send>) = match job.output {
+        Output::Shown => (Box::new(std::io::stdout()), Box::new(std::io::stderr())),
+        Output::StdoutKept => (Box::new(std::io::sink()), Box::new(std::io::stderr())),
+        Output::InOnePiece(_) => (Box::new(held.clone()), Box::new(held.clone())),
+    };
+    let stdout = thread::spawn(move || relay(stdout, to_stdout, true));
+    let stderr = thread::spawn(move || relay(stderr, to_stderr, false));
 
     let end = process::supervise(&mut child, Some(job.limit), || ())?;
     let stdout = stdout.join().unwrap_or_default();
     let _ = stderr.join();
+    if let Output::InOnePiece(heading) = &job.output {
+        held.show(heading);
+    }
     // Of no use any more, and the largest file.
     let _ = fs::remove_file(&initramfs);
 
@@ -283,11 +297,48 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("cannot make a pipe")
 }
 
-/// Lets the machine, the next child, have a descriptor under its number.
-fn inherit(fd: &OwnedFd) -> Result<i32> {
-    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
-        .context("cannot pass a descriptor on")?;
-    Ok(std::os::fd::AsRawFd::as_raw_fd(fd))
+/// Starts a machine that has these descriptors under their numbers.
+///
+/// Only it: a machine that starts at the same time would hold them open for as long as it lives, and
+/// the end of this one's output would come no sooner.
+fn spawn(command: &mut Command, descriptors: [OwnedFd; 2]) -> Result<Child> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    for fd in &descriptors {
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
+            .context("cannot pass a descriptor on")?;
+    }
+    command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))
+}
+
+/// Output that waits until it can be shown in one piece.
+#[derive(Debug, Clone, Default)]
+struct Held(Arc<Mutex<Vec<u8>>>);
+
+impl Held {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, heading: &str) {
+        let mut stdout = std::io::stdout().lock();
+        let shown = writeln!(stdout, "\n== {heading}")
+            .and_then(|()| stdout.write_all(&self.bytes()))
+            .and_then(|()| stdout.flush());
+        if shown.is_err() {
+            process::output_closed();
+        }
+    }
+}
+
+impl Write for Held {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.bytes().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Copies bytes as they come, and keeps them if asked to.
@@ -316,8 +367,6 @@ fn read_status(path: &Path) -> Result<i32> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
 
     #[test]
