@@ -81,3 +81,20 @@ fn a_display_is_swapped_for_one_that_refuses_the_buffers() {
     drop(bochs);
     before.assert_unchanged();
 }
+
+/// The sink looks at its display once a second; what it sees there is its own.
+#[test]
+fn a_display_that_is_looked_at_goes_on() {
+    let options = KmsOptions {
+        card: Some("bochs-drm".into()),
+        ..KmsOptions::new((320, 240), Fourcc::XRGB8888)
+    };
+    let mut show = Show::on(&Cards::default(), &options);
+    for _ in 0..60 {
+        show.frame();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let end = show.sink.link_end();
+    assert_eq!((end.method, end.imports), (Method::Import, 3), "{end:?}");
+    assert_eq!(show.finish().displayed, 60);
+}
