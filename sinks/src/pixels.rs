@@ -9,19 +9,29 @@ use crate::planar;
 /// How long a device may take to finish a picture.
 pub(crate) const READY_LIMIT: Duration = Duration::from_secs(5);
 
-/// The formats whose pixels are four bytes of colour.
-pub(crate) const RGB: [Fourcc; 4] =
-    [Fourcc::XRGB8888, Fourcc::ARGB8888, Fourcc::XBGR8888, Fourcc::ABGR8888];
-
-/// Those, and the one in YUV that is read too.
+/// The formats that streams are made of: four bytes of colour a pixel, and the one in YUV.
 pub(crate) const RGB_OR_NV12: [Fourcc; 5] =
     [Fourcc::XRGB8888, Fourcc::ARGB8888, Fourcc::XBGR8888, Fourcc::ABGR8888, Fourcc::NV12];
+
+/// The formats that are read as RGB.
+pub(crate) const READABLE: [Fourcc; 10] = [
+    Fourcc::XRGB8888,
+    Fourcc::ARGB8888,
+    Fourcc::XBGR8888,
+    Fourcc::ABGR8888,
+    Fourcc::RGB565,
+    Fourcc::XRGB2101010,
+    Fourcc::NV12,
+    Fourcc::NV21,
+    Fourcc::YUV420,
+    Fourcc::YUYV,
+];
 
 /// Why the CPU could not read a picture.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The picture is in a format that only devices understand.
-    #[error("pictures in {0} cannot be read by CPU here; XR24, AR24, XB24 and AB24 can")]
+    #[error("pictures in {0} cannot be read by CPU here")]
     Format(Fourcc),
     /// The device that draws the picture does not finish.
     #[error("the picture was not finished in time")]
@@ -83,17 +93,56 @@ pub(crate) fn stride_of(buffer: &Dmabuf, plane: usize) -> usize {
 }
 
 /// Reads a whole picture as RGB, three bytes a pixel; returns its size.
+///
+/// Nothing is allocated for a picture that is not larger than the one before.
 pub(crate) fn rgb(
     buffer: &Dmabuf,
     ready: Option<&Fence>,
     rgb: &mut Vec<u8>,
 ) -> Result<(u32, u32), ReadError> {
-    if buffer.format() == Fourcc::NV12 {
-        return planar::nv12_as_rgb(buffer, ready, rgb);
-    }
     let size = (buffer.layout().width(), buffer.layout().height());
-    read(buffer, ready, |rows, stride, order| to_rgb(rows, stride, order, size, rgb))?;
+    let words = |planes: &CpuGuard<'_>, bytes, to: &mut Vec<u8>, colours: fn(u32) -> [u8; 3]| {
+        words_to_rgb(planes.plane(0), stride_of(buffer, 0), bytes, size, colours, to);
+    };
+    match buffer.format() {
+        Fourcc::RGB565 => read_planes(buffer, ready, |planes| {
+            words(planes, 2, rgb, |word| {
+                [widen(word >> 11, 5), widen(word >> 5, 6), widen(word, 5)]
+            });
+        })?,
+        Fourcc::XRGB2101010 => read_planes(buffer, ready, |planes| {
+            words(planes, 4, rgb, |word| [22, 12, 2].map(|shift| (word >> shift) as u8));
+        })?,
+        format if Order::of(format).is_some() => {
+            read(buffer, ready, |rows, stride, order| to_rgb(rows, stride, order, size, rgb))?;
+        }
+        _ => planar::yuv_as_rgb(buffer, ready, rgb)?,
+    }
     Ok(size)
+}
+
+/// The lowest so many bits, at least four, as a byte: 0 stays 0, and all ones become 255.
+fn widen(value: u32, bits: u32) -> u8 {
+    let value = value & ((1 << bits) - 1);
+    (value << (8 - bits) | value >> (2 * bits - 8)) as u8
+}
+
+/// Writes `width` x `height` pixels of little-endian words as RGB.
+fn words_to_rgb(
+    rows: &[u8],
+    stride: usize,
+    bytes: usize,
+    (width, height): (u32, u32),
+    colours: fn(u32) -> [u8; 3],
+    rgb: &mut Vec<u8>,
+) {
+    rgb.clear();
+    for row in rows.chunks(stride.max(1)).take(height as usize) {
+        for pixel in row.chunks_exact(bytes).take(width as usize) {
+            let word = pixel.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+            rgb.extend_from_slice(&colours(word));
+        }
+    }
 }
 
 /// Writes `width` x `height` pixels as RGB, three bytes each. Alpha is left out: a camera's picture
@@ -115,17 +164,16 @@ pub(crate) fn to_rgb(
     }
 }
 
-/// Shrinks a picture to `to` pixels as RGB; each is the mean of the pixels it stands for.
+/// Shrinks a picture in RGB to `to` pixels; each is the mean of the pixels it stands for.
 ///
 /// It never enlarges: `to` is limited to the picture's own size, and returned.
 pub(crate) fn shrink(
-    rows: &[u8],
-    stride: usize,
-    order: Order,
+    picture: &[u8],
     from: (u32, u32),
     to: (u32, u32),
     rgb: &mut Vec<u8>,
 ) -> (u32, u32) {
+    let stride = from.0 as usize * 3;
     let (width, height) = (to.0.clamp(1, from.0.max(1)), to.1.clamp(1, from.1.max(1)));
     // The first pixel of the picture that belongs to pixel `at` of the small one.
     let edge = |at: u32, whole: u32, parts: u32| {
@@ -139,10 +187,10 @@ pub(crate) fn shrink(
             let (left, right) = (edge(x, from.0, width), edge(x + 1, from.0, width));
             let mut sum = [0u64; 3];
             let mut count = 0;
-            for row in rows.chunks(stride.max(1)).skip(top).take(bottom - top) {
-                for pixel in row.chunks_exact(4).skip(left).take(right - left) {
-                    for (sum, at) in sum.iter_mut().zip([order.red, order.green, order.blue]) {
-                        *sum += u64::from(pixel[at]);
+            for row in picture.chunks(stride.max(1)).skip(top).take(bottom - top) {
+                for pixel in row.chunks_exact(3).skip(left).take(right - left) {
+                    for (sum, part) in sum.iter_mut().zip(pixel) {
+                        *sum += u64::from(*part);
                     }
                     count += 1;
                 }
@@ -191,13 +239,23 @@ mod tests {
     #[test]
     fn a_small_picture_is_the_mean_of_the_large_one() {
         let mut rgb = Vec::new();
-        let order = Order::of(Fourcc::XBGR8888).unwrap();
-        let rows = [[10, 0, 0, 0, 30, 0, 0, 0], [50, 0, 0, 0, 70, 0, 0, 0]].concat();
-        assert_eq!(shrink(&rows, 8, order, (2, 2), (1, 1), &mut rgb), (1, 1));
+        let picture = [10, 0, 0, 30, 0, 0, 50, 0, 0, 70, 0, 0];
+        assert_eq!(shrink(&picture, (2, 2), (1, 1), &mut rgb), (1, 1));
         assert_eq!(rgb, [40, 0, 0]);
-        assert_eq!(shrink(&rows, 8, order, (2, 2), (100, 0), &mut rgb), (2, 1));
+        assert_eq!(shrink(&picture, (2, 2), (100, 0), &mut rgb), (2, 1));
         assert_eq!(rgb, [30, 0, 0, 50, 0, 0]);
-        assert_eq!(shrink(&[], 0, order, (0, 0), (0, 0), &mut rgb), (1, 1));
+        assert_eq!(shrink(&[], (0, 0), (0, 0), &mut rgb), (1, 1));
+    }
+
+    #[test]
+    fn fewer_and_more_bits_become_bytes() {
+        let mut rgb = Vec::new();
+        // White, black, and one of each colour, with padding after them.
+        let words = [0xffff_u16, 0, 0x8000, 0x0400, 0x0010].map(u16::to_le_bytes).concat();
+        let rows = [words, vec![9, 9]].concat();
+        let five = |word| [widen(word >> 11, 5), widen(word >> 5, 6), widen(word, 5)];
+        words_to_rgb(&rows, 12, 2, (5, 1), five, &mut rgb);
+        assert_eq!(rgb, [255, 255, 255, 0, 0, 0, 132, 0, 0, 0, 130, 0, 0, 0, 132]);
     }
 
     #[test]

@@ -169,33 +169,80 @@ impl Planar {
     }
 }
 
-/// Reads a picture in NV12 as RGB, three bytes a pixel, once it is complete; returns its size.
+/// Where a format in YUV has the samples of one component.
+#[derive(Debug, Clone, Copy)]
+struct Samples {
+    plane: usize,
+    /// Bytes before the first.
+    first: usize,
+    /// Bytes from one to the next.
+    step: usize,
+}
+
+impl Samples {
+    const fn new(plane: usize, first: usize, step: usize) -> Self {
+        Self { plane, first, step }
+    }
+
+    /// The samples of a row.
+    fn row<'a>(&self, planes: &'a CpuGuard<'_>, strides: [usize; 3], y: usize) -> Row<'a> {
+        let at = strides[self.plane].saturating_mul(y).saturating_add(self.first);
+        Row(planes.plane(self.plane).get(at..).unwrap_or_default(), self.step)
+    }
+}
+
+/// Samples that are so many bytes apart.
+struct Row<'a>(&'a [u8], usize);
+
+impl Row<'_> {
+    fn get(&self, x: usize) -> i32 {
+        self.0.get(x * self.1).copied().unwrap_or_default().into()
+    }
+}
+
+/// The samples of luma, blue and red difference, and the rows of luma to a row of chroma. Chroma is
+/// half as wide in all of these formats.
+fn samples(format: Fourcc) -> Option<([Samples; 3], usize)> {
+    let luma = Samples::new(0, 0, 1);
+    let at = Samples::new;
+    Some(match format {
+        Fourcc::NV12 => ([luma, at(1, 0, 2), at(1, 1, 2)], 2),
+        Fourcc::NV21 => ([luma, at(1, 1, 2), at(1, 0, 2)], 2),
+        Fourcc::YUV420 => ([luma, at(1, 0, 1), at(2, 0, 1)], 2),
+        Fourcc::YUYV => ([at(0, 0, 2), at(0, 1, 4), at(0, 3, 4)], 1),
+        _ => return None,
+    })
+}
+
+/// Reads a picture in YUV as RGB, three bytes a pixel, once it is complete.
 ///
-/// The reverse of what is done to RGB here; each chroma sample stands for its four pixels.
-pub(crate) fn nv12_as_rgb(
+/// The reverse of what is done to RGB here; each chroma sample stands for all its pixels.
+pub(crate) fn yuv_as_rgb(
     buffer: &Dmabuf,
     ready: Option<&Fence>,
     rgb: &mut Vec<u8>,
-) -> Result<(u32, u32), ReadError> {
-    let size = (buffer.layout().width(), buffer.layout().height());
-    let strides = [0, 1].map(|plane| pixels::stride_of(buffer, plane).max(1));
-    let (red, blue) = Matrix::of(size.1).weights();
-    let green = 1.0 - red - blue;
+) -> Result<(), ReadError> {
+    let format = buffer.format();
+    let ([luma, blue, red], vsub) = samples(format).ok_or(ReadError::Format(format))?;
+    let (width, height) = (buffer.layout().width(), buffer.layout().height());
+    let strides = [0, 1, 2].map(|plane| pixels::stride_of(buffer, plane));
+    let (red_weight, blue_weight) = Matrix::of(height).weights();
+    let green = 1.0 - red_weight - blue_weight;
     let fixed = |factor: f64| (factor * 65536.0).round() as i32;
     let (level, chroma) = (fixed(255.0 / 219.0), 2.0 * 255.0 / 224.0);
-    let (red_of_red, blue_of_blue) = (fixed(chroma * (1.0 - red)), fixed(chroma * (1.0 - blue)));
-    let (red_of_green, blue_of_green) =
-        (fixed(-chroma * (1.0 - red) * red / green), fixed(-chroma * (1.0 - blue) * blue / green));
+    let (of_red, of_blue) = (chroma * (1.0 - red_weight), chroma * (1.0 - blue_weight));
+    let (red_of_red, blue_of_blue) = (fixed(of_red), fixed(of_blue));
+    let red_of_green = fixed(-of_red * red_weight / green);
+    let blue_of_green = fixed(-of_blue * blue_weight / green);
     pixels::read_planes(buffer, ready, |planes| {
         rgb.clear();
-        rgb.reserve(size.0 as usize * size.1 as usize * 3);
-        let rows = planes.plane(0).chunks(strides[0]).take(size.1 as usize);
-        for (y, luma) in rows.enumerate() {
-            let pairs = planes.plane(1).get(y / 2 * strides[1]..).unwrap_or_default();
-            for (x, luma) in luma.iter().take(size.0 as usize).enumerate() {
-                let Some([blue, red]) = pairs.get(x / 2 * 2..x / 2 * 2 + 2) else { break };
-                let (blue, red) = (i32::from(*blue) - 128, i32::from(*red) - 128);
-                let grey = level * (i32::from(*luma) - 16) + (1 << 15);
+        rgb.reserve(width as usize * height as usize * 3);
+        for y in 0..height as usize {
+            let luma = luma.row(planes, strides, y);
+            let [blue, red] = [blue, red].map(|one| one.row(planes, strides, y / vsub));
+            for x in 0..width as usize {
+                let (blue, red) = (blue.get(x / 2) - 128, red.get(x / 2) - 128);
+                let grey = level * (luma.get(x) - 16) + (1 << 15);
                 rgb.extend(
                     [
                         grey + red_of_red * red,
@@ -206,8 +253,7 @@ pub(crate) fn nv12_as_rgb(
                 );
             }
         }
-    })?;
-    Ok(size)
+    })
 }
 
 #[cfg(test)]
@@ -318,7 +364,7 @@ mod tests {
             }
             planes.end().unwrap();
             let mut rgb = Vec::new();
-            assert_eq!(nv12_as_rgb(&buffer, None, &mut rgb).unwrap(), (4, height));
+            yuv_as_rgb(&buffer, None, &mut rgb).unwrap();
             assert_eq!(rgb.len(), 12 * height as usize);
             for row in rgb.chunks(12) {
                 let expected = [255, 0, 0, 255, 0, 0, 0, 0, 255, 0, 0, 255];
@@ -328,6 +374,45 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn all_formats_in_yuv_are_the_same_picture() {
+        let mut pictures = Vec::new();
+        for format in [Fourcc::NV12, Fourcc::NV21, Fourcc::YUV420, Fourcc::YUYV] {
+            let layout = Layout::linear(format, 6, 4, Alignment::default()).unwrap();
+            let pool = Pool::new(&Memfd::new(), &layout, "test", 1).unwrap();
+            let buffer = pool.take(Duration::ZERO).unwrap();
+            let mut planes = buffer.cpu_access(CpuAccess::Write).unwrap();
+            // By the layout in `drm_fourcc.h`: what is at byte `x` of row `y` of a plane. Chroma is
+            // the same in two rows, so that it can be with half as many of them.
+            let blue = |x: usize, y: usize| (100 + 9 * x + 30 * y) as u8;
+            let red = |x: usize, y: usize| (180 - 7 * x - 20 * y) as u8;
+            let luma = |x: usize, y: usize| (60 + 11 * x + 13 * y) as u8;
+            for plane in 0..layout.planes().len() {
+                let stride = layout.planes()[plane].stride as usize;
+                for (y, row) in planes.plane_mut(plane).chunks_mut(stride).enumerate() {
+                    for (x, byte) in row.iter_mut().take(12).enumerate() {
+                        *byte = match (format, plane, x % 4) {
+                            (Fourcc::YUYV, _, 0 | 2) => luma(x / 2, y),
+                            (Fourcc::YUYV, _, 1) => blue(x / 4, y / 2),
+                            (Fourcc::YUYV, ..) => red(x / 4, y / 2),
+                            (_, 0, _) => luma(x, y),
+                            (Fourcc::NV12, _, 0 | 2) | (Fourcc::NV21, _, 1 | 3) => blue(x / 2, y),
+                            (Fourcc::NV12 | Fourcc::NV21, ..) => red(x / 2, y),
+                            (_, 1, _) => blue(x, y),
+                            _ => red(x, y),
+                        };
+                    }
+                }
+            }
+            planes.end().unwrap();
+            let mut rgb = Vec::new();
+            yuv_as_rgb(&buffer, None, &mut rgb).unwrap();
+            assert_eq!(rgb.len(), 6 * 4 * 3);
+            pictures.push(rgb);
+        }
+        assert!(pictures.iter().all(|picture| *picture == pictures[0]), "{pictures:?}");
     }
 
     #[test]

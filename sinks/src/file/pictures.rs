@@ -8,7 +8,7 @@ use vcam_allocator::{Dmabuf, LinkEnd};
 use crate::file::beside::Beside;
 use crate::file::number::Pattern;
 use crate::file::{FileError, Kind, Still, png, ppm};
-use crate::pixels::{self, RGB_OR_NV12};
+use crate::pixels::{self, READABLE};
 use crate::sink::{Frame, Sink, SinkCounts, SinkError, read_by_the_cpu};
 
 /// Writes each picture to a file of its own, as PNG or PPM.
@@ -63,7 +63,7 @@ impl Sink for FileSink {
     }
 
     fn constraints(&self) -> Constraints {
-        read_by_the_cpu(&self.name(), 1, &RGB_OR_NV12)
+        read_by_the_cpu(&self.name(), 1, &READABLE)
     }
 
     fn prepare(&mut self, _: &[Dmabuf]) {}
