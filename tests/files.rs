@@ -210,13 +210,35 @@ fn a_name_that_says_nothing_is_refused_before_anything_is_done() {
 }
 
 #[test]
+fn pictures_are_the_same_in_whatever_format_they_were_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let picture = |format: &str| {
+        let path = dir.path().join(format!("{format}.png"));
+        let output = format!("file:{}", path.display());
+        let run = ran(&mut camera(&["--frames", "1", "--format", format, "--output", &output]));
+        assert_eq!(run.code, 0, "{run:?}");
+        image::open(path).unwrap().into_rgb8().into_raw()
+    };
+    let rgb = picture("XR24");
+    // Chroma of YUV stands for two or four pixels.
+    for (format, most) in
+        [("AB24", 0.0), ("XR30", 1.0), ("RG16", 3.0), ("NV12", 8.0), ("NV21", 8.0), ("YUYV", 8.0)]
+    {
+        let other = picture(format);
+        let sum: u64 = rgb.iter().zip(&other).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        let mean = sum as f64 / rgb.len() as f64;
+        assert!(other.len() == rgb.len() && mean <= most, "{format} is {mean} off");
+    }
+}
+
+#[test]
 fn formats_that_an_output_cannot_take_are_told_before_the_first_frame() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("picture.png");
+    let path = folder.path().join("film.y4m");
     let output = format!("file:{}", path.display());
     let refused = ran(&mut camera(&["--format", "YU12", "--frames", "3", "--output", &output]));
     refused.failed_with(2, &["takes no pictures in YU12", "it takes", "NV12", "XR24"]);
-    assert!(!path.exists());
+    assert_eq!(names(folder.path()), [""; 0]);
     let unknown = ran(&mut camera(&["--format", "ABCD", "--output", "null"]));
     unknown.failed_with(2, &["no pictures in ABCD", "NV12"]);
 }
