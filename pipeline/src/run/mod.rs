@@ -304,7 +304,10 @@ impl Run {
             };
             if let Some(buffer) = buffer {
                 links.push(Link::join(from, (name, &run.end), buffer));
-                learn(&mut self.knowledge, asked, &run.end, buffer);
+                // What another device refused, in the place of this one, is not its fault.
+                if run.device == *asked {
+                    learn(&mut self.knowledge, asked, &run.end, buffer);
+                }
             }
             frames.displayed = frames.displayed.max(run.counts.displayed);
             frames.dropped += run.counts.dropped;

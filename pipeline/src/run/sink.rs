@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use vcam_allocator::LinkEnd;
+use vcam_allocator::knowledge::Asked;
 use vcam_sinks::{Frame, Sink, SinkCounts, Taken};
 
 use crate::engine::Slot;
@@ -72,6 +73,8 @@ pub(crate) struct SinkStage {
 /// What a sink did.
 pub(crate) struct SinkRun {
     pub(crate) end: LinkEnd,
+    /// Who took the last frame: displays can be swapped.
+    pub(crate) device: Option<Asked>,
     pub(crate) counts: SinkCounts,
     pub(crate) latency: LatencyMeter,
     pub(crate) imports: SteadyMeter,
@@ -85,6 +88,7 @@ impl SinkStage {
     pub(crate) fn run(mut self) -> (SinkRun, Result<(), StageError>) {
         let mut run = SinkRun {
             end: LinkEnd::import(),
+            device: None,
             counts: SinkCounts::default(),
             latency: LatencyMeter::new(),
             imports: SteadyMeter::default(),
@@ -105,6 +109,7 @@ impl SinkStage {
             .finish()
             .map_err(|source| StageError::Finish { sink: self.sink.name(), source });
         run.end = self.sink.link_end();
+        run.device = self.sink.importer().map(|device| Asked::of(device));
         run.counts = self.sink.counts();
         run.counts.dropped += lost;
         (run, shown.and(finished))
