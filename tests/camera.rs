@@ -12,6 +12,7 @@ mod compliance;
 mod vcam_camera;
 
 use camera_cases::With;
+use vcam_allocator::Fence;
 use vcam_camera::VcamCamera;
 use vcam_pipeline::IspChoice;
 
@@ -49,4 +50,12 @@ cases! {
     exposure_and_white_follow_the_light
     two_cameras_run_at_once
     who_lets_go_of_a_running_camera_leaves_nothing_behind
+}
+
+/// In the lab it is a real fence; here, a pipe that nothing comes out of.
+#[test]
+fn a_fence_that_never_signals_costs_one_picture() {
+    let (fake_fence, _writer) = std::io::pipe().unwrap();
+    let fence = Fence::pending(fake_fence.into()).unwrap();
+    camera_cases::one_fence_never_signals(&with(), fence);
 }

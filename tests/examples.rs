@@ -1,16 +1,12 @@
-//! Every example runs, and says what it promises.
+//! Every example runs, and says what it promises; what needs devices does so in the lab
+//! (`lab_uml_examples.rs`).
 
-use std::path::PathBuf;
-use std::process::Command;
+#![allow(unreachable_pub, reason = "a test program is no library")]
 
-/// Runs an example that cargo has built beside this test, and returns what it printed.
-fn run(name: &str) -> String {
-    let test = std::env::current_exe().expect("a test has a path");
-    let folder: PathBuf = test.parent().and_then(|deps| deps.parent()).expect("in deps/").into();
-    let output = Command::new(folder.join("examples").join(name)).output().expect("it runs");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).expect("it prints UTF-8")
-}
+#[path = "support/example.rs"]
+mod example;
+
+use example::run;
 
 #[test]
 fn the_camera_makes_thirty_frames() {
@@ -37,4 +33,29 @@ fn a_buffer_is_shared_with_another_process_by_plan() {
     let printed = run("share");
     assert!(printed.contains("stride 1536"), "a multiple of 256 and of 512: {printed}");
     assert!(printed.contains("consumer: 320x240, pixels right: true"), "{printed}");
+}
+
+#[test]
+fn a_buffer_is_imported_or_the_refusal_told() {
+    let printed = run("import");
+    assert!(printed.contains("memfd: no texture: egl-texture:"), "{printed}");
+    assert!(printed.contains("memfd: no target: egl-target:"), "{printed}");
+}
+
+#[test]
+fn frames_of_memory_that_nobody_imports_arrive_by_copy() {
+    let printed = run("fall_back");
+    assert!(printed.contains("sensor to gpu:"), "{printed}");
+    assert_eq!(printed.matches("Copy, ").count(), 2, "{printed}");
+    assert!(printed.contains("30 of 30 frames arrived"), "{printed}");
+}
+
+#[test]
+fn a_sink_of_one_s_own_sees_every_frame() {
+    let printed = run("own_sink");
+    assert_eq!(printed.lines().filter(|line| line.starts_with("frame ")).count(), 20, "{printed}");
+    // 18 % grey, in the tone curve's levels.
+    let last = printed.lines().last().and_then(|line| line.split_whitespace().nth(2));
+    let level: f64 = last.and_then(|level| level.parse().ok()).expect("a number");
+    assert!((80.0..160.0).contains(&level), "{printed}");
 }

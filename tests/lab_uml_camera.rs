@@ -8,6 +8,7 @@ mod support;
 use support::camera_cases::{self, With};
 use support::vcam_camera::VcamCamera;
 use support::{books, compliance};
+use vcam_allocator::Fence;
 use vcam_pipeline::IspChoice;
 
 fn with() -> With {
@@ -52,4 +53,15 @@ cases! {
     exposure_and_white_follow_the_light
     two_cameras_run_at_once
     who_lets_go_of_a_running_camera_leaves_nothing_behind
+}
+
+/// An acquire fence that never signals costs the picture that it stands before, and no other.
+#[test]
+fn a_fence_that_never_signals_costs_one_picture() {
+    let timeline = support::raw::Timeline::new();
+    let fence = Fence::pending(timeline.fence(1)).expect("it is not signalled");
+    let run = || camera_cases::one_fence_never_signals(&with(), fence.clone());
+    let before = books::after_warming_up(run);
+    run();
+    before.assert_unchanged();
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{Alignment, CpuAccess, Fourcc, Heap, Layout, heaps};
+use vcam_allocator::{Alignment, CpuAccess, Fence, Fourcc, Heap, Layout, heaps};
 use vcam_isp_gpu::{Crop, Orientation};
 use vcam_pipeline::camera::{
     Camera, CameraError, CameraManager, CameraState, DropPolicy, FrameStatus, QueueReason, Request,
@@ -493,4 +493,31 @@ pub fn who_lets_go_of_a_running_camera_leaves_nothing_behind(with: &With) {
         camera.queue_request(request(&camera, &streams, cookie)).unwrap();
     }
     drop(camera);
+}
+
+pub fn one_fence_never_signals(with: &With, fence: Fence) {
+    let camera = with.camera();
+    let streams = configure(&camera, &[StreamRole::Raw, StreamRole::Viewfinder], 4);
+    let ids: Vec<_> = streams.stream_ids().collect();
+    camera.start(FAST).unwrap();
+    for cookie in 0..3 {
+        let mut request = camera.create_request(cookie).unwrap();
+        for (index, stream) in ids.iter().enumerate() {
+            let buffer = camera.buffers(*stream).unwrap().take(LONG).unwrap();
+            let acquire = (cookie == 1 && index == 1).then(|| fence.clone());
+            request.add_buffer(*stream, buffer, acquire).unwrap();
+        }
+        camera.queue_request(request).unwrap();
+    }
+    for cookie in 0..3 {
+        let request = camera.next_completed(LONG).unwrap();
+        assert_eq!((request.cookie(), request.status()), (cookie, RequestStatus::Complete));
+        for (index, stream) in ids.iter().enumerate() {
+            let waits = cookie == 1 && index == 1;
+            let should = if waits { FrameStatus::Error } else { FrameStatus::Success };
+            assert_eq!(request.buffer(*stream).unwrap().status(), should, "{cookie} {index}");
+        }
+    }
+    assert_eq!(camera.stop().unwrap().completed, 3);
+    camera.release().unwrap();
 }

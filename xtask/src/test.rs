@@ -140,7 +140,8 @@ fn on_host(workspace: &Workspace, plan: &Plan) -> Result<Option<u32>> {
 /// The machines' test programs, by the name of their test.
 fn build(workspace: &Workspace, places: &[Place]) -> Result<HashMap<String, PathBuf>> {
     note("builds the tests for the machines");
-    let mut arguments = vec!["test", "--no-run", "--release", "--features", "lab"];
+    // Tests run examples, too.
+    let mut arguments = vec!["test", "--no-run", "--release", "--features", "lab", "--examples"];
     let globs: Vec<_> = places
         .iter()
         .filter_map(|place| place.machine())

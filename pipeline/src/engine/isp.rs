@@ -10,7 +10,7 @@ use vcam_isp_gpu::{Isp, IspParams, Job, Output, RawFormat, Statistics, View, sta
 use super::Slot;
 use super::error::StageError;
 use super::feedback::Feedback;
-use super::sensor::{acquire, take};
+use super::sensor::{acquire, take_to_the_end};
 use super::shot::{Deliver, Done, Facts, MAX_OUTPUTS, Shot};
 use super::stop::{StopAtEnd, StopHandle};
 use crate::camera::FrameStatus;
@@ -127,7 +127,7 @@ impl<D: Deliver> IspStage<D> {
         let sequence = shot.sequence;
         let Some(request) = &mut shot.request else {
             for (output, pool) in shot.outputs.iter_mut().zip(&self.pools) {
-                *output = take(pool, || false, "isp", sequence)?;
+                *output = take_to_the_end(pool, &self.stop, "isp", sequence)?;
             }
             return Ok(());
         };

@@ -26,8 +26,10 @@ use crate::sensor::{Metadata, Sensor};
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How often that may be in vain before somebody is taken to have kept the buffers for good: two
-/// minutes. Counted, and not timed, so that a process that was suspended meanwhile goes on.
+/// minutes, or five seconds once the run is over. Counted, and not timed, so that a process that was
+/// suspended meanwhile goes on.
 const STALL_LIMIT: u32 = 1200;
+const STALL_LIMIT_AT_END: u32 = 50;
 
 /// The longest wait for a buffer whose last user says that it is not done yet.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
@@ -40,13 +42,34 @@ pub(crate) fn take(
     stage: &'static str,
     sequence: u64,
 ) -> Result<Option<PooledBuffer>, StageError> {
+    take_within(pool, || if over() { None } else { Some(STALL_LIMIT) }, stage, sequence)
+}
+
+/// Takes a buffer for a frame that is there already, and is to arrive though the run may be over.
+pub(crate) fn take_to_the_end(
+    pool: &Pool,
+    stop: &StopHandle,
+    stage: &'static str,
+    sequence: u64,
+) -> Result<Option<PooledBuffer>, StageError> {
+    let limit = || Some(if stop.is_set() { STALL_LIMIT_AT_END } else { STALL_LIMIT });
+    take_within(pool, limit, stage, sequence)
+}
+
+/// As long as `limit` says, asked anew in each round.
+fn take_within(
+    pool: &Pool,
+    limit: impl Fn() -> Option<u32>,
+    stage: &'static str,
+    sequence: u64,
+) -> Result<Option<PooledBuffer>, StageError> {
     let mut rounds = 0;
     loop {
-        match pool.take(PATIENCE) {
-            Ok(buffer) => return Ok(Some(buffer)),
-            Err(TakeError::Exhausted { .. }) if over() => return Ok(None),
-            Err(TakeError::Exhausted { .. }) if rounds < STALL_LIMIT => rounds += 1,
-            Err(source) => return Err(StageError::NoBuffer { stage, sequence, source }),
+        match (pool.take(PATIENCE), limit()) {
+            (Ok(buffer), _) => return Ok(Some(buffer)),
+            (Err(TakeError::Exhausted { .. }), None) => return Ok(None),
+            (Err(TakeError::Exhausted { .. }), Some(limit)) if rounds < limit => rounds += 1,
+            (Err(source), _) => return Err(StageError::NoBuffer { stage, sequence, source }),
         }
     }
 }

@@ -1,0 +1,52 @@
+//! Memory that no device can import: every frame still arrives, by copy, and the report says why.
+//!
+//! Memory of a plain memfd is no dma-buf. A camera that takes the first heap that opens would show
+//! nothing here; one that asks first knows before the first frame.
+//!
+//! `cargo run --example fall_back`
+
+use std::time::Duration;
+
+use vcam_allocator::{Fourcc, Knowledge, heaps};
+use vcam_isp_gpu::View;
+use vcam_pipeline::controls::ControlList;
+use vcam_pipeline::sensor::Settings;
+use vcam_pipeline::{Config, IspChoice, Prepared, StopHandle};
+use vcam_sinks::NullSink;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config {
+        sensor: Settings::default(),
+        format: Fourcc::XRGB8888,
+        view: View::default(),
+        controls: ControlList::NONE,
+        period: Duration::ZERO,
+        frames: Some(30),
+        stop: StopHandle::default(),
+        isp: IspChoice::Gpu(None),
+        strict: false,
+        by_cost: false,
+        knowledge: Knowledge::default(),
+        heap_allocs: None,
+        syscalls: None,
+    };
+    let heap = heaps::open("memfd")?;
+    let prepared = Prepared::new(config, vec![heap], vec![Box::new(NullSink::new())])?;
+    for plan in prepared.plans() {
+        println!("{}: {}", plan.stream, plan.conflict.as_deref().unwrap_or("everybody takes it"));
+    }
+    let (outcome, result) = prepared.start()?.wait();
+    result?;
+    for link in &outcome.links {
+        println!(
+            "{} to {}: {:?}, {} bytes, because {}",
+            link.from,
+            link.to,
+            link.method,
+            link.bytes_copied,
+            link.reason.as_deref().unwrap_or("that was no problem")
+        );
+    }
+    println!("{} of {} frames arrived", outcome.frames.displayed, outcome.frames.completed);
+    Ok(())
+}
