@@ -39,6 +39,8 @@ pub(crate) enum Error {
     Terminal(#[source] SinkError),
     #[error("could not run a process that tries a device out")]
     Probe(#[source] std::io::Error),
+    #[error("could not start the thread that shows how a run goes")]
+    Status(#[source] std::io::Error),
     #[error("could not watch for signals")]
     Signals(#[source] std::io::Error),
 }

@@ -7,6 +7,7 @@ mod list;
 mod probe;
 mod report;
 mod run;
+mod status;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

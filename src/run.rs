@@ -31,6 +31,7 @@ use crate::cli::{Fps, Gpu, Isp, Output, RunArgs, Setting, Size};
 use crate::count;
 use crate::exit::Error;
 use crate::report::{self, Rejected, Report};
+use crate::status::StatusLine;
 
 /// The picture's size where neither the user nor a display says otherwise.
 const SIZE: (u32, u32) = (640, 480);
@@ -72,7 +73,14 @@ fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
     // Before anything is touched that would have to be put back.
     let signals = stop_on_signals(ending.clone())?;
     let prepared = prepare(args, &captured, ending, syscalls, report)?;
-    let (outcome, result) = prepared.start()?.wait();
+    let run = prepared.start()?;
+    // Unless pictures are drawn where it would stand.
+    let status = match draws_pictures(args) {
+        true => None,
+        false => StatusLine::start(run.progress())?,
+    };
+    let (outcome, result) = run.wait();
+    drop(status);
     signals.close();
 
     report.frames = outcome.frames;
@@ -87,6 +95,12 @@ fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
         captured.write_png(path)?;
     }
     Ok(())
+}
+
+/// Whether pictures go to a terminal.
+fn draws_pictures(args: &RunArgs) -> bool {
+    let by_default = args.display.is_none() && args.output.is_empty() && !args.json;
+    args.output.contains(&Output::Terminal) || by_default && stdout().is_terminal()
 }
 
 /// Says what a run would do and why, and shows nothing.
@@ -407,7 +421,7 @@ fn open_sinks(
     let default = match (args.display.is_none() && args.output.is_empty(), args.json) {
         (false, _) => None,
         (true, true) => Some(Output::Null),
-        (true, false) if stdout().is_terminal() => Some(Output::Terminal),
+        (true, false) if draws_pictures(args) => Some(Output::Terminal),
         (true, false) => match FileSink::create(Path::new(PICTURE)) {
             Ok(_) => Some(Output::File(PICTURE.into())),
             // Nobody asked for this file, so the run goes on without it.

@@ -36,5 +36,5 @@ pub use engine::prepare::Consumer;
 pub use engine::stop::StopHandle;
 pub use error::chain;
 pub use links::Link;
-pub use run::{Config, Prepared, Run, SyscallCount, raw_description};
+pub use run::{Config, Prepared, Progress, Run, SyscallCount, raw_description};
 pub use stats::{Frames, Latency, Outcome, Steady};

@@ -4,6 +4,7 @@
 //! one, so what it says of the links is true before the first frame; [`Prepared::start`] lets the
 //! frames flow, and [`Run::wait`] returns what the run did.
 
+mod live;
 mod raw;
 mod sink;
 
@@ -36,6 +37,7 @@ use crate::sensor::Settings;
 use crate::sensor::format::Format;
 use crate::sensor::timing::Timing;
 use crate::stats::{Frames, LatencyMeter, Outcome, Steady};
+pub use live::Progress;
 pub use raw::raw_description;
 use sink::{SinkRun, SinkStage, ToSinks};
 
@@ -121,6 +123,7 @@ pub struct Run {
     outputs: Vec<Dmabuf>,
     knowledge: Knowledge,
     asked: AskedDevices,
+    progress: Progress,
 }
 
 type SinkThread = JoinHandle<(SinkRun, Result<(), StageError>)>;
@@ -216,6 +219,7 @@ impl Prepared {
             outputs: outputs.into_iter().map(Arc::new).collect(),
             stop: stop.clone(),
         };
+        let progress = Progress::default();
         let (mut to_sinks, mut sinks, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for (slot, sink) in consumers {
             let (to_sink, frames) = bounded(QUEUE);
@@ -228,10 +232,13 @@ impl Prepared {
                 frames,
                 heap_allocs: config.heap_allocs,
                 syscalls: config.syscalls.clone(),
+                progress: progress.clone(),
             };
             threads.push(spawn("sink", move || stage.run())?);
         }
-        let running = match engine.start(streaming, ToSinks(to_sinks)) {
+        let running = match engine
+            .start(streaming, ToSinks { sinks: to_sinks, progress: progress.clone() })
+        {
             Ok(running) => running,
             Err(error) => {
                 // With nobody to send them frames, the sinks put back what they changed.
@@ -250,11 +257,17 @@ impl Prepared {
             outputs: buffers,
             knowledge: config.knowledge,
             asked,
+            progress,
         })
     }
 }
 
 impl Run {
+    /// What it has done so far, and will have done when it is asked again.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
     /// Waits for the end of the run; says what it did, and what stopped it if it did not end well.
     pub fn wait(mut self) -> (Outcome, Result<(), StageError>) {
         self.join()

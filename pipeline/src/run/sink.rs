@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use vcam_allocator::LinkEnd;
 use vcam_allocator::knowledge::Asked;
+use vcam_allocator::{LinkEnd, Method};
 use vcam_sinks::{Frame, Sink, SinkCounts, Taken};
 
 use crate::engine::Slot;
@@ -13,11 +13,15 @@ use crate::engine::isp::forbid_copy;
 use crate::engine::sensor::monotonic;
 use crate::engine::shot::{Deliver, Done, Facts};
 use crate::engine::stop::{StopAtEnd, StopHandle};
-use crate::run::SyscallCount;
+use crate::run::{Progress, SyscallCount};
 use crate::stats::{LatencyMeter, SteadyMeter};
 
 /// Hands finished frames to every sink.
-pub(crate) struct ToSinks(pub(crate) Vec<(Slot, Sender<Frame>)>);
+pub(crate) struct ToSinks {
+    /// Each with the stream that it wants.
+    pub(crate) sinks: Vec<(Slot, Sender<Frame>)>,
+    pub(crate) progress: Progress,
+}
 
 impl Deliver for ToSinks {
     /// Waits where a sink is slow; ends where one is gone, which it is only if it failed.
@@ -47,7 +51,8 @@ impl Deliver for ToSinks {
         let sent = |(slot, sink): &(Slot, Sender<Frame>)| {
             frame(*slot).is_none_or(|frame| sink.send(frame).is_ok())
         };
-        Ok(self.0.iter().all(sent))
+        self.progress.note_completed();
+        Ok(self.sinks.iter().all(sent))
     }
 }
 
@@ -68,6 +73,7 @@ pub(crate) struct SinkStage {
     pub(crate) heap_allocs: Option<fn() -> u64>,
     /// The same of system calls.
     pub(crate) syscalls: Option<SyscallCount>,
+    pub(crate) progress: Progress,
 }
 
 /// What a sink did.
@@ -124,6 +130,7 @@ impl SinkStage {
     }
 
     fn show_each(&mut self, run: &mut SinkRun) -> Result<(), StageError> {
+        let (mut dropped, mut copies) = (0, false);
         while let Ok(frame) = self.frames.recv() {
             let (sequence, timestamp) = (frame.sequence, frame.timestamp);
             self.sink.present(frame).map_err(|source| StageError::Sink {
@@ -131,7 +138,18 @@ impl SinkStage {
                 sequence,
                 source,
             })?;
-            run.latency.record(monotonic().saturating_sub(timestamp));
+            let latency = monotonic().saturating_sub(timestamp);
+            run.latency.record(latency);
+            self.progress.note_shown(latency);
+            let lost = self.sink.counts().dropped;
+            if lost > dropped {
+                self.progress.note_dropped(lost - dropped);
+                dropped = lost;
+            }
+            if !copies && self.sink.link_end().method == Method::Copy {
+                self.progress.note_copying();
+                copies = true;
+            }
             if self.strict {
                 forbid_copy("the link from the ISP to the sink", &self.sink.link_end())?;
             }
