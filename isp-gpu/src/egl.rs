@@ -15,9 +15,11 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use glow::HasContext;
 use khronos_egl as egl;
+use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
 
 use crate::gl::{Current, GlFault};
 use crate::image::Images;
+use crate::import::software;
 use crate::sync::Syncs;
 
 /// Why there is no GPU to make pictures with.
@@ -294,6 +296,7 @@ impl Display {
 
 impl Drop for Display {
     fn drop(&mut self) {
+        let _turn = SOFTWARE.lock();
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let key = self.raw.as_ptr() as usize;
         let Some(at) = open.iter().position(|(display, _)| *display == key) else { return };
@@ -380,6 +383,16 @@ pub(crate) fn fault(library: &Library) -> EglFault {
     EglFault(library.get_error())
 }
 
+/// Held by whoever calls a renderer that is a program on the CPU.
+///
+/// llvmpipe of Mesa 26.1 crashes or hangs when two contexts of one process render at the same time,
+/// each on its own thread, as two cameras do (seen in User Mode Linux with one CPU, where it renders on
+/// the thread that flushes). So they take turns; a GPU's contexts do not.
+static SOFTWARE: ReentrantMutex<()> = ReentrantMutex::new(());
+
+/// The right to call a renderer.
+pub(crate) type Turn = Option<ReentrantMutexGuard<'static, ()>>;
+
 /// A GLES 3 context, and what its driver can do.
 ///
 /// It stays on the thread that made it. Everything that lives in it holds an `Rc` of it, so that
@@ -411,6 +424,8 @@ const EGL_LOSE_CONTEXT_ON_RESET_EXT: egl::Int = 0x31BF;
 impl Context {
     /// Opens a display on a render node, or on whatever there is, and makes a context current.
     pub(crate) fn new(wanted: &Renderer) -> Result<Self, EglError> {
+        // Which renderer it becomes is not known yet.
+        let _turn = SOFTWARE.lock();
         let raw = RawContext::new(Display::open(wanted)?)?;
         raw.make_current()?;
         let (library, display) = (raw.display.library, &raw.display);
@@ -439,8 +454,14 @@ impl Context {
 
     /// Makes the context current on this thread, unless it is already.
     pub(crate) fn make_current(&self) -> Result<Current<'_>, EglError> {
+        let _turn = self.turn();
         self.raw.make_current()?;
         Ok(Current::new(self))
+    }
+
+    /// Waits for the right to call the renderer.
+    pub(crate) fn turn(&self) -> Turn {
+        software(&self.renderer).map(|_| SOFTWARE.lock())
     }
 
     pub(crate) fn gl(&self) -> &glow::Context {
@@ -560,6 +581,7 @@ impl RawContext {
 
 impl Drop for RawContext {
     fn drop(&mut self) {
+        let _turn = SOFTWARE.lock();
         let (library, display) = (self.display.library, self.display.raw);
         let released = if self.is_current() {
             library.make_current(display, None, None, None)

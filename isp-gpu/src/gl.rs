@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use glow::HasContext;
 
-use crate::egl::{Context, EglError};
+use crate::egl::{Context, EglError, Turn};
 use crate::image::Image;
 
 /// GL failed.
@@ -57,6 +57,7 @@ impl fmt::Display for Words {
 /// defined, and [`Context::make_current`] at the next frame puts it right.
 pub(crate) struct Current<'a> {
     context: &'a Context,
+    _turn: Turn,
     /// Not for another thread.
     _here: PhantomData<*const ()>,
 }
@@ -64,7 +65,7 @@ pub(crate) struct Current<'a> {
 impl<'a> Current<'a> {
     /// For [`Context::make_current`].
     pub(crate) fn new(context: &'a Context) -> Self {
-        Self { context, _here: PhantomData }
+        Self { context, _turn: context.turn(), _here: PhantomData }
     }
 
     fn gl(&self) -> &glow::Context {

@@ -229,6 +229,7 @@ impl Image {
 impl Drop for Image {
     fn drop(&mut self) {
         let Some(images) = self.context.images() else { return };
+        let _turn = self.context.turn();
         // SAFETY: the image is one that `import` created, and its display is still initialised,
         // since the context that keeps it is still there.
         if unsafe { (images.destroy)(images.display.as_ptr(), self.raw) } != egl::TRUE {
