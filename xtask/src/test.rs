@@ -140,8 +140,11 @@ fn on_host(workspace: &Workspace, plan: &Plan) -> Result<Option<u32>> {
 /// The machines' test programs, by the name of their test.
 fn build(workspace: &Workspace, places: &[Place]) -> Result<HashMap<String, PathBuf>> {
     note("builds the tests for the machines");
-    // Tests run examples, too.
-    let mut arguments = vec!["test", "--no-run", "--release", "--features", "lab", "--examples"];
+    // Tests run examples, too; `cargo test --examples` would make test programs of them.
+    let features = ["--release", "--features", "lab"];
+    let examples: Vec<_> = ["build", "--examples"].into_iter().chain(features).collect();
+    executables(workspace, &examples)?;
+    let mut arguments: Vec<_> = ["test", "--no-run"].into_iter().chain(features).collect();
     let globs: Vec<_> = places
         .iter()
         .filter_map(|place| place.machine())
