@@ -133,7 +133,8 @@ impl Bench {
         let Self { format, size, raw, output, sequence } = self;
         let sequence = sequence.replace(sequence.get() + 1);
         let outputs = [Output::new(output)];
-        let job = Job { sequence, format: *format, size: *size, raw, outputs: &outputs, params };
+        let (format, size, outputs) = (*format, *size, &outputs);
+        let job = Job { sequence, format, size, raw, outputs, params, measure: true };
         if let Some(fence) = isp.process(&job).expect("the ISP works") {
             fence.wait(PATIENCE).expect("the frame gets done");
         }
