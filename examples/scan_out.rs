@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             raw: &raw,
             outputs: &[Output::new(&picture)],
             params: &IspParams::default(),
+            measure: false,
         })?;
         if let Some(fence) = &ready {
             // The pool hands neither of them out before the GPU is done.

@@ -56,6 +56,13 @@ fn statistics_are_those_of_the_reference() {
 }
 
 #[test]
+fn frames_are_measured_where_that_is_asked_for() {
+    let mut isp = isp();
+    support::measures_what_it_is_told_to(&mut isp, &*udmabuf());
+    assert_imported(&isp);
+}
+
+#[test]
 fn quads_of_pixels_reach_the_whole_of_a_large_picture() {
     let (mut isp, heap) = (isp(), udmabuf());
     for format in ["SRGGB8", "SGBRG12P"] {

@@ -129,11 +129,13 @@ impl Bench {
         bench
     }
 
-    fn frame(&self, isp: &mut dyn Isp, params: &IspParams) {
+    /// Makes a picture of the frame, and measures it if that is asked for.
+    fn frame(&self, isp: &mut dyn Isp, params: &IspParams, measure: bool) {
         let Self { format, size, raw, output, sequence } = self;
         let sequence = sequence.replace(sequence.get() + 1);
         let outputs = [Output::new(output)];
-        let job = Job { sequence, format: *format, size: *size, raw, outputs: &outputs, params };
+        let (format, size, outputs) = (*format, *size, &outputs);
+        let job = Job { sequence, format, size, raw, outputs, params, measure };
         if let Some(fence) = isp.process(&job).expect("the ISP works") {
             fence.wait(PATIENCE).expect("the frame gets done");
         }
@@ -153,6 +155,9 @@ fn rows(buffer: &Dmabuf, bytes: usize) -> Vec<u8> {
     guard.plane(0).chunks(stride).flat_map(|row| &row[..bytes]).copied().collect()
 }
 
+/// Beside what makes no statistics, ours makes none; then it does, which shows what they add.
+const STATISTICS: [(bool, &str); 2] = [(false, ""), (true, ", with statistics")];
+
 const SHADER: &str = "libcamera's shader";
 
 fn gpu(heap: &dyn Heap) -> Result<(), Box<dyn std::error::Error>> {
@@ -164,9 +169,11 @@ fn gpu(heap: &dyn Heap) -> Result<(), Box<dyn std::error::Error>> {
         {
             let bench = Bench::new(heap, format, SIZE, output, noise);
             let peer = bench.libcamera(&full())?;
-            let frame = || timed(|| bench.frame(&mut isp, &full()));
-            let both = measure(ROUNDS, frame, || timed(|| peer.render()));
-            print(&format!("{name}: {format} to {output}, full chain"), &both, &beside);
+            for (measured, also) in STATISTICS {
+                let frame = || timed(|| bench.frame(&mut isp, &full(), measured));
+                let both = measure(ROUNDS, frame, || timed(|| peer.render()));
+                print(&format!("{name}: {format} to {output}, full chain{also}"), &both, &beside);
+            }
         }
     }
     eprintln!("raw: {:?}; output: {:?}", isp.raw_end().method, isp.output_end().method);
@@ -210,7 +217,7 @@ fn errors(
         let level = params.black_level + (1.0 - params.black_level) * above;
         (level * white).round() as u32
     });
-    bench.frame(isp, &params);
+    bench.frame(isp, &params, false);
     let ours = rows(&bench.output, 4 * SIDE);
     let theirs = bench.libcamera(&params)?.pixels();
     let error = |pixels: &[u8], places: [usize; 3]| {
@@ -254,10 +261,11 @@ fn cpu(heap: &dyn Heap) {
     ] {
         let mut isp = CpuIsp::with_threads(1);
         let bench = Bench::new(heap, format, SIZE, Fourcc::XRGB8888, noise);
-        let frame = || timed(|| bench.frame(&mut isp, &params));
+        let frame = || timed(|| bench.frame(&mut isp, &params, true));
         let copy = || timed(|| black_box(&mut copied).copy_from_slice(black_box(&pixels)));
         let both = measure(ROUNDS, frame, copy);
-        print(&format!("cpu, 1 thread: {format} to XR24, {what}"), &both, "a copy of the picture");
+        let name = format!("cpu, 1 thread: {format} to XR24, {what}, with statistics");
+        print(&name, &both, "a copy of the picture");
     }
     bayer2rgb(&plain);
 }
@@ -270,14 +278,16 @@ fn bayer2rgb(params: &IspParams) {
     }
     let mut isp = CpuIsp::with_threads(1);
     let bench = Bench::new(&Memfd::new(), "SRGGB8", SIZE, Fourcc::XRGB8888, noise);
-    let frames = || {
-        let all = timed(|| (0..FRAMES).for_each(|_| bench.frame(&mut isp, params)));
-        all / f64::from(FRAMES)
-    };
-    let theirs = || gstreamer::frame(SIZE, FRAMES).expect("it worked just now");
-    let both = measure(5, frames, theirs);
-    let beside = "GStreamer's bayer2rgb";
-    print("cpu, 1 thread: SRGGB8 to XR24, bilinear alone, mean of 400", &both, beside);
+    for (measured, also) in STATISTICS {
+        let frames = || {
+            let all = || (0..FRAMES).for_each(|_| bench.frame(&mut isp, params, measured));
+            timed(all) / f64::from(FRAMES)
+        };
+        let theirs = || gstreamer::frame(SIZE, FRAMES).expect("it worked just now");
+        let both = measure(5, frames, theirs);
+        let name = format!("cpu, 1 thread: SRGGB8 to XR24, bilinear alone, mean of 400{also}");
+        print(&name, &both, "GStreamer's bayer2rgb");
+    }
 }
 
 fn main() {

@@ -112,8 +112,8 @@ impl Run {
             let start = Instant::now();
             let format = RawFormat::SRGGB8.with_cfa(Some(cfa));
             let size = (raw.layout().width(), raw.layout().height());
-            let outputs = [Output::new(&output)];
-            let job = Job { sequence, format, size, raw: &raw, outputs: &outputs, params: &params };
+            let (raw, outputs, params) = (&raw, &[Output::new(&output)], &params);
+            let job = Job { sequence, format, size, raw, outputs, params, measure: true };
             let fence = self.isp.process(&job)?;
             if let Some(fence) = fence {
                 fences += 1;

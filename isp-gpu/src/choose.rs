@@ -93,7 +93,9 @@ pub fn choose(mut gpu: GpuIsp, heap: &dyn Heap, trial: &Trial<'_>) -> Result<Cho
     let raw = allocate(carrier, columns, "trial-raw")?;
     let output = allocate(output, size.0, "trial-output")?;
     let outputs = [Output::new(&output)];
-    let job = Job { sequence: 0, format, size, raw: &raw, outputs: &outputs, params };
+    // As a camera does that has to see to exposure and white balance.
+    let measure = true;
+    let job = Job { sequence: 0, format, size, raw: &raw, outputs: &outputs, params, measure };
     let (mut of_gpu, mut of_cpu) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let times = (frame_time(&mut gpu, &job)?, frame_time(&mut cpu, &job)?);

@@ -19,10 +19,12 @@ pub struct Job<'a> {
     pub size: (u32, u32),
     /// The raw frame, in a buffer of the format and width that [`RawFormat::carrier`] tells.
     pub raw: &'a Dmabuf,
-    /// The pictures; the raw frame is read once for all of them. Without any, it is only measured.
+    /// The pictures; the raw frame is read once for all of them.
     pub outputs: &'a [Output<'a>],
     /// What is to be done to it.
     pub params: &'a IspParams,
+    /// Whether statistics are made of this frame; whoever reads none saves their time.
+    pub measure: bool,
 }
 
 /// A picture that is to be made.

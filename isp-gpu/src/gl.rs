@@ -575,10 +575,10 @@ pub(crate) struct Uniform(Option<glow::UniformLocation>);
 impl Program {
     /// Compiles and links what fills a target.
     pub(crate) fn new(context: &Rc<Context>, fragment: Shader<'_>) -> Result<Self, EglError> {
-        let vertex = Shader {
-            name: "fullscreen.vert",
-            source: include_str!("shaders/fullscreen.vert").into(),
-        };
+        // Both must be of the same version.
+        let version = fragment.source.lines().next().unwrap_or_default();
+        let source = format!("{version}\n{}", include_str!("shaders/fullscreen.vert"));
+        let vertex = Shader { name: "fullscreen.vert", source: source.into() };
         let stages = [(glow::VERTEX_SHADER, vertex), (glow::FRAGMENT_SHADER, fragment)];
         Self::link(context, &stages)
     }

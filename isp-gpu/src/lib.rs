@@ -1,7 +1,7 @@
 //! Raw frames in, pictures out.
 //!
-//! An [`Isp`] turns the raw frame of a sensor into pictures, and measures it on the way. What it
-//! does is defined once, in plain words, by the [`reference`](mod@reference); there are two that do
+//! An [`Isp`] turns the raw frame of a sensor into pictures, and measures it on the way if asked to.
+//! What it does is defined once, in plain words, by the [`reference`](mod@reference); there are two that do
 //! it:
 //!
 //! - [`GpuIsp`] imports the buffers into EGL and renders from one into the others, so that no byte
@@ -78,13 +78,14 @@ pub trait Isp {
     /// [`raw_end`](Isp::raw_end) and [`output_end`](Isp::output_end) tell from then on.
     fn prepare(&mut self, raw: &[Dmabuf], output: &[Dmabuf]);
 
-    /// Makes the pictures of one frame, and measures it.
+    /// Makes the pictures of one frame, and measures it if it is to be measured.
     ///
     /// The fence signals when all buffers are done with; without one, they are already. On an
     /// error no output holds a picture: there is no frame that is silently black.
     fn process(&mut self, job: &Job<'_>) -> Result<Option<Fence>, IspError>;
 
-    /// The statistics of the latest frame whose statistics are there, and its number.
+    /// The statistics of the latest frame whose statistics are there, and its number; a frame that
+    /// is not measured changes nothing.
     ///
     /// A GPU is not waited for: its statistics may be some frames late.
     fn statistics(&self) -> Option<(u64, &Statistics)>;

@@ -58,6 +58,12 @@ fn statistics_are_those_of_the_reference() {
 }
 
 #[test]
+fn frames_are_measured_where_that_is_asked_for() {
+    let Some(mut isp) = isp() else { return };
+    support::measures_what_it_is_told_to(&mut isp, &Memfd::new());
+}
+
+#[test]
 fn strides_that_gl_cannot_express_are_copied_row_by_row() {
     let Some(mut isp) = isp() else { return };
     let allocate = |format, width, offset, stride| {
@@ -107,9 +113,9 @@ fn a_frame_that_cannot_be_copied_is_an_error_that_says_why_it_was_to_be() {
     let frame = Frame::new(&Memfd::new(), RawFormat::SRGGB8, (16, 16), 1);
     let output = allocate(&Memfd::new(), Fourcc::XRGB8888, (16, 16));
     let params = IspParams::default();
-    let outputs = [Output::new(&output)];
-    let Frame { format, size, ref buffer, .. } = frame;
-    let job = Job { sequence: 0, format, size, raw: buffer, outputs: &outputs, params: &params };
+    let (outputs, params) = (&[Output::new(&output)], &params);
+    let Frame { format, size, buffer: ref raw, .. } = frame;
+    let job = Job { sequence: 0, format, size, raw, outputs, params, measure: true };
     let held = output.cpu_access(CpuAccess::Read).unwrap();
     let error = isp.process(&job).unwrap_err();
     assert!(matches!(error, IspError::Copy { .. }), "{error}");

@@ -50,7 +50,8 @@ fn allocations(isp: &mut dyn Isp) -> u64 {
         if sequence == 8 {
             before = ALLOCATIONS.get();
         }
-        let job = Job { sequence, format, size, raw: &raw, outputs: &outputs, params: &params };
+        let (raw, outputs, params) = (&raw, &outputs, &params);
+        let job = Job { sequence, format, size, raw, outputs, params, measure: true };
         isp.process(&job).unwrap();
     }
     ALLOCATIONS.get() - before

@@ -66,6 +66,7 @@ impl Step {
             raw: &raw,
             outputs: &[Output::new(&output)],
             params: &params(),
+            measure: true,
         };
         let ready = self.isp.process(&job).unwrap();
         let timestamp = Duration::from_millis(sequence);

@@ -3,8 +3,8 @@
 //! Three steps, each of them on all cores, in bands of rows:
 //!
 //! 1. samples become 16-bit [`light`] (and [`denoise`]d light, if asked for);
-//! 2. light is measured, becomes [`rows`] in which vector units find neighbours side by side, is
-//!    [`demosaic`]ed, and becomes [`levels`] by a table;
+//! 2. light is measured (if asked for), becomes [`rows`] in which vector units find neighbours side
+//!    by side, is [`demosaic`]ed, and becomes [`levels`] by a table;
 //! 3. levels are [`pack`]ed into the output: row by row where there is but one output that shows the
 //!    whole frame in one plane; else they become a [`picture`] first, of which all outputs are made.
 //!
@@ -131,8 +131,8 @@ impl CpuIsp {
         }
     }
 
-    /// Light is measured, and becomes rows of levels, each of which is handed on with the memory
-    /// that is its own.
+    /// Light is measured, if it is to be, and becomes rows of levels, each of which is handed on with
+    /// the memory that is its own.
     fn develop<T: Send>(
         &mut self,
         job: &Job<'_>,
@@ -149,18 +149,16 @@ impl CpuIsp {
         in_bands(team, height, memory, stride, &|thread, rows, band| {
             let bench = &mut *benches[thread].lock().unwrap_or_else(PoisonError::into_inner);
             bench.fit(job);
-            let quads = |row: usize| {
-                let rows = &light[2 * row * width..][..2 * width];
-                rows.split_at(width)
-            };
-            let meter = begin(&mut bench.meter, job);
-            if let Some(above) = (rows.start / 2).checked_sub(1) {
-                let (upper, lower) = quads(above);
-                meter.look(above, upper, lower);
-            }
-            for row in rows.start / 2..rows.end / 2 {
-                let (upper, lower) = quads(row);
-                meter.add(row, upper, lower);
+            if let Some(meter) = begin(&mut bench.meter, job) {
+                let quads = |row: usize| light[2 * row * width..][..2 * width].split_at(width);
+                if let Some(above) = (rows.start / 2).checked_sub(1) {
+                    let (upper, lower) = quads(above);
+                    meter.look(above, upper, lower);
+                }
+                for row in rows.start / 2..rows.end / 2 {
+                    let (upper, lower) = quads(row);
+                    meter.add(row, upper, lower);
+                }
             }
             for (y, out) in rows.zip(band.chunks_mut(stride)) {
                 bench.demosaicing.row(y, source, (width, height), cfa, job.params);
@@ -174,7 +172,7 @@ impl CpuIsp {
         self.measure(job);
     }
 
-    /// Bytes become pixels in one step, and are measured now and then.
+    /// Bytes become pixels in one step, and are measured on the way.
     fn demosaic(&mut self, job: &Job<'_>, cfa: Cfa, output: &Dmabuf) -> Result<(), IspError> {
         let (width, height) = (job.size.0 as usize, job.size.1 as usize);
         let (raw_stride, stride) = (cpu_stride(job.raw, 0)?, cpu_stride(output, 0)?);
@@ -184,13 +182,11 @@ impl CpuIsp {
         let mut to = output.cpu_access(CpuAccess::Write)?;
         let raw = from.plane(0);
         let samples = |y: usize| &raw[y * raw_stride..][..width];
-        let Self { team, benches, measured, .. } = self;
-        let since = measured.map(|measured| job.sequence.abs_diff(measured));
-        let measures = since.is_none_or(|frames| frames >= plain::MEASURED);
+        let Self { team, benches, .. } = self;
         in_bands(team, height, to.plane_mut(0), stride, &|thread, rows, band| {
             let bench = &mut *benches[thread].lock().unwrap_or_else(PoisonError::into_inner);
             bench.plain.clear();
-            let mut meter = measures.then(|| begin(&mut bench.meter, job));
+            let mut meter = begin(&mut bench.meter, job);
             if let (Some(meter), Some(above)) = (&mut meter, (rows.start / 2).checked_sub(1)) {
                 meter.look_at_bytes(above, samples(2 * above), samples(2 * above + 1));
             }
@@ -206,14 +202,16 @@ impl CpuIsp {
         });
         to.end()?;
         from.end()?;
-        if measures {
-            self.measure(job);
-        }
+        self.measure(job);
         Ok(())
     }
 
-    /// Adds up what the threads measured; those that had no rows of this frame are left out.
+    /// Adds up what the threads measured, if they did; those that had no rows of this frame are left
+    /// out.
     fn measure(&mut self, job: &Job<'_>) {
+        if !job.measure {
+            return;
+        }
         let mut meters = self.benches.iter_mut().filter_map(|bench| {
             let bench = bench.get_mut().unwrap_or_else(PoisonError::into_inner);
             let (of, meter) = bench.meter.as_mut()?;
@@ -240,8 +238,11 @@ impl Bench {
     }
 }
 
-/// The meter in a bench, for a frame that begins.
-fn begin<'a>(meter: &'a mut Option<(Kind, Meter)>, job: &Job<'_>) -> &'a mut Meter {
+/// The meter in a bench, for a frame that begins, if it is to be measured.
+fn begin<'a>(meter: &'a mut Option<(Kind, Meter)>, job: &Job<'_>) -> Option<&'a mut Meter> {
+    if !job.measure {
+        return None;
+    }
     let key = (job.format, job.size);
     let black = job.params.black_level;
     let kept = meter.take().filter(|(of, _)| *of == key).map(|(_, mut meter)| {
@@ -250,7 +251,7 @@ fn begin<'a>(meter: &'a mut Option<(Kind, Meter)>, job: &Job<'_>) -> &'a mut Met
     });
     let new = || Meter::new(job.format, job.size.0, job.size.1, black);
     let (_, meter) = meter.insert((key, kept.unwrap_or_else(new)));
-    meter
+    Some(meter)
 }
 
 fn says(cpu: CpuUse) -> Constraints {

@@ -1,8 +1,7 @@
 //! The shortest way: bytes demosaiced bilinearly, and nothing else.
 //!
 //! Levels are then means of samples, for which whole numbers of 16 bits do, and memory sees the frame
-//! read once and the picture written. So fast is this that statistics would take a third of the time,
-//! and are made of every fourth frame only.
+//! read once and the picture written.
 
 use multiversion::multiversion;
 use vcam_allocator::Fourcc;
@@ -13,9 +12,6 @@ use crate::params::{Cfa, Demosaic, IspParams, Tone};
 use crate::raw::RawFormat;
 use crate::stats::MOST_COLUMNS;
 use crate::targets::is_bytes;
-
-/// From one frame that is measured to the next.
-pub(super) const MEASURED: u64 = 4;
 
 /// Whether this is all that is asked for.
 pub(super) fn suits(job: &Job<'_>, output: &Output<'_>) -> bool {

@@ -1,6 +1,6 @@
 //! The ISP on the GPU.
 //!
-//! A frame takes two passes and a count:
+//! A frame takes two passes, and a count if it is to be measured:
 //!
 //! 1. `mosaic`: samples become 16-bit light, a quad of sites in a texel, in a texture of our own;
 //! 2. `develop`: of nine texels come four pixels, white-balanced, demosaiced, corrected and looked up
@@ -186,7 +186,9 @@ impl GpuIsp {
         }
         self.make_quads(gl, job)?;
         let copied = self.make_pictures(gl, job)?;
-        if let (Some(measuring), Some(quads)) = (&mut self.measuring, &self.own.quads) {
+        if let (true, Some(measuring), Some(quads)) =
+            (job.measure, &mut self.measuring, &self.own.quads)
+        {
             let pass = self.passes.measure(job.format.cfa())?;
             let frame = (job.sequence, job.format, job.size);
             measuring.begin(gl, pass, quads.texture(), frame, job.params.black_level)?;
@@ -687,12 +689,13 @@ mod tests {
             noise.for_each(|(at, byte)| *byte = (at * 97) as u8 ^ sequence.wrapping_mul(53));
             bytes.end().unwrap();
             let sequence = sequence.into();
-            let job = Job { sequence, format, size, raw: &raw, outputs: &outputs, params: &params };
+            let (raw, outputs, params) = (&raw, &outputs, &params);
+            let job = Job { sequence, format, size, raw, outputs, params, measure: true };
             isp.process(&job).unwrap();
             let bytes = raw.cpu_access(CpuAccess::Read).unwrap();
-            let stride = cpu_stride(&raw, 0).unwrap();
+            let stride = cpu_stride(raw, 0).unwrap();
             let image = RawImage { format, size, stride, bytes: bytes.plane(0) };
-            assert!(off_by(&image, &params, &outputs[0]).unwrap() <= 1, "frame {sequence}");
+            assert!(off_by(&image, params, &outputs[0]).unwrap() <= 1, "frame {sequence}");
         }
         assert_eq!(isp.raw_end().bytes_copied, 4 * 34 * 18);
     }

@@ -146,15 +146,19 @@ impl Passes {
         let kind = Mosaic { format: format.with_cfa(None), ..kind };
         let packing = if format.packing() == Packing::Csi2 { format.bits().into() } else { 0 };
         let context = &self.context;
+        // Gathering came with GLES 3.1, as computing did.
+        let gathered = context.computes() && packing == 0 && !defects;
         self.mosaic.get(kind, |_| {
             let definitions = [
                 ("PACKING", packing),
                 ("INTEGER", integer.into()),
                 ("DEFECTS", defects.into()),
                 ("SHADED", shaded.into()),
+                ("GATHERED", gathered.into()),
             ];
             let source = include_str!("../shaders/mosaic.frag");
-            let shader = shader("mosaic.frag", &definitions, &[], source);
+            let version = if gathered { "310 es" } else { "300 es" };
+            let shader = compose(version, "mosaic.frag", &definitions, &[], source);
             let names = [
                 "size",
                 "full",

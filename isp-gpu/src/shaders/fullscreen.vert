@@ -1,4 +1,3 @@
-#version 300 es
 // One triangle that covers the target: (-1, -1), (3, -1), (-1, 3). It needs no vertex buffer.
 
 void main() {

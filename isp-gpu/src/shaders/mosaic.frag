@@ -5,6 +5,8 @@
 // INTEGER: texels are whole numbers, and not fractions of `full`.
 // DEFECTS: samples that stick out are corrected.
 // SHADED: light is corrected for the lens.
+// GATHERED: the four texels of a quad are fetched at once. That needs GLES 3.1, texels that are
+// samples, and no others than these.
 
 #if INTEGER
 uniform highp usampler2D raw;
@@ -79,25 +81,50 @@ int corrected(ivec2 at) {
 #define corrected inside
 #endif
 
-// Of a site inside of the frame.
-uint light(ivec2 at, vec3 coefficients) {
-    float above = float(corrected(at)) * line.x - line.y;
+// The samples of a quad: of two columns and two rows that lie beside each other, in either order.
+ivec4 samples(ivec2 from, ivec2 to) {
+#if GATHERED
+    // Around the corner where all four meet. Counted from the next row's first, they go round.
+    vec2 corner = vec2(max(from, to)) / vec2(size);
+#if INTEGER
+    ivec4 four = ivec4(textureGather(raw, corner));
+#else
+    ivec4 four = ivec4(textureGather(raw, corner) * full + 0.5);
+#endif
+    four = four.wzxy & white;
+    four = from.x > to.x ? four.yxwz : four;
+    return from.y > to.y ? four.zwxy : four;
+#else
+    return ivec4(
+        corrected(from),
+        corrected(ivec2(to.x, from.y)),
+        corrected(ivec2(from.x, to.y)),
+        corrected(to)
+    );
+#endif
+}
+
 #if SHADED
+// What makes up for the lens at a site.
+float gain(ivec2 at, vec3 coefficients) {
     vec2 from_middle = vec2(at) - middle.xy;
     float squared = dot(from_middle, from_middle) * middle.z;
-    above *= 1.0 + squared * (coefficients.x + squared * (coefficients.y + squared * coefficients.z));
-#endif
-    return uint(clamp(above, 0.0, 65535.0) + 0.5);
+    return 1.0 + squared * (coefficients.x + squared * (coefficients.y + squared * coefficients.z));
 }
+#endif
 
 void main() {
     ivec2 at = (ivec2(gl_FragCoord.xy) - 1) * 2;
     ivec2 from = mirrored(at);
     ivec2 to = mirrored(at + 1);
-    quad = uvec4(
-        light(from, shading[0]),
-        light(ivec2(to.x, from.y), shading[1]),
-        light(ivec2(from.x, to.y), shading[2]),
-        light(to, shading[3])
+    vec4 light = vec4(samples(from, to)) * line.x - line.y;
+#if SHADED
+    light *= vec4(
+        gain(from, shading[0]),
+        gain(ivec2(to.x, from.y), shading[1]),
+        gain(ivec2(from.x, to.y), shading[2]),
+        gain(to, shading[3])
     );
+#endif
+    quad = uvec4(clamp(light, 0.0, 65535.0) + 0.5);
 }

@@ -68,6 +68,17 @@ impl Frame {
         RawImage { format: self.format, size: self.size, stride, bytes: &self.bytes }
     }
 
+    /// The job to make pictures of it, and to measure it.
+    pub fn job<'a>(
+        &'a self,
+        sequence: u64,
+        outputs: &'a [Output<'a>],
+        params: &'a IspParams,
+    ) -> Job<'a> {
+        let Self { format, size, buffer: ref raw, .. } = *self;
+        Job { sequence, format, size, raw, outputs, params, measure: true }
+    }
+
     /// Makes pictures of it and compares each with the reference; how far the worst is off.
     pub fn make(
         &self,
@@ -76,13 +87,16 @@ impl Frame {
         outputs: &[Output<'_>],
         params: &IspParams,
     ) -> u32 {
-        let Self { format, size, ref buffer, .. } = *self;
-        let job = Job { sequence, format, size, raw: buffer, outputs, params };
-        if let Some(fence) = isp.process(&job).unwrap() {
-            fence.wait(SOON).unwrap();
-        }
+        finish(isp, &self.job(sequence, outputs, params));
         let off = |output: &Output<'_>| off_by(&self.image(), params, output).unwrap();
         outputs.iter().map(off).max().unwrap_or(0)
+    }
+}
+
+/// Does a job and waits for its end.
+fn finish(isp: &mut dyn Isp, job: &Job<'_>) {
+    if let Some(fence) = isp.process(job).unwrap() {
+        fence.wait(SOON).unwrap();
     }
 }
 
@@ -153,6 +167,32 @@ pub fn measures(isp: &mut dyn Isp, heap: &dyn Heap) {
             }
             let (_, is) = isp.statistics().expect("the ISP measures");
             alike(is, &should).unwrap_or_else(|how| panic!("{format} {size:?}: {how}"));
+        }
+    }
+}
+
+/// Statistics are of the frames that are to be measured, and others leave them as they are; also
+/// where a bilinear demosaic is all that is asked for.
+pub fn measures_what_it_is_told_to(isp: &mut dyn Isp, heap: &dyn Heap) {
+    let frames = [1, 2].map(|seed| Frame::new(heap, RawFormat::SRGGB8, (64, 48), seed));
+    let output = allocate(heap, Fourcc::XRGB8888, (64, 48));
+    let outputs = [Output::new(&output)];
+    let linear = Tone { gamma: 1.0, contrast: 1.0 };
+    let demosaic = Demosaic::Bilinear;
+    let bilinear = IspParams { black_level: 0.0, tone: linear, demosaic, ..IspParams::default() };
+    let (mut sequence, mut last) = (0, 0);
+    for params in [IspParams::default(), bilinear] {
+        // Which frame is sent, whether it is measured, and of which one statistics are then.
+        for (sent, measure, of) in [(0, true, 0), (1, false, 0), (1, true, 1)] {
+            // A GPU is some frames late.
+            for _ in 0..8 {
+                sequence += 1;
+                finish(isp, &Job { measure, ..frames[sent].job(sequence, &outputs, &params) });
+                last = if measure { sequence } else { last };
+            }
+            let (number, is) = isp.statistics().expect("the ISP measures");
+            assert!(number <= last, "frame {number} was not to be measured, but {last} was");
+            alike(is, &statistics(&frames[of].image(), &params)).unwrap();
         }
     }
 }

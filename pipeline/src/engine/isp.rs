@@ -176,6 +176,9 @@ impl<D: Deliver> IspStage<D> {
                 raw,
                 outputs: &wanted[..count],
                 params: &params,
+                // Exposure and white balance follow statistics, and a request's metadata tell of
+                // them. Of a test pattern that only flows to its sinks nobody reads any.
+                measure: self.feedback.is_some() || shot.request.is_some(),
             })
             .map_err(|source| StageError::Isp { sequence, source })?;
         if let Some(fence) = &ready {
