@@ -718,6 +718,20 @@ mod tests {
     }
 
     #[test]
+    fn a_shader_that_does_not_compile_is_named_with_the_driver_s_words() {
+        let context = match Context::new(&crate::egl::Renderer::Any) {
+            Ok(context) => Rc::new(context),
+            Err(error) => return eprintln!("RAN WITHOUT EGL: {error}"),
+        };
+        let source = "#version 300 es\nvoid main() { nonsense = 1.0; }\n".into();
+        let shader = Shader { name: "broken.frag", source };
+        let Err(error) = Program::new(&context, shader) else { panic!("it compiles") };
+        let words = error.to_string();
+        assert!(words.starts_with("the driver does not compile broken.frag: "), "{words}");
+        assert!(words.contains("nonsense"), "{words}");
+    }
+
+    #[test]
     #[should_panic(expected = "outside of its memory")]
     fn a_slice_that_is_too_short_does_not_reach_gl() {
         assert_rows(256 + 31, 32, 2, 256);
