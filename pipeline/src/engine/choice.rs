@@ -139,9 +139,12 @@ fn name_of(task: &Task<'_>) -> Option<String> {
 
 /// What a frame takes on either, if that was measured before.
 fn known(task: &Task<'_>, isp: &GpuIsp, knowledge: &Knowledge) -> Option<Choice> {
-    let cost = knowledge.render(&renderer(isp), &name_of(task)?)?;
-    let gpu = (isp.name(), Duration::from_micros(cost.renderer_us));
-    Some(Choice { gpu, cpu: Duration::from_micros(cost.cpu_us) })
+    Some(times(isp, knowledge.render(&renderer(isp), &name_of(task)?)?))
+}
+
+fn times(isp: &GpuIsp, RenderCost { renderer_us, cpu_us }: RenderCost) -> Choice {
+    let gpu = (isp.name(), Duration::from_micros(renderer_us));
+    Choice { gpu, cpu: Duration::from_micros(cpu_us) }
 }
 
 /// What a frame takes on either, measured now; `None` where that cannot be found out.
@@ -160,11 +163,12 @@ fn measure(
     let size = (size.0.min(LARGEST.0), size.1.min(LARGEST.1));
     let heap = heaps.iter().find(|heap| heap.capabilities().contains(Capabilities::CPU_MAP))?;
     let scratch = choice.gpu()?.ok()?;
-    let times = choose(scratch, &**heap, &Trial { format, size, output, params })
+    let measured = choose(scratch, &**heap, &Trial { format, size, output, params })
         .inspect_err(|error| tracing::debug!(error = chain(error), "no time of a frame"))
         .ok()?;
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    let cost = RenderCost { renderer_us: micros(times.gpu.1), cpu_us: micros(times.cpu) };
+    let cost = RenderCost { renderer_us: micros(measured.gpu.1), cpu_us: micros(measured.cpu) };
     knowledge.note_render(&renderer(isp), &name_of(task)?, cost);
-    Some(times)
+    // As it will be told from now on.
+    Some(times(isp, cost))
 }
