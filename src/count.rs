@@ -56,7 +56,11 @@ pub(crate) fn syscalls() -> Option<impl Fn() -> Option<u64> + Send + Sync> {
         fs::read_to_string(path).ok()?.trim().parse().ok()
     })?;
     let open = || -> std::io::Result<Counter> {
-        let mut counter = Builder::new(Tracepoint::with_id(id)).inherit(true).build()?;
+        let mut counter = Builder::new(Tracepoint::with_id(id))
+            .inherit(true)
+            // The tracepoint is in the kernel.
+            .include_kernel()
+            .build()?;
         counter.enable()?;
         Ok(counter)
     };

@@ -6,6 +6,8 @@
 
 mod support;
 
+use std::process::Command;
+
 use support::books;
 use support::command::{assert_zero_copy, link, vcam};
 use support::qmp::Qmp;
@@ -104,4 +106,31 @@ fn virtio_gpu_refuses_and_shows_every_frame_all_the_same() {
         "--heap udmabuf --isp gpu --display --card virtio_gpu --size 640x480 --frames 10 --strict",
     )
     .failed_with(3, &["copies", "PRIME_FD_TO_HANDLE", "ENODEV"]);
+}
+
+#[test]
+fn system_calls_are_counted_as_strace_counts_them() {
+    let arguments = |frames: u32| {
+        format!(
+            "--isp cpu --heap udmabuf --display --card vkms --size 160x120 --fps 20 --json \
+             --frames {frames}"
+        )
+    };
+    let report = vcam(&arguments(120)).report();
+    let own = report["steady"]["syscalls_per_frame"].as_f64().expect("root may count");
+    // From the difference of two runs, so that starting and ending count for nothing.
+    let strace = |frames| {
+        let counts = std::env::temp_dir().join(format!("strace-{frames}"));
+        let mut command = Command::new("strace");
+        command.args(["-f", "-c", "-o"]).arg(&counts).arg(env!("CARGO_BIN_EXE_vcam"));
+        let output = command.args(arguments(frames).split_whitespace()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = std::fs::read_to_string(counts).unwrap();
+        let total = text.lines().rev().find(|line| line.ends_with(" total")).unwrap().to_owned();
+        total.split_whitespace().nth(3).unwrap().parse::<f64>().unwrap()
+    };
+    let traced = (strace(120) - strace(60)) / 60.0;
+    println!("{own:.1} system calls a frame, and {traced:.1} by strace");
+    // How often threads wait for each other is never twice the same.
+    assert!((0.6..1.6).contains(&(own / traced)), "{own} and {traced}");
 }
