@@ -60,15 +60,18 @@ fn soak(isp: &str, frames: u64) {
     for held in running.iter().step_by(running.len().div_ceil(16).max(1)) {
         println!("  {:6} {}", held.anonymous, held.descriptors);
     }
-    let half = running.len() / 2;
-    assert!(half >= 8, "too few samples to say anything: {samples:?}");
-    let (first, second) = running.split_at(half);
-    let most = |part: &[Held]| part.iter().map(|held| held.descriptors).max().unwrap();
-    assert!(most(second) <= most(first), "descriptors: {running:?}");
+    let quarters: Vec<_> = running.chunks(running.len().div_ceil(4).max(1)).collect();
+    assert!(quarters.len() == 4 && quarters[3].len() >= 4, "too few samples: {samples:?}");
+    // Some come and go with every frame; what leaks stays.
+    let least = |part: &&[Held]| part.iter().map(|held| held.descriptors).min().unwrap();
+    let descriptors: Vec<_> = quarters.iter().map(least).collect();
+    assert!(descriptors[3] <= descriptors[0], "descriptors: {descriptors:?}");
+    // A driver may take another megabyte once, as llvmpipe does; what leaks grows all the time.
     let mean =
-        |part: &[Held]| part.iter().map(|held| held.anonymous).sum::<u64>() / part.len() as u64;
-    // A page for every twentieth frame would be fifty times as much.
-    assert!(mean(second) <= mean(first) + 256, "memory: {running:?}");
+        |part: &&[Held]| part.iter().map(|held| held.anonymous).sum::<u64>() / part.len() as u64;
+    let memory: Vec<_> = quarters.iter().map(mean).collect();
+    let grows = memory.windows(2).all(|two| two[1] > two[0] + 16);
+    assert!(!grows && memory[3] < memory[0] + 4096, "KiB: {memory:?}");
 }
 
 #[test]
