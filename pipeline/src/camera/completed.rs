@@ -77,12 +77,15 @@ impl Completions {
     }
 
     pub(super) fn push(&self, request: Request) {
-        self.lock().requests.push_back(request);
-        self.changed.notify_one();
+        let mut queue = self.lock();
+        queue.requests.push_back(request);
         if let Some(event) = self.event.get() {
-            // It is full at 2^64 requests.
+            // Under the lock, or whoever takes the request first finds nothing to count down, and the
+            // count stays one too high. It is full at 2^64 requests.
             let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
         }
+        drop(queue);
+        self.changed.notify_one();
     }
 
     /// The next one, waiting for it until `deadline`; none if it passes, or if no more can come.
@@ -202,4 +205,35 @@ fn metadata(done: &Done) -> ControlList {
         list.set(FocusFoM, focus.round() as i32);
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    #[test]
+    fn the_descriptor_is_readable_only_as_long_as_something_waits() {
+        let completions = Completions::new();
+        completions.open();
+        let fd = completions.fd().unwrap();
+        // Whoever takes is as fast as whoever brings.
+        const COUNT: u64 = 20_000;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for cookie in 0..COUNT {
+                    completions.push(Request::new(cookie, [None; 3]));
+                }
+            });
+            for cookie in 0..COUNT {
+                assert_eq!(completions.pop(None).unwrap().cookie(), cookie);
+            }
+        });
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let ready = || poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&now)).unwrap();
+        assert_eq!(ready(), 0);
+        completions.push(Request::new(0, [None; 3]));
+        assert_eq!(ready(), 1);
+    }
 }
