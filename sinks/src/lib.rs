@@ -12,6 +12,7 @@ mod device;
 mod file;
 pub mod kms;
 mod latest;
+mod mapping;
 mod null;
 mod pixels;
 mod planar;

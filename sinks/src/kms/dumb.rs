@@ -2,11 +2,8 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::ptr::NonNull;
-use std::slice;
 use std::sync::Arc;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use vcam_allocator::{Fourcc, Layout, MAX_PLANES, Modifier, PlaneLayout};
 
 use super::card::Card;
@@ -14,6 +11,7 @@ use super::error::KmsError;
 use super::import::{Framebuffer, Picture};
 use super::modes::Placement;
 use super::request::retry;
+use crate::mapping::Mapping;
 use crate::pixels::copy_rows;
 
 /// A dumb buffer: mapped, black, and a framebuffer.
@@ -53,7 +51,7 @@ impl Dumb {
         let framebuffer = Framebuffer::add(card, &picture)
             .map_err(io::Error::from)
             .map_err(failed("make a framebuffer of"))?;
-        let mapping = Mapping::new(card, handle.handle, made.size).map_err(failed("map"))?;
+        let mapping = map(card, handle.handle, made.size).map_err(failed("map"))?;
         let mut dumb = Self { layout, mapping, framebuffer: Arc::new(framebuffer) };
         dumb.blacken();
         Ok(dumb)
@@ -156,56 +154,10 @@ impl Drop for DumbHandle<'_> {
     }
 }
 
-/// The mapping of a whole dumb buffer.
-#[derive(Debug)]
-struct Mapping {
-    start: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: a mapping is memory of the process, not of a thread, and `Mapping` hands it out by the
-// rules of borrowing.
-unsafe impl Send for Mapping {}
-
-impl Mapping {
-    fn new(card: &Card, handle: u32, size: u64) -> io::Result<Self> {
-        let len = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let map = retry(|| drm_ffi::mode::dumbbuffer::map(card.as_fd(), handle, 0, 0))?;
-        // SAFETY: a fresh shared mapping at an address of the kernel's choice aliases nothing; the
-        // offset is the one that the kernel gave for this buffer of `len` bytes.
-        let start = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                card.as_fd(),
-                map.offset,
-            )?
-        };
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { start, len })
-    }
-
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping is `len` bytes long and lives as long as `self`; `&self` keeps
-        // writers of this process away.
-        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `bytes`; `&mut self` makes this the only slice of it.
-        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the range is the one that `mmap` returned, and no slice outlives `self`.
-        if let Err(error) = unsafe { munmap(self.start.as_ptr().cast(), self.len) } {
-            tracing::error!(%error, "a dumb buffer's mapping could not be removed");
-        }
-    }
+fn map(card: &Card, handle: u32, size: u64) -> io::Result<Mapping> {
+    let len = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let map = retry(|| drm_ffi::mode::dumbbuffer::map(card.as_fd(), handle, 0, 0))?;
+    Mapping::new(card.as_fd(), map.offset, len)
 }
 
 #[cfg(test)]

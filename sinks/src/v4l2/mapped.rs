@@ -1,17 +1,14 @@
 //! The driver's own buffers, mapped: where pictures are copied that the device does not import.
 
-use std::io;
 use std::os::fd::AsFd;
-use std::ptr::NonNull;
-use std::slice;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use vcam_allocator::{AccessError, CpuAccess, Dmabuf, Fourcc, PlaneLayout};
 
 use super::agree::planes_of;
 use super::error::V4l2Error;
 use super::node::{Format, Node, QueuedMemory};
 use super::probe::REQUEST;
+use crate::mapping::Mapping;
 use crate::pixels::{copy_rows, stride_of};
 
 const QUERY: &str = "VIDIOC_QUERYBUF";
@@ -38,7 +35,7 @@ impl Mapped {
         let failed = |step| move |errno| V4l2Error::call(&node.name(), &node.path, step, errno);
         let made = node.request_own(count).map_err(failed(REQUEST))?;
         let map = |(offset, length): (u32, u32)| {
-            Mapping::new(node, offset.into(), length as usize)
+            Mapping::new(node.as_fd(), offset.into(), length as usize)
                 .map_err(|source| V4l2Error::Map { device: node.name(), source })
         };
         let buffers = (0..made)
@@ -91,55 +88,5 @@ impl Mapped {
             length: memory.size,
             used: memory.size,
         })
-    }
-}
-
-/// The mapping of a memory.
-#[derive(Debug)]
-struct Mapping {
-    start: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: a mapping is memory of the process, not of a thread, and `Mapping` hands it out by the
-// rules of borrowing.
-unsafe impl Send for Mapping {}
-
-impl Mapping {
-    fn new(node: &Node, offset: u64, len: usize) -> io::Result<Self> {
-        // SAFETY: a fresh shared mapping at an address of the kernel's choice aliases nothing; the
-        // offset is the one that the kernel gave for this memory of `len` bytes.
-        let start = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                node.as_fd(),
-                offset,
-            )?
-        };
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { start, len })
-    }
-
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping is `len` bytes long and lives as long as `self`; `&self` keeps
-        // writers of this process away, and an output device only reads.
-        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `bytes`; `&mut self` makes this the only slice of it.
-        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the range is the one that `mmap` returned, and no slice outlives `self`.
-        if let Err(error) = unsafe { munmap(self.start.as_ptr().cast(), self.len) } {
-            tracing::error!(%error, "a mapping of a V4L2 buffer could not be removed");
-        }
     }
 }
