@@ -13,10 +13,10 @@ use signal_hook::iterator::Signals;
 use vcam_allocator::{Accounting, Fourcc, Heap, Knowledge, OpenError, heaps, sync_counts};
 use vcam_isp_gpu::{OUTPUT_FORMATS, View};
 use vcam_pipeline::controls::{self, ControlList};
-use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::sensor::config::{self, Camera};
 use vcam_pipeline::sensor::format::Format;
 use vcam_pipeline::sensor::timing::Timing;
+use vcam_pipeline::sensor::{FRAME_DURATION, Settings};
 use vcam_pipeline::{
     Config, IspChoice, Prepared, StartError, StopHandle, SyscallCount, chain, raw_description,
 };
@@ -35,9 +35,6 @@ use crate::status::StatusLine;
 
 /// The picture's size where neither the user nor a display says otherwise.
 const SIZE: (u32, u32) = (640, 480);
-
-/// Time from one frame to the next where nobody says otherwise: 30 frames a second.
-const PERIOD: Duration = Duration::from_nanos(33_333_333);
 
 /// Where the picture goes if nobody says where, and there is no terminal.
 const PICTURE: &str = "vcam.png";
@@ -268,7 +265,7 @@ fn sensor_wish(args: &RunArgs) -> Result<SensorWish, Error> {
         let [_, shortest] = mode.frame_durations();
         shortest
     });
-    let period = args.fps.map(|Fps(period)| period).or(fastest).unwrap_or(PERIOD);
+    let period = args.fps.map(|Fps(period)| period).or(fastest).unwrap_or(FRAME_DURATION);
     let mut settings = camera.map_or_else(Settings::default, |camera| camera.settings);
     settings.size = size;
     settings.stamp |= args.stamp;
@@ -305,9 +302,7 @@ fn some(connector: &str) -> Option<&str> {
 /// What `auto` stands for: ordinary memory first, then the display's own, which a display that
 /// takes nothing else still takes, and at last memory that only the CPU can use.
 fn auto(card: Option<&Path>) -> Vec<String> {
-    let ordinary =
-        |name: &String| name == heaps::udmabuf::NAME || name.starts_with(heaps::dma_heap::PREFIX);
-    let mut names: Vec<_> = heaps::names().into_iter().filter(ordinary).collect();
+    let mut names = heaps::ordinary();
     names.extend(card.and_then(heaps::dumb::name_of));
     names.push(heaps::memfd::NAME.to_owned());
     names

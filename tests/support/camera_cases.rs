@@ -17,6 +17,30 @@ use vcam_pipeline::{CameraConfiguration, IspChoice};
 
 use super::vcam_camera::{burnt_in, resources};
 
+/// Hands the names of all cases to a macro: a case that is written here is run everywhere.
+macro_rules! with_all_cases {
+    ($run:ident) => {
+        $run! {
+            the_wrong_state_is_a_typed_error
+            a_configuration_must_be_valid
+            a_raw_stream_and_two_of_pictures_show_the_same_frame
+            not_every_request_wants_every_stream
+            controls_of_the_isp_count_for_their_frame
+            a_crop_and_a_turn_are_seen
+            a_test_pattern_takes_the_scene_s_place
+            frames_last_as_long_as_is_asked
+            a_sensor_of_its_own_pace_drops_what_nobody_asked_for
+            buffers_of_the_application_s_own_are_written
+            a_sensor_that_sends_pictures_needs_no_isp
+            completed_requests_can_be_polled_for
+            exposure_and_white_follow_the_light
+            two_cameras_run_at_once
+            who_lets_go_of_a_running_camera_leaves_nothing_behind
+        }
+    };
+}
+pub(crate) use with_all_cases;
+
 const LONG: Duration = Duration::from_secs(60);
 const NOBODY: Vec<(Stream, Constraints)> = Vec::new();
 

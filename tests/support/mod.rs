@@ -6,9 +6,7 @@
 #![allow(dead_code, reason = "each machine's tests use a part of it")]
 
 pub mod books;
-pub mod camera_cases;
 pub mod command;
-pub mod compliance;
 pub mod egl;
 pub mod errnos;
 pub mod faults;
@@ -17,7 +15,6 @@ pub mod qmp;
 pub mod raw;
 pub mod show;
 pub mod step;
-pub mod vcam_camera;
 #[cfg(feature = "v4l")]
 pub mod vivid;
 pub mod vkms;

@@ -36,8 +36,7 @@ pub fn discover() -> Vec<Discovered> {
 
 /// The names of every heap that there may be, in the same order, without opening any of them.
 pub fn names() -> Vec<String> {
-    let mut names = vec![udmabuf::NAME.to_owned()];
-    names.extend(dma_heap::names().iter().map(|name| format!("{}{name}", dma_heap::PREFIX)));
+    let mut names = ordinary();
     names.extend(dumb::names());
     #[cfg(feature = "gbm")]
     names.extend(gbm::names());
@@ -45,6 +44,14 @@ pub fn names() -> Vec<String> {
     names.extend(v4l2::names());
     names.push(memfd::NAME.to_owned());
     names.extend(u_dma_buf::names());
+    names
+}
+
+/// The names of those that give memory which is no device's own and which devices can import, in the
+/// same order.
+pub fn ordinary() -> Vec<String> {
+    let mut names = vec![udmabuf::NAME.to_owned()];
+    names.extend(dma_heap::names().iter().map(|name| format!("{}{name}", dma_heap::PREFIX)));
     names
 }
 

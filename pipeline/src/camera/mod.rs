@@ -19,8 +19,9 @@
 //!
 //! **Controls count for the frame that they are queued with.** A sensor takes exposure and gain only
 //! two frames after they were written ([`delay`](crate::sensor::delay)), so the camera looks at
-//! requests before their turn. With three requests queued no frame is lost to that; with fewer, the
-//! frames that the sensor makes until then belong to nobody, and the sequence has a gap.
+//! requests before their turn. With three requests that wait, which takes six in flight, no frame is
+//! lost to that; with fewer, the frames that the sensor makes until then belong to nobody, and the
+//! sequence has a gap.
 //!
 //! **Buffers** come from the camera's planner ([`Camera::allocate`]), or from the application
 //! ([`Camera::adopt`]). An acquire fence is waited for before a buffer is written; a release fence
@@ -28,6 +29,8 @@
 
 mod completed;
 mod configuration;
+mod configured;
+mod error;
 mod manager;
 mod request;
 
@@ -37,41 +40,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
-use vcam_allocator::heaps::{self, dma_heap, memfd, udmabuf};
-use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Pool};
-use vcam_isp_gpu::View;
+use crossbeam_channel::TrySendError;
+use vcam_allocator::heaps::{self, memfd};
+use vcam_allocator::{Dmabuf, Heap, Knowledge, LinkEnd, Pool};
 
 pub use configuration::{
     Adjustment, CameraConfiguration, Invalid, PixelFormat, Status, StreamConfiguration, StreamRole,
 };
+pub use error::{CameraError, QueueError, QueueReason};
 pub use manager::{CameraManager, Event, ManagerError};
 pub use request::{
     BufferError, FrameBuffer, FrameStatus, MAX_STREAMS, Request, RequestStatus, ReuseBuffers,
     Stream,
 };
 
-use crate::controls::{ControlError, ControlInfo, ControlList, FrameControls, infos};
+use crate::controls::{ControlInfo, ControlList, infos};
 use crate::engine::choice::IspChoice;
-use crate::engine::error::StageError;
-use crate::engine::orders::{Orders, RequestQueue};
+use crate::engine::orders::Orders;
 use crate::engine::planning::StreamPlan;
 use crate::engine::prepare::{Consumer, Ready};
-use crate::engine::stop::StopHandle;
-use crate::engine::{
-    Ended, Engine, OutputStream, Parts, Running, Slot, StartError, Streaming, save,
-};
+use crate::engine::{Ended, Slot, save};
 use crate::links::Link;
 use crate::sensor::config::Camera as Description;
-use crate::sensor::format::Format;
 use crate::sensor::timing::Timing;
-use completed::{Completions, ToApplication, deadline};
-
-/// Raw buffers that the camera needs, however many the application has.
-const RAW_OF_OUR_OWN: u64 = 3;
-
-/// Time from one frame to the next where nobody says otherwise: 30 frames a second.
-const PERIOD: Duration = Duration::from_nanos(33_333_333);
+use completed::{Completions, deadline};
+use configured::{Active, Configured};
 
 /// Requests that can be queued at once.
 pub const MAX_REQUESTS: usize = 256;
@@ -119,8 +112,7 @@ impl Default for Resources {
     /// Every heap of ordinary memory that this machine has and this user may use, with measured costs
     /// that are kept in the user's cache folder.
     fn default() -> Self {
-        let ordinary = |name: &String| name == udmabuf::NAME || name.starts_with(dma_heap::PREFIX);
-        let names = heaps::names().into_iter().filter(ordinary).chain([memfd::NAME.to_owned()]);
+        let names = heaps::ordinary().into_iter().chain([memfd::NAME.to_owned()]);
         Self {
             heaps: names.filter_map(|name| heaps::open(&name).ok()).collect(),
             isp: IspChoice::Auto,
@@ -139,125 +131,6 @@ pub struct Start {
     pub policy: DropPolicy,
     /// Frames follow each other without a pause, whatever their duration would be; for measurements.
     pub as_fast_as_possible: bool,
-}
-
-/// Why a camera does not do what it is asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum CameraError {
-    /// Somebody else has it.
-    #[error("camera '{0}' is in use")]
-    Busy(String),
-    /// It is gone from the configuration.
-    #[error("camera '{0}' is gone")]
-    Disconnected(String),
-    /// It has not come so far, or is beyond that.
-    #[error("a camera that is {state:?} cannot {wanted}; it must be {needed}")]
-    State {
-        /// What was wanted.
-        wanted: &'static str,
-        /// What the camera is.
-        state: CameraState,
-        /// What it would have to be.
-        needed: &'static str,
-    },
-    /// The configuration would have to be changed, or is no good: what
-    /// [`CameraConfiguration::validate`] says.
-    #[error("the configuration is not valid: {}", words(.0))]
-    Configuration(Status),
-    /// The configuration is another camera's.
-    #[error("the configuration is for camera '{of}', and this is '{camera}'")]
-    OtherCamera {
-        /// Whose it is.
-        of: String,
-        /// This one.
-        camera: String,
-    },
-    /// The camera does not start, or finds no buffers.
-    #[error(transparent)]
-    Start(Box<StartError>),
-    /// A control is not taken.
-    #[error(transparent)]
-    Control(Box<ControlError>),
-    /// A stream has no buffers.
-    #[error("stream {} has no buffers: allocate or adopt some first", .0.index())]
-    NoBuffers(Stream),
-    /// A buffer is not one of the stream's.
-    #[error("buffer '{buffer}' is {is}, and stream {} has {should}", stream.index())]
-    Buffer {
-        /// The buffer's name.
-        buffer: String,
-        /// Its format, and width and height.
-        is: String,
-        /// The stream.
-        stream: Stream,
-        /// What it should be.
-        should: String,
-    },
-    /// A stage failed while frames were made.
-    #[error(transparent)]
-    Stage(Box<StageError>),
-    /// The kernel gives no descriptor to poll.
-    #[error("no descriptor to poll")]
-    Poll(#[source] std::io::Error),
-}
-
-impl From<ControlError> for CameraError {
-    fn from(error: ControlError) -> Self {
-        Self::Control(Box::new(error))
-    }
-}
-
-impl From<StartError> for CameraError {
-    fn from(error: StartError) -> Self {
-        Self::Start(Box::new(error))
-    }
-}
-
-impl From<StageError> for CameraError {
-    fn from(error: StageError) -> Self {
-        Self::Stage(Box::new(error))
-    }
-}
-
-fn words(status: &Status) -> String {
-    match status {
-        Status::Valid => "it is".to_owned(),
-        Status::Adjusted(changes) => {
-            changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-        }
-        Status::Invalid(invalid) => invalid.to_string(),
-    }
-}
-
-/// A request that was not queued, and why.
-#[derive(Debug, thiserror::Error)]
-#[error("the request was not queued")]
-pub struct QueueError {
-    /// The request, as it was.
-    pub request: Request,
-    /// Why.
-    #[source]
-    pub reason: QueueReason,
-}
-
-/// Why a request is not queued.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueReason {
-    /// The camera.
-    #[error(transparent)]
-    Camera(#[from] CameraError),
-    /// It has no buffer, so there is nothing to do.
-    #[error("it has no buffer")]
-    Empty,
-    /// It was completed and not made ready again.
-    #[error("it was completed: call reuse() first")]
-    Completed,
-    /// It was made for another configuration.
-    #[error("it was made for another configuration")]
-    Stale,
-    /// Too many wait.
-    #[error("{MAX_REQUESTS} requests are queued already")]
-    Full,
 }
 
 /// What a camera did between start and stop.
@@ -289,27 +162,6 @@ enum State {
     Configured(Box<Configured>),
     Running(Box<Configured>, Active),
     Stopping,
-}
-
-/// A camera with streams.
-struct Configured {
-    engine: Engine,
-    configuration: CameraConfiguration,
-    slots: [Option<Slot>; MAX_STREAMS],
-    isp: IspChoice,
-    by_cost: bool,
-    heaps: Arc<[Box<dyn Heap>]>,
-    knowledge: Knowledge,
-    /// Raw buffers, for the sensor and for the application.
-    raw: Option<Arc<Pool>>,
-    outputs: [Option<Arc<Pool>>; MAX_STREAMS - 1],
-}
-
-/// A camera that makes frames.
-struct Active {
-    requests: Sender<Request>,
-    running: Running,
-    stop: StopHandle,
 }
 
 /// Buffers for all streams, planned and proven.
@@ -435,7 +287,7 @@ impl Camera {
         let mut state = self.lock();
         let resources = match std::mem::replace(&mut *state, State::Available) {
             State::Acquired(resources) => *resources,
-            State::Configured(configured) => (*configured).into_resources(),
+            State::Configured(configured) => configured.resources,
             other => {
                 *state = other;
                 return Err(state.wrong("be configured", "Acquired or Configured"));
@@ -471,9 +323,9 @@ impl Camera {
             let slot = configured.slot(stream).ok_or(CameraError::NoBuffers(stream))?;
             of_slots.push((slot, consumer));
         }
-        let Configured { engine, knowledge, .. } = &mut **configured;
+        let Configured { engine, resources, .. } = &mut **configured;
         let Ready { raw, outputs, consumers, plans, links, .. } =
-            engine.plan(of_slots, knowledge)?;
+            engine.plan(of_slots, &mut resources.knowledge)?;
         configured.raw = raw.map(Arc::new);
         for (place, pool) in configured.outputs.iter_mut().zip(outputs) {
             *place = Some(Arc::new(pool));
@@ -644,7 +496,7 @@ impl Camera {
             self.0.completions.push(request);
         }
         self.0.completions.close();
-        save(&mut configured.knowledge);
+        save(&mut configured.resources.knowledge);
         let ends = configured.engine.isp().map(|_| (isp.raw_end, isp.output_end));
         *self.lock() = State::Configured(configured);
         result?;
@@ -689,136 +541,5 @@ impl Drop for Inner {
             active.stop.stop();
             let _ = configured.engine.join(active.running);
         }
-    }
-}
-
-impl Configured {
-    fn new(
-        configuration: CameraConfiguration,
-        resources: Resources,
-    ) -> Result<Self, Box<(StartError, Resources)>> {
-        let Resources { heaps, isp, by_cost, mut knowledge } = resources;
-        let mut slots = [None; MAX_STREAMS];
-        let (mut outputs, mut raw_at_least) = (Vec::new(), 0);
-        let sensor_size = configuration.sensor_size();
-        for (slot, stream) in slots.iter_mut().zip(&configuration.streams) {
-            let count = u64::from(stream.buffer_count);
-            *slot = Some(match stream.pixel_format {
-                PixelFormat::Raw(_) => {
-                    raw_at_least = RAW_OF_OUR_OWN + count;
-                    Slot::Raw
-                }
-                PixelFormat::Picture(format) => {
-                    let view = View {
-                        crop: None,
-                        orientation: configuration.orientation,
-                        colour_space: stream.colour_space,
-                    };
-                    let (size, at_least) = (stream.size, count);
-                    outputs.push(OutputStream { format, size, view, at_least });
-                    Slot::Output(outputs.len() - 1)
-                }
-            });
-        }
-        let mut settings = configuration.camera().settings.clone();
-        settings.size = sensor_size;
-        let parts = Parts {
-            settings,
-            outputs,
-            raw_at_least,
-            choice: isp.clone(),
-            heaps: heaps.clone(),
-            strict: false,
-            by_cost,
-        };
-        let (raw, outputs) = (None, [None, None]);
-        match Engine::new(parts, &mut knowledge) {
-            Ok(engine) => Ok(Self {
-                engine,
-                configuration,
-                slots,
-                isp,
-                by_cost,
-                heaps,
-                knowledge,
-                raw,
-                outputs,
-            }),
-            Err(error) => Err(Box::new((error, Resources { heaps, isp, by_cost, knowledge }))),
-        }
-    }
-
-    fn slot(&self, stream: Stream) -> Option<Slot> {
-        self.slots.get(stream.index()).copied().flatten()
-    }
-
-    /// Whether a buffer has a stream's format and size.
-    fn check(&self, stream: Stream, buffer: &Dmabuf) -> Result<(), CameraError> {
-        let (format, size) = match self.configuration.streams.get(stream.index()) {
-            Some(stream) => stream.carrier(),
-            None => return Err(CameraError::NoBuffers(stream)),
-        };
-        let is = (buffer.layout().width(), buffer.layout().height());
-        if (buffer.format(), is) == (format, size) {
-            return Ok(());
-        }
-        let words = |format: Fourcc, size: (u32, u32)| format!("{}x{} of {format}", size.0, size.1);
-        Err(CameraError::Buffer {
-            buffer: buffer.name().to_owned(),
-            is: words(buffer.format(), is),
-            stream,
-            should: words(format, size),
-        })
-    }
-
-    fn start(&mut self, start: Start, inner: &Arc<Inner>) -> Result<Active, CameraError> {
-        let needs_raw = matches!(inner.description.settings.format, Format::Raw(_));
-        let has_all = |slot: &Option<Slot>| match slot {
-            Some(Slot::Output(index)) => self.outputs[*index].is_some(),
-            Some(Slot::Raw) | None => true,
-        };
-        if !self.slots.iter().all(has_all) || needs_raw && self.raw.is_none() {
-            self.allocate_rest()?;
-        }
-        let mut controls = FrameControls::default();
-        controls.apply(&start.controls);
-        let (requests, queue) = bounded(MAX_REQUESTS);
-        let stop = StopHandle::default();
-        let mode = inner
-            .description
-            .modes
-            .iter()
-            .find(|mode| mode.size == self.configuration.sensor_size());
-        let period = match (start.as_fast_as_possible, mode) {
-            (true, _) => Duration::ZERO,
-            (false, Some(mode)) => mode.frame_durations()[1],
-            (false, None) => PERIOD,
-        };
-        let streaming = Streaming {
-            period,
-            orders: Orders::Requests(Box::new(RequestQueue::new(queue, start.policy, controls))),
-            raw: self.raw.clone(),
-            outputs: self.outputs.iter().flatten().cloned().collect(),
-            stop: stop.clone(),
-        };
-        inner.completions.open();
-        let running = self.engine.start(streaming, ToApplication(inner.completions.clone()))?;
-        Ok(Active { requests, running, stop })
-    }
-
-    /// Buffers for the streams that have none.
-    fn allocate_rest(&mut self) -> Result<(), CameraError> {
-        let nobody = Vec::<(Slot, vcam_allocator::constraints::Constraints)>::new();
-        let Ready { raw, outputs, .. } = self.engine.plan(nobody, &mut self.knowledge)?;
-        self.raw = self.raw.take().or(raw.map(Arc::new));
-        for (place, pool) in self.outputs.iter_mut().zip(outputs) {
-            place.get_or_insert(Arc::new(pool));
-        }
-        Ok(())
-    }
-
-    fn into_resources(self) -> Resources {
-        let Self { heaps, isp, by_cost, knowledge, .. } = self;
-        Resources { heaps, isp, by_cost, knowledge }
     }
 }

@@ -14,7 +14,7 @@ use super::{SENSOR, StartError};
 use crate::links::Link;
 
 /// Raw buffers on their way: one being filled, one waiting, and one being rendered.
-const RAW_IN_FLIGHT: u64 = 3;
+pub(crate) const RAW_IN_FLIGHT: u64 = 3;
 
 /// Pictures on their way, beside those that their consumers keep: one waiting.
 const OUTPUT_IN_FLIGHT: u64 = 1;

@@ -59,8 +59,8 @@ pub const HEIGHTS: RangeInclusive<u32> = 32..=16_384;
 /// values. As a fraction, see [`Sensor::black_level`].
 pub const BLACK_LEVEL: u8 = 16;
 
-/// How long frames last if nobody says.
-const FRAME_DURATION: Duration = Duration::from_nanos(33_333_333);
+/// How long frames last if nobody says: 30 a second.
+pub const FRAME_DURATION: Duration = Duration::from_nanos(33_333_333);
 
 /// The frame has a size that the sensor does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

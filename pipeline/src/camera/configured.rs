@@ -1,0 +1,159 @@
+//! A camera with streams: its engine, its buffers, and the threads that make frames.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use vcam_allocator::constraints::Constraints;
+use vcam_allocator::{Dmabuf, Fourcc, Pool};
+use vcam_isp_gpu::View;
+
+use super::completed::ToApplication;
+use super::configuration::{CameraConfiguration, PixelFormat};
+use super::error::CameraError;
+use super::request::{MAX_STREAMS, Request, Stream};
+use super::{Inner, MAX_REQUESTS, Resources, Start};
+use crate::controls::FrameControls;
+use crate::engine::orders::{Orders, RequestQueue};
+use crate::engine::prepare::{RAW_IN_FLIGHT, Ready};
+use crate::engine::stop::StopHandle;
+use crate::engine::{Engine, OutputStream, Parts, Running, Slot, StartError, Streaming};
+use crate::sensor::FRAME_DURATION;
+use crate::sensor::format::Format;
+
+/// A camera with streams.
+pub(super) struct Configured {
+    pub(super) engine: Engine,
+    pub(super) configuration: CameraConfiguration,
+    pub(super) slots: [Option<Slot>; MAX_STREAMS],
+    pub(super) resources: Resources,
+    /// Raw buffers, for the sensor and for the application.
+    pub(super) raw: Option<Arc<Pool>>,
+    pub(super) outputs: [Option<Arc<Pool>>; MAX_STREAMS - 1],
+}
+
+/// A camera that makes frames.
+pub(super) struct Active {
+    pub(super) requests: Sender<Request>,
+    pub(super) running: Running,
+    pub(super) stop: StopHandle,
+}
+
+impl Configured {
+    pub(super) fn new(
+        configuration: CameraConfiguration,
+        mut resources: Resources,
+    ) -> Result<Self, Box<(StartError, Resources)>> {
+        let mut slots = [None; MAX_STREAMS];
+        let (mut outputs, mut raw_at_least) = (Vec::new(), 0);
+        let sensor_size = configuration.sensor_size();
+        for (slot, stream) in slots.iter_mut().zip(&configuration.streams) {
+            let count = u64::from(stream.buffer_count);
+            *slot = Some(match stream.pixel_format {
+                PixelFormat::Raw(_) => {
+                    raw_at_least = RAW_IN_FLIGHT + count;
+                    Slot::Raw
+                }
+                PixelFormat::Picture(format) => {
+                    let view = View {
+                        crop: None,
+                        orientation: configuration.orientation,
+                        colour_space: stream.colour_space,
+                    };
+                    let (size, at_least) = (stream.size, count);
+                    outputs.push(OutputStream { format, size, view, at_least });
+                    Slot::Output(outputs.len() - 1)
+                }
+            });
+        }
+        let mut settings = configuration.camera().settings.clone();
+        settings.size = sensor_size;
+        let parts = Parts {
+            settings,
+            outputs,
+            raw_at_least,
+            choice: resources.isp.clone(),
+            heaps: resources.heaps.clone(),
+            strict: false,
+            by_cost: resources.by_cost,
+        };
+        let (raw, outputs) = (None, [None, None]);
+        match Engine::new(parts, &mut resources.knowledge) {
+            Ok(engine) => Ok(Self { engine, configuration, slots, resources, raw, outputs }),
+            Err(error) => Err(Box::new((error, resources))),
+        }
+    }
+
+    pub(super) fn slot(&self, stream: Stream) -> Option<Slot> {
+        self.slots.get(stream.index()).copied().flatten()
+    }
+
+    /// Whether a buffer has a stream's format and size.
+    pub(super) fn check(&self, stream: Stream, buffer: &Dmabuf) -> Result<(), CameraError> {
+        let (format, size) = match self.configuration.streams.get(stream.index()) {
+            Some(stream) => stream.carrier(),
+            None => return Err(CameraError::NoBuffers(stream)),
+        };
+        let is = (buffer.layout().width(), buffer.layout().height());
+        if (buffer.format(), is) == (format, size) {
+            return Ok(());
+        }
+        let words = |format: Fourcc, size: (u32, u32)| format!("{}x{} of {format}", size.0, size.1);
+        Err(CameraError::Buffer {
+            buffer: buffer.name().to_owned(),
+            is: words(buffer.format(), is),
+            stream,
+            should: words(format, size),
+        })
+    }
+
+    pub(super) fn start(
+        &mut self,
+        start: Start,
+        inner: &Arc<Inner>,
+    ) -> Result<Active, CameraError> {
+        let needs_raw = matches!(inner.description.settings.format, Format::Raw(_));
+        let has_all = |slot: &Option<Slot>| match slot {
+            Some(Slot::Output(index)) => self.outputs[*index].is_some(),
+            Some(Slot::Raw) | None => true,
+        };
+        if !self.slots.iter().all(has_all) || needs_raw && self.raw.is_none() {
+            self.allocate_rest()?;
+        }
+        let mut controls = FrameControls::default();
+        controls.apply(&start.controls);
+        let (requests, queue) = bounded(MAX_REQUESTS);
+        let stop = StopHandle::default();
+        let mode = inner
+            .description
+            .modes
+            .iter()
+            .find(|mode| mode.size == self.configuration.sensor_size());
+        let period = match (start.as_fast_as_possible, mode) {
+            (true, _) => Duration::ZERO,
+            (false, Some(mode)) => mode.frame_durations()[1],
+            (false, None) => FRAME_DURATION,
+        };
+        let streaming = Streaming {
+            period,
+            orders: Orders::Requests(Box::new(RequestQueue::new(queue, start.policy, controls))),
+            raw: self.raw.clone(),
+            outputs: self.outputs.iter().flatten().cloned().collect(),
+            stop: stop.clone(),
+        };
+        inner.completions.open();
+        let running = self.engine.start(streaming, ToApplication(inner.completions.clone()))?;
+        Ok(Active { requests, running, stop })
+    }
+
+    /// Buffers for the streams that have none.
+    fn allocate_rest(&mut self) -> Result<(), CameraError> {
+        let nobody = Vec::<(Slot, Constraints)>::new();
+        let Ready { raw, outputs, .. } = self.engine.plan(nobody, &mut self.resources.knowledge)?;
+        self.raw = self.raw.take().or(raw.map(Arc::new));
+        for (place, pool) in self.outputs.iter_mut().zip(outputs) {
+            place.get_or_insert(Arc::new(pool));
+        }
+        Ok(())
+    }
+}
