@@ -27,7 +27,7 @@ pub enum CameraError {
         needed: &'static str,
     },
     /// The configuration would have to be changed, or is no good: what
-    /// [`CameraConfiguration::validate`] says.
+    /// [`validate`](super::CameraConfiguration::validate) says.
     #[error("the configuration is not valid: {}", words(.0))]
     Configuration(Status),
     /// The configuration is another camera's.

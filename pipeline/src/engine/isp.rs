@@ -10,9 +10,9 @@ use vcam_isp_gpu::{Isp, IspParams, Job, Output, RawFormat, Statistics, View, sta
 use super::Slot;
 use super::error::StageError;
 use super::feedback::Feedback;
-use super::sensor::{acquire, take_to_the_end};
 use super::shot::{Deliver, Done, Facts, MAX_OUTPUTS, Shot};
 use super::stop::{StopAtEnd, StopHandle};
+use super::wait::{acquire, take_to_the_end};
 use crate::camera::FrameStatus;
 use crate::links::Link;
 use crate::sensor::delay::Controls;

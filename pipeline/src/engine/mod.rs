@@ -23,6 +23,7 @@ pub(crate) mod sensor;
 pub(crate) mod shot;
 pub(crate) mod stop;
 pub(crate) mod thread;
+pub(crate) mod wait;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -10,9 +10,9 @@ use vcam_sinks::{Frame, Sink, SinkCounts, Taken};
 use crate::engine::Slot;
 use crate::engine::error::StageError;
 use crate::engine::isp::forbid_copy;
-use crate::engine::sensor::monotonic;
 use crate::engine::shot::{Deliver, Done, Facts};
 use crate::engine::stop::{StopAtEnd, StopHandle};
+use crate::engine::wait::monotonic;
 use crate::run::{Progress, SyscallCount};
 use crate::stats::{LatencyMeter, SteadyMeter};
 
