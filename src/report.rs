@@ -202,6 +202,7 @@ impl fmt::Display for Report {
             ("heap allocations", self.steady.heap_allocs_per_frame),
             ("imports", self.steady.imports_per_frame),
             ("system calls", self.steady.syscalls_per_frame),
+            ("µs of machinery", self.steady.machinery_us_per_frame),
         ];
         let mut separator = "\n  steady   ";
         for (what, count) in per_frame {

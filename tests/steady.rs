@@ -13,12 +13,14 @@ use command::vcam;
 fn frames_on_the_cpu_allocate_nothing() {
     for scene in ["test", "ball"] {
         let run = format!(
-            "--isp cpu --scene {scene} --size 192x128 --fps max --frames 80 --output null --json"
+            "--isp cpu --scene {scene} --size 192x128 --fps max --frames 160 --output null --json"
         );
         let report = vcam(&run).report();
-        let per_frame = report["steady"]["heap_allocs_per_frame"].as_f64().unwrap();
-        // What threads keep for themselves when they are first used may come late.
-        assert!(per_frame < 0.5, "{scene}: {report:#}");
-        assert_eq!(report["steady"]["imports_per_frame"], 0.0, "{scene}: {report:#}");
+        let steady = &report["steady"];
+        // A queue makes room for somebody who waits when somebody first has to, which may be late.
+        let allocations = steady["heap_allocs_per_frame"].as_f64().unwrap() * 160.0;
+        assert!(allocations < 5.0, "{scene}: {report:#}");
+        assert_eq!(steady["imports_per_frame"], 0.0, "{scene}: {report:#}");
+        assert!(steady["machinery_us_per_frame"].as_f64().unwrap() > 0.0, "{scene}: {report:#}");
     }
 }

@@ -48,6 +48,10 @@ pub struct Steady {
     pub imports_per_frame: Option<f64>,
     /// System calls of the whole process.
     pub syscalls_per_frame: Option<f64>,
+    /// CPU time of the pipeline's own threads without the filling of buffers and the ISP's work, in
+    /// microseconds: queues, waits, and handing frames to sinks, with what the kernel and the sinks
+    /// do for these.
+    pub machinery_us_per_frame: Option<f64>,
 }
 
 /// What a run did.
@@ -131,6 +135,55 @@ impl SteadyMeter {
     }
 }
 
+/// One frame in so many is looked at closely by [`CpuMeter`], which costs two system calls.
+const CPU_SAMPLE: u64 = 32;
+
+/// Measures what a stage costs beside its work, in CPU time of the thread that calls it.
+#[derive(Debug, Default)]
+pub(crate) struct CpuMeter {
+    /// The thread's time when the steady state began.
+    start: Option<Duration>,
+    frames: u64,
+    work: Duration,
+    samples: u32,
+}
+
+impl CpuMeter {
+    /// Does the work of this frame, which is not to count.
+    pub(crate) fn work<T>(&mut self, sequence: u64, work: impl FnOnce() -> T) -> T {
+        if self.start.is_none() || !sequence.is_multiple_of(CPU_SAMPLE) {
+            return work();
+        }
+        let before = thread_time();
+        let done = work();
+        self.work += thread_time().saturating_sub(before);
+        self.samples += 1;
+        done
+    }
+
+    /// Notes that a frame is done.
+    pub(crate) fn note(&mut self, sequence: u64) {
+        if self.start.is_some() {
+            self.frames += 1;
+        } else if sequence >= STEADY_FROM {
+            self.start = Some(thread_time());
+        }
+    }
+
+    /// Microseconds for each frame so far, without the work; `None` if there were too few frames.
+    pub(crate) fn per_frame(&self) -> Option<f64> {
+        let all = thread_time().saturating_sub(self.start.filter(|_| self.frames > 0)?);
+        let work = self.work.checked_div(self.samples).unwrap_or_default();
+        Some((all.as_secs_f64() / self.frames as f64 - work.as_secs_f64()) * 1e6)
+    }
+}
+
+/// What the calling thread has had of the processor.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +212,24 @@ mod tests {
         }
         meter.end(225);
         assert_eq!((asked, meter.per_frame()), (1, Some(12.5)));
+    }
+
+    #[test]
+    fn what_is_work_does_not_count() {
+        // As much of the processor as is asked for, however slow it is.
+        let burn = |time: Duration| {
+            let until = thread_time() + time;
+            while thread_time() < until {}
+        };
+        let mut meter = CpuMeter::default();
+        for sequence in 0..=STEADY_FROM + 2 * CPU_SAMPLE {
+            meter.work(sequence, || burn(Duration::from_millis(2)));
+            burn(Duration::from_millis(1));
+            meter.note(sequence);
+        }
+        let own = meter.per_frame().unwrap();
+        assert!((900.0..2000.0).contains(&own), "{own} µs");
+        assert_eq!(CpuMeter::default().per_frame(), None);
     }
 
     #[test]

@@ -489,7 +489,7 @@ impl Camera {
         let Active { requests, running, stop } = active;
         self.0.completions.expect_cancelled();
         stop.stop();
-        let Ended { orders, isp, errors, result } = configured.engine.join(running);
+        let Ended { orders, isp, errors, result, .. } = configured.engine.join(running);
         drop(requests);
         for mut request in orders.map(Orders::into_unfulfilled).unwrap_or_default() {
             request.cancel();

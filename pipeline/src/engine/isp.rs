@@ -12,11 +12,11 @@ use super::error::StageError;
 use super::feedback::Feedback;
 use super::shot::{Deliver, Done, Facts, MAX_OUTPUTS, Shot};
 use super::stop::{StopAtEnd, StopHandle};
-use super::wait::{acquire, take_to_the_end};
+use super::wait::{acquire, receive, take_to_the_end};
 use crate::camera::FrameStatus;
 use crate::links::Link;
 use crate::sensor::delay::Controls;
-use crate::stats::SteadyMeter;
+use crate::stats::{CpuMeter, SteadyMeter};
 
 /// What light makes of a pixel that sees grey (18 %): the part of full scale for each lux, second and
 /// factor of gain. See `sensor::model::expose`: white in 500 lux half fills a pixel in 10 ms.
@@ -49,6 +49,8 @@ pub(crate) struct IspRun {
     pub(crate) raw_end: LinkEnd,
     pub(crate) output_end: LinkEnd,
     pub(crate) imports: SteadyMeter,
+    /// What it cost beside the ISP's work, in microseconds a frame.
+    pub(crate) machinery: Option<f64>,
     /// From the first finished frame to the last.
     pub(crate) elapsed: Duration,
 }
@@ -60,6 +62,7 @@ impl Default for IspRun {
             raw_end: LinkEnd::import(),
             output_end: LinkEnd::import(),
             imports: SteadyMeter::default(),
+            machinery: None,
             elapsed: Duration::ZERO,
         }
     }
@@ -89,10 +92,11 @@ impl<D: Deliver> IspStage<D> {
     pub(crate) fn run(mut self, isp: &mut dyn Isp) -> (IspRun, Result<(), StageError>) {
         let _stop = StopAtEnd(self.stop.clone());
         let (mut progress, mut imports) = (Progress::default(), SteadyMeter::default());
+        let mut meter = CpuMeter::default();
         let result = loop {
-            let Ok(shot) = self.shots.recv() else { break Ok(()) };
+            let Ok(shot) = receive(&self.shots) else { break Ok(()) };
             let sequence = shot.sequence;
-            let done = self.render(isp, shot);
+            let done = self.render(isp, shot, &mut meter);
             if done.result.is_ok() {
                 progress.note();
                 imports.note(sequence, || isp.raw_end().imports + isp.output_end().imports);
@@ -102,20 +106,22 @@ impl<D: Deliver> IspStage<D> {
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
             }
+            meter.note(sequence);
         };
         let run = IspRun {
             completed: progress.completed,
             raw_end: isp.raw_end(),
             output_end: isp.output_end(),
             imports,
+            machinery: meter.per_frame(),
             elapsed: progress.elapsed(),
         };
         (run, result)
     }
 
     /// Renders one frame, also after the run was stopped: what was made is shown.
-    fn render(&mut self, isp: &mut dyn Isp, mut shot: Shot) -> Done {
-        let rendered = self.outputs(&mut shot).and_then(|()| self.develop(isp, &shot));
+    fn render(&mut self, isp: &mut dyn Isp, mut shot: Shot, meter: &mut CpuMeter) -> Done {
+        let rendered = self.outputs(&mut shot).and_then(|()| self.develop(isp, &shot, meter));
         match rendered {
             Ok((ready, facts)) => Done { shot, ready, facts: Some(facts), result: Ok(()) },
             Err(error) => Done { shot, ready: None, facts: None, result: Err(error) },
@@ -149,6 +155,7 @@ impl<D: Deliver> IspStage<D> {
         &mut self,
         isp: &mut dyn Isp,
         shot: &Shot,
+        meter: &mut CpuMeter,
     ) -> Result<(Option<Fence>, Facts), StageError> {
         let Shot { sequence, raw: Some(raw), outputs, controls, .. } = shot else {
             unreachable!("a sensor with an ISP sends raw frames")
@@ -168,19 +175,19 @@ impl<D: Deliver> IspStage<D> {
                 count += 1;
             }
         }
-        let ready = isp
-            .process(&Job {
-                sequence,
-                format: self.format,
-                size: self.size,
-                raw,
-                outputs: &wanted[..count],
-                params: &params,
-                // Exposure and white balance follow statistics, and a request's metadata tell of
-                // them. Of a test pattern that only flows to its sinks nobody reads any.
-                measure: self.feedback.is_some() || shot.request.is_some(),
-            })
-            .map_err(|source| StageError::Isp { sequence, source })?;
+        let job = Job {
+            sequence,
+            format: self.format,
+            size: self.size,
+            raw,
+            outputs: &wanted[..count],
+            params: &params,
+            // Exposure and white balance follow statistics, and a request's metadata tell of
+            // them. Of a test pattern that only flows to its sinks nobody reads any.
+            measure: self.feedback.is_some() || shot.request.is_some(),
+        };
+        let failed = |source| StageError::Isp { sequence, source };
+        let ready = meter.work(sequence, || isp.process(&job)).map_err(failed)?;
         if let Some(fence) = &ready {
             raw.release_after(fence.clone());
             for output in outputs.iter().flatten() {
@@ -225,19 +232,24 @@ pub(crate) fn pass_on(
 ) -> (IspRun, Result<(), StageError>) {
     let _stop = StopAtEnd(stop);
     let mut progress = Progress::default();
-    let passed = shots.iter().try_for_each(|shot| {
+    let mut meter = CpuMeter::default();
+    let result = loop {
+        let Ok(shot) = receive(shots) else { break Ok(()) };
+        let sequence = shot.sequence;
         let done = Done { shot, ready: None, facts: None, result: Ok(()) };
-        match deliver.deliver(done) {
-            Ok(more) => {
-                progress.note();
-                if more { Ok(()) } else { Err(None) }
-            }
-            Err(error) => Err(Some(error)),
+        let more = match deliver.deliver(done) {
+            Ok(more) => more,
+            Err(error) => break Err(error),
+        };
+        progress.note();
+        meter.note(sequence);
+        if !more {
+            break Ok(());
         }
-    });
+    };
     let (completed, elapsed) = (progress.completed, progress.elapsed());
-    let run = IspRun { completed, elapsed, ..IspRun::default() };
-    (run, passed.or_else(|error| error.map_or(Ok(()), Err)))
+    let machinery = meter.per_frame();
+    (IspRun { completed, machinery, elapsed, ..IspRun::default() }, result)
 }
 
 /// Under `--strict`, a copy is an error.

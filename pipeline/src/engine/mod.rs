@@ -328,24 +328,26 @@ impl Engine {
     /// Waits for the threads' end.
     pub(crate) fn join(&mut self, running: Running) -> Ended {
         let Running { sensor, end } = running;
-        let (orders, mut result) = match joined(SENSOR, sensor) {
-            Ok((SensorRun { sensor, orders }, result)) => {
-                self.sensor = Some(sensor);
-                (Some(orders), result)
-            }
-            Err(panic) => (None, Err(panic)),
-        };
-        let joined = match (end, &mut self.isp) {
+        // The last of them first: by the time that this goes on, no frame is on its way any more.
+        let ended = match (end, &mut self.isp) {
             (End::Isp(answer), Some((thread, _))) => thread.wait(answer),
             (End::Thread(thread), _) => joined("pictures", thread),
             (End::Isp(_), None) => unreachable!("the thread that was asked is there"),
         };
-        let (isp, isp_result) = joined.unwrap_or_else(|panic| (IspRun::default(), Err(panic)));
+        let (isp, isp_result) = ended.unwrap_or_else(|panic| (IspRun::default(), Err(panic)));
+        let (orders, mut machinery, mut result) = match joined(SENSOR, sensor) {
+            Ok((SensorRun { sensor, orders, machinery }, result)) => {
+                self.sensor = Some(sensor);
+                (Some(orders), machinery, result)
+            }
+            Err(panic) => (None, None, Err(panic)),
+        };
         let lost = [&result, &isp_result]
             .map(|result| u64::from(result.as_ref().is_err_and(StageError::lost_a_frame)));
+        machinery = machinery.zip(isp.machinery).map(|(sensor, isp)| sensor + isp);
         // The first stage that failed, in the order of the stages, is the one to tell of.
         result = result.and(isp_result);
-        Ended { orders, isp, errors: lost.iter().sum(), result }
+        Ended { orders, isp, machinery, errors: lost.iter().sum(), result }
     }
 
     fn sees_a_scene(&self) -> bool {
@@ -393,6 +395,8 @@ pub(crate) struct Ended {
     /// What was ordered and not made; none if the sensor's thread panicked.
     pub(crate) orders: Option<Orders>,
     pub(crate) isp: IspRun,
+    /// What its threads cost beside their work, in microseconds a frame.
+    pub(crate) machinery: Option<f64>,
     /// Frames that were lost to an error.
     pub(crate) errors: u64,
     pub(crate) result: Result<(), StageError>,

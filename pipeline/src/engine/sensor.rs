@@ -15,13 +15,14 @@ use super::error::StageError;
 use super::orders::{Order, Orders};
 use super::shot::{Outputs, Shot};
 use super::stop::StopHandle;
-use super::wait::{acquire, monotonic, take};
+use super::wait::{acquire, monotonic, send, take};
 use crate::camera::FrameStatus;
 use crate::controls::FrameControls;
 use crate::sensor::delay::{Controls, DelayedControls};
 use crate::sensor::format::Format;
 use crate::sensor::pace::Pace;
 use crate::sensor::{Metadata, Sensor};
+use crate::stats::CpuMeter;
 
 /// Makes frames.
 pub(crate) struct SensorStage {
@@ -43,6 +44,8 @@ pub(crate) struct SensorRun {
     pub(crate) sensor: Sensor,
     /// What was ordered and not made.
     pub(crate) orders: Orders,
+    /// What it cost beside filling buffers, in microseconds a frame.
+    pub(crate) machinery: Option<f64>,
 }
 
 impl SensorStage {
@@ -51,13 +54,14 @@ impl SensorStage {
         // On one of the sensor's own threads, so that sharing rows with the others allocates nothing.
         let workers = self.sensor.workers();
         workers.run(move || {
-            let mut this = self;
-            let result = this.make_frames();
-            (SensorRun { sensor: this.sensor, orders: this.orders }, result)
+            let (mut this, mut meter) = (self, CpuMeter::default());
+            let result = this.make_frames(&mut meter);
+            let machinery = meter.per_frame();
+            (SensorRun { sensor: this.sensor, orders: this.orders, machinery }, result)
         })
     }
 
-    fn make_frames(&mut self) -> Result<(), StageError> {
+    fn make_frames(&mut self, meter: &mut CpuMeter) -> Result<(), StageError> {
         let stop = self.stop.clone();
         let mut pace = Pace::new(self.period, Instant::now());
         // The first frame is taken with what its request asks for.
@@ -91,14 +95,15 @@ impl SensorStage {
             let asked = self.orders.controls(0);
             if due && asked.is_none_or(|asked| Exposure::is(asked, taken.controls, &self.sensor)) {
                 let Some(order) = self.orders.take() else { break };
-                let shot = self.make(sequence, taken, order, pooled)?;
+                let shot = self.make(sequence, taken, order, pooled, meter)?;
                 // The ISP is gone only if it failed, and then it says why.
-                if self.next.send(shot).is_err() {
+                if send(&self.next, shot).is_err() {
                     break;
                 }
             }
             exposure.automatic = self.wanted.try_iter().last().or(exposure.automatic);
             exposure.write_ahead(&mut self.sensor, &self.orders);
+            meter.note(sequence);
         }
         Ok(())
     }
@@ -136,6 +141,7 @@ impl SensorStage {
         taken: Metadata,
         order: Order,
         pooled: Option<PooledBuffer>,
+        meter: &mut CpuMeter,
     ) -> Result<Shot, StageError> {
         let Order { controls, mut request } = order;
         let slot = self.slot();
@@ -155,7 +161,8 @@ impl SensorStage {
         let buffer = brought.or(pooled);
         if let Some(buffer) = &buffer {
             let failed = |source| StageError::Sensor { sequence, source };
-            fill(&mut self.sensor, sequence, buffer).map_err(failed)?;
+            let fill = || fill(&mut self.sensor, sequence, buffer);
+            meter.work(sequence, fill).map_err(failed)?;
         }
         let mut outputs = Outputs::default();
         let mut raw = None;

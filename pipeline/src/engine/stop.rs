@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::wait::receive_until;
+
 /// Ends a run from another thread; a clone ends the same run.
 #[derive(Debug, Clone)]
 pub struct StopHandle {
@@ -36,7 +38,7 @@ impl StopHandle {
     /// Sleeps until then, or until the run is over.
     pub(crate) fn sleep_until(&self, due: Instant) {
         // Never closed, since this holds its other end.
-        let _ = self.woken.recv_deadline(due);
+        let _ = receive_until(&self.woken, due);
     }
 
     /// Where the word arrives, for whoever waits for something else as well.

@@ -277,7 +277,7 @@ impl Run {
         let Some((running, threads)) = self.running.take() else {
             return (Outcome::default(), Ok(()));
         };
-        let Ended { isp, mut errors, mut result, .. } = self.engine.join(running);
+        let Ended { isp, mut machinery, mut errors, mut result, .. } = self.engine.join(running);
         let mut links = Vec::new();
         // Where pictures come from.
         let (from, output_end) = match (self.engine.isp(), &self.raw) {
@@ -326,6 +326,7 @@ impl Run {
             frames.dropped += run.counts.dropped;
             latency.add(&run.latency);
             imports = imports.zip(run.imports.per_frame()).map(|(a, b)| a + b);
+            machinery = machinery.zip(run.machinery).map(|(a, b)| a + b);
             heap_allocs = run.heap_allocs.per_frame().or(heap_allocs);
             syscalls = run.syscalls.per_frame().or(syscalls);
         }
@@ -337,6 +338,7 @@ impl Run {
             heap_allocs_per_frame: heap_allocs,
             imports_per_frame: imports,
             syscalls_per_frame: syscalls,
+            machinery_us_per_frame: machinery,
         };
         (Outcome { frames, links, steady, latency: latency.summary(), fps }, result)
     }

@@ -12,9 +12,9 @@ use crate::engine::error::StageError;
 use crate::engine::isp::forbid_copy;
 use crate::engine::shot::{Deliver, Done, Facts};
 use crate::engine::stop::{StopAtEnd, StopHandle};
-use crate::engine::wait::monotonic;
+use crate::engine::wait::{monotonic, receive, send};
 use crate::run::{Progress, SyscallCount};
-use crate::stats::{LatencyMeter, SteadyMeter};
+use crate::stats::{CpuMeter, LatencyMeter, SteadyMeter};
 
 /// Hands finished frames to every sink.
 pub(crate) struct ToSinks {
@@ -49,7 +49,7 @@ impl Deliver for ToSinks {
             })
         };
         let sent = |(slot, sink): &(Slot, Sender<Frame>)| {
-            frame(*slot).is_none_or(|frame| sink.send(frame).is_ok())
+            frame(*slot).is_none_or(|frame| send(sink, frame).is_ok())
         };
         self.progress.note_completed();
         Ok(self.sinks.iter().all(sent))
@@ -86,6 +86,8 @@ pub(crate) struct SinkRun {
     pub(crate) imports: SteadyMeter,
     pub(crate) heap_allocs: SteadyMeter,
     pub(crate) syscalls: SteadyMeter,
+    /// What it cost, in microseconds a frame.
+    pub(crate) machinery: Option<f64>,
 }
 
 impl SinkStage {
@@ -100,6 +102,7 @@ impl SinkStage {
             imports: SteadyMeter::default(),
             heap_allocs: SteadyMeter::default(),
             syscalls: SteadyMeter::default(),
+            machinery: None,
         };
         let _stop = StopAtEnd(self.stop.clone());
         let shown = self.show_all(&mut run);
@@ -130,8 +133,8 @@ impl SinkStage {
     }
 
     fn show_each(&mut self, run: &mut SinkRun) -> Result<(), StageError> {
-        let (mut dropped, mut copies) = (0, false);
-        while let Ok(frame) = self.frames.recv() {
+        let (mut dropped, mut copies, mut meter) = (0, false, CpuMeter::default());
+        while let Ok(frame) = receive(&self.frames) {
             let (sequence, timestamp) = (frame.sequence, frame.timestamp);
             self.sink.present(frame).map_err(|source| StageError::Sink {
                 sink: self.sink.name(),
@@ -157,10 +160,15 @@ impl SinkStage {
             if let Some(syscalls) = &self.syscalls {
                 run.syscalls.pass(sequence, || syscalls.read());
             }
-            if let Some(count) = self.heap_allocs {
-                run.heap_allocs.note(sequence, count);
+            if let Some(count) = self.heap_allocs.map(|count| count()) {
+                // Who ends a run allocates again, while the last frames arrive.
+                if !self.stop.is_set() {
+                    run.heap_allocs.note(sequence, || count);
+                }
             }
+            meter.note(sequence);
         }
+        run.machinery = meter.per_frame();
         Ok(())
     }
 }

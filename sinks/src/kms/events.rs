@@ -1,9 +1,9 @@
 //! What the card tells of flips, read without a wait.
 
 use std::os::fd::AsFd;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -46,7 +46,7 @@ impl Flips {
     ///
     /// It is to be called once for each flip, by one thread for each CRTC.
     pub(crate) fn wait(&self, card: &Card, crtc: u32, deadline: Instant) -> Result<bool, Errno> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             if let Some(index) = state.done.iter().position(|id| *id == crtc || *id == 0) {
                 state.done.swap_remove(index);
@@ -57,8 +57,7 @@ impl Flips {
                 if left.is_zero() {
                     return Ok(false);
                 }
-                let woken = self.changed.wait_timeout(state, left);
-                state = woken.unwrap_or_else(PoisonError::into_inner).0;
+                self.changed.wait_for(&mut state, left);
                 continue;
             }
             state.reading = true;
@@ -71,11 +70,12 @@ impl Flips {
                 }
                 read => read,
             };
-            state = self.lock();
+            state = self.state.lock();
             state.reading = false;
             if let Ok(len) = read {
                 parse(&bytes[..len], |crtc| state.done.push(crtc));
             }
+            // No system call where nobody waits, unlike the standard library's.
             self.changed.notify_all();
             if read? == 0 && left.is_zero() {
                 return Ok(false);
@@ -85,11 +85,7 @@ impl Flips {
 
     /// Forgets a flip that nobody waits for any more.
     pub(crate) fn forget(&self, crtc: u32) {
-        self.lock().done.retain(|id| *id != crtc);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().done.retain(|id| *id != crtc);
     }
 }
 
