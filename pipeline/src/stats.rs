@@ -50,7 +50,7 @@ pub struct Steady {
     pub syscalls_per_frame: Option<f64>,
     /// CPU time of the pipeline's own threads without the filling of buffers and the ISP's work, in
     /// microseconds: queues, waits, and handing frames to sinks, with what the kernel and the sinks
-    /// do for these.
+    /// do for these. `None` also where the kernel knows a thread's time in ticks alone.
     pub machinery_us_per_frame: Option<f64>,
 }
 
@@ -170,9 +170,15 @@ impl CpuMeter {
         }
     }
 
-    /// Microseconds for each frame so far, without the work; `None` if there were too few frames.
+    /// Microseconds for each frame so far, without the work; `None` if there were too few frames, or
+    /// where the kernel counts a thread's time in ticks, as a User Mode Linux does.
     pub(crate) fn per_frame(&self) -> Option<f64> {
-        let all = thread_time().saturating_sub(self.start.filter(|_| self.frames > 0)?);
+        let (start, now) = (self.start.filter(|_| self.frames > 0)?, thread_time());
+        // Ticks are some milliseconds long, and time to the nanosecond is hardly ever whole ones.
+        if [start, now].iter().all(|time| time.subsec_nanos().is_multiple_of(1_000_000)) {
+            return None;
+        }
+        let all = now.saturating_sub(start);
         let work = self.work.checked_div(self.samples).unwrap_or_default();
         Some((all.as_secs_f64() / self.frames as f64 - work.as_secs_f64()) * 1e6)
     }
