@@ -13,10 +13,13 @@ mod support;
 mod vcam_camera;
 
 use camera_cases::With;
+use std::time::Duration;
 use support::books;
-use vcam_allocator::Fence;
-use vcam_camera::VcamCamera;
+
+use vcam_allocator::{Alignment, Fence, Fourcc, Heap, Layout, heaps};
+use vcam_camera::{VcamCamera, resources};
 use vcam_pipeline::IspChoice;
+use vcam_pipeline::camera::{CameraManager, FrameStatus, Resources, Start, StreamRole};
 
 fn with() -> With {
     With { heap: "udmabuf", isp: IspChoice::Gpu(None) }
@@ -55,4 +58,47 @@ fn a_fence_that_never_signals_costs_one_picture() {
     let before = books::after_warming_up(run);
     run();
     before.assert_unchanged();
+}
+
+/// The GPU does not import memory of the process. Without a word the frames are copied; to a strict
+/// camera that is an error, of the plan or of the frame.
+#[test]
+fn a_strict_camera_copies_nothing() {
+    let limit = Duration::from_secs(60);
+    let camera = CameraManager::new().get("vcam").unwrap();
+    let with = |heap, strict| Resources { strict, ..resources(heap, IspChoice::Gpu(None)) };
+    for (heap, strict, works) in
+        [("udmabuf", true, true), ("memfd", false, true), ("memfd", true, false)]
+    {
+        camera.acquire(with(heap, strict)).unwrap();
+        camera.configure(&camera.generate_configuration(&[StreamRole::Viewfinder])).unwrap();
+        match camera.allocate::<vcam_allocator::constraints::Constraints>(Vec::new()) {
+            Ok(_) => assert!(works, "{heap}"),
+            Err(error) => {
+                assert!(!works, "{heap}: {error}");
+                assert!(error.to_string().contains("copies"), "{error}");
+            }
+        }
+        camera.release().unwrap();
+    }
+    // Buffers that the application brings are known to be refused when a frame is made.
+    camera.acquire(with("udmabuf", true)).unwrap();
+    let configuration = camera.generate_configuration(&[StreamRole::Viewfinder]);
+    camera.configure(&configuration).unwrap();
+    let stream = configuration.stream_ids().next().unwrap();
+    let (width, height) = configuration.streams[0].size;
+    let layout = Layout::linear(Fourcc::XRGB8888, width, height, Alignment::default()).unwrap();
+    let memfd: Box<dyn Heap> = heaps::open("memfd").unwrap();
+    let buffers = (0..2).map(|_| memfd.allocate(&layout, "application").unwrap()).collect();
+    camera.adopt(stream, buffers).unwrap();
+    camera.start(Start::default()).unwrap();
+    let mut request = camera.create_request(0).unwrap();
+    let buffer = camera.buffers(stream).unwrap().take(limit).unwrap();
+    request.add_buffer(stream, buffer, None).unwrap();
+    camera.queue_request(request).unwrap();
+    let done = camera.next_completed(limit).unwrap();
+    assert_eq!(done.buffer(stream).unwrap().status(), FrameStatus::Error);
+    drop(done);
+    assert_eq!(camera.stop().unwrap().errors, 1);
+    camera.release().unwrap();
 }

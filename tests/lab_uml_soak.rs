@@ -100,7 +100,14 @@ fn draw(samples: &[Held], isp: &str, path: &Path) -> Result<(), Box<dyn Error>> 
             .x_label_area_size(36)
             .y_label_area_size(56)
             .build_cartesian_2d(0.0..end, 0.0..most * 1.2)?;
-        chart.configure_mesh().x_desc("time (s)").y_desc(what).draw()?;
+        chart
+            .configure_mesh()
+            .max_light_lines(1)
+            .x_desc("time (s)")
+            .y_desc(what)
+            .x_label_formatter(&|at| format!("{at:.0}"))
+            .y_label_formatter(&|value| format!("{value:.0}"))
+            .draw()?;
         let line = samples.iter().map(|held| (held.at, value(held)));
         chart.draw_series(LineSeries::new(line, BLUE.stroke_width(2)))?;
         Ok::<_, Box<dyn Error>>(())

@@ -21,6 +21,17 @@ fn frames_on_the_cpu_allocate_nothing() {
         let allocations = steady["heap_allocs_per_frame"].as_f64().unwrap() * 160.0;
         assert!(allocations < 5.0, "{scene}: {report:#}");
         assert_eq!(steady["imports_per_frame"], 0.0, "{scene}: {report:#}");
-        assert!(steady["machinery_us_per_frame"].as_f64().unwrap() > 0.0, "{scene}: {report:#}");
     }
+}
+
+#[test]
+fn the_machinery_says_what_it_costs() {
+    let run = "--isp cpu --size 128x32 --fps max --output null --json --frames";
+    let machinery = |frames: u32| {
+        let report = vcam(&format!("{run} {frames}")).report();
+        report["steady"]["machinery_us_per_frame"].as_f64()
+    };
+    assert_eq!(machinery(100), None, "too few to tell");
+    let measured = machinery(1000).unwrap();
+    assert!(measured > 0.0, "{measured} µs");
 }

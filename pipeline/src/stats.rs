@@ -138,6 +138,9 @@ impl SteadyMeter {
 /// One frame in so many is looked at closely by [`CpuMeter`], which costs two system calls.
 const CPU_SAMPLE: u64 = 32;
 
+/// Of fewer such frames it says nothing: one that was interrupted would count for all.
+const CPU_SAMPLES: u64 = 8;
+
 /// Measures what a stage costs beside its work, in CPU time of the thread that calls it.
 #[derive(Debug, Default)]
 pub(crate) struct CpuMeter {
@@ -170,10 +173,13 @@ impl CpuMeter {
         }
     }
 
-    /// Microseconds for each frame so far, without the work; `None` if there were too few frames, or
+    /// Microseconds for each frame so far, without the work; `None` if too few frames were looked at, or
     /// where the kernel counts a thread's time in ticks, as a User Mode Linux does.
     pub(crate) fn per_frame(&self) -> Option<f64> {
-        let (start, now) = (self.start.filter(|_| self.frames > 0)?, thread_time());
+        let (start, now) = (self.start?, thread_time());
+        if self.frames < CPU_SAMPLES * CPU_SAMPLE {
+            return None;
+        }
         // Ticks are some milliseconds long, and time to the nanosecond is hardly ever whole ones.
         if [start, now].iter().all(|time| time.subsec_nanos().is_multiple_of(1_000_000)) {
             return None;
@@ -228,13 +234,13 @@ mod tests {
             while thread_time() < until {}
         };
         let mut meter = CpuMeter::default();
-        for sequence in 0..=STEADY_FROM + 2 * CPU_SAMPLE {
-            meter.work(sequence, || burn(Duration::from_millis(2)));
-            burn(Duration::from_millis(1));
+        for sequence in 0..=STEADY_FROM + CPU_SAMPLES * CPU_SAMPLE {
+            meter.work(sequence, || burn(Duration::from_millis(1)));
+            burn(Duration::from_micros(500));
             meter.note(sequence);
         }
         let own = meter.per_frame().unwrap();
-        assert!((900.0..2000.0).contains(&own), "{own} µs");
+        assert!((450.0..1000.0).contains(&own), "{own} µs");
         assert_eq!(CpuMeter::default().per_frame(), None);
     }
 

@@ -42,7 +42,7 @@ impl VcamCamera {
 pub fn resources(heap: &str, isp: IspChoice) -> Resources {
     let heap: Box<dyn Heap> = heaps::open(heap).expect("the heap is there");
     let (heaps, knowledge) = ([heap].into(), Knowledge::default());
-    Resources { heaps, isp, by_cost: false, knowledge }
+    Resources { heaps, isp, by_cost: false, strict: false, knowledge }
 }
 
 /// The frame's number, if the frame is there and shows it.

@@ -74,7 +74,7 @@ impl Configured {
             raw_at_least,
             choice: resources.isp.clone(),
             heaps: resources.heaps.clone(),
-            strict: false,
+            strict: resources.strict,
             by_cost: resources.by_cost,
         };
         let (raw, outputs) = (None, [None, None]);

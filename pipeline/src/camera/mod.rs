@@ -56,10 +56,11 @@ pub use request::{
 
 use crate::controls::{ControlInfo, ControlList, infos};
 use crate::engine::choice::IspChoice;
+use crate::engine::isp::forbid_copies;
 use crate::engine::orders::Orders;
 use crate::engine::planning::StreamPlan;
 use crate::engine::prepare::{Consumer, Ready};
-use crate::engine::{Ended, Slot, save};
+use crate::engine::{Ended, Slot, StartError, save};
 use crate::links::Link;
 use crate::sensor::config::Camera as Description;
 use crate::sensor::timing::Timing;
@@ -104,6 +105,9 @@ pub struct Resources {
     pub isp: IspChoice,
     /// Whether measured costs may change the order of heaps, and prefer copies.
     pub by_cost: bool,
+    /// Whether a copy is an error: of [`Camera::allocate`], if it is known by then, else of the
+    /// request whose frame would be copied.
+    pub strict: bool,
     /// What was learned about this machine; what is learned now is added and saved.
     pub knowledge: Knowledge,
 }
@@ -117,6 +121,7 @@ impl Default for Resources {
             heaps: names.filter_map(|name| heaps::open(&name).ok()).collect(),
             isp: IspChoice::Auto,
             by_cost: true,
+            strict: false,
             knowledge: Knowledge::file().map(|path| Knowledge::open(&path)).unwrap_or_default(),
         }
     }
@@ -326,6 +331,9 @@ impl Camera {
         let Configured { engine, resources, .. } = &mut **configured;
         let Ready { raw, outputs, consumers, plans, links, .. } =
             engine.plan(of_slots, &mut resources.knowledge)?;
+        if resources.strict {
+            forbid_copies(&links).map_err(StartError::from)?;
+        }
         configured.raw = raw.map(Arc::new);
         for (place, pool) in configured.outputs.iter_mut().zip(outputs) {
             *place = Some(Arc::new(pool));
