@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
 use vcam_allocator::{Fence, LinkEnd, Method, Pool};
 use vcam_isp_gpu::{Isp, IspParams, Job, Output, RawFormat, Statistics, View, stats};
 
 use super::Slot;
 use super::error::StageError;
 use super::feedback::Feedback;
+use super::handover::Receiver;
 use super::shot::{Deliver, Done, Facts, MAX_OUTPUTS, Shot};
 use super::stop::{StopAtEnd, StopHandle};
-use super::wait::{acquire, receive, take_to_the_end};
+use super::wait::{acquire, take_to_the_end};
 use crate::camera::FrameStatus;
 use crate::links::Link;
 use crate::sensor::delay::Controls;
@@ -94,7 +94,7 @@ impl<D: Deliver> IspStage<D> {
         let (mut progress, mut imports) = (Progress::default(), SteadyMeter::default());
         let mut meter = CpuMeter::default();
         let result = loop {
-            let Ok(shot) = receive(&self.shots) else { break Ok(()) };
+            let Some(shot) = self.shots.receive() else { break Ok(()) };
             let sequence = shot.sequence;
             let done = self.render(isp, shot, &mut meter);
             if done.result.is_ok() {
@@ -234,7 +234,7 @@ pub(crate) fn pass_on(
     let mut progress = Progress::default();
     let mut meter = CpuMeter::default();
     let result = loop {
-        let Ok(shot) = receive(shots) else { break Ok(()) };
+        let Some(shot) = shots.receive() else { break Ok(()) };
         let sequence = shot.sequence;
         let done = Done { shot, ready: None, facts: None, result: Ok(()) };
         let more = match deliver.deliver(done) {

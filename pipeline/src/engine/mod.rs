@@ -1,4 +1,4 @@
-//! What runs a camera: the sensor's thread and the ISP's, joined by a bounded channel.
+//! What runs a camera: the sensor's thread and the ISP's, joined by a channel of one place.
 //!
 //! ```text
 //! orders ─▶ sensor ──shots──▶ ISP ──▶ whoever takes finished frames
@@ -15,6 +15,7 @@ pub(crate) mod cheaper;
 pub(crate) mod choice;
 pub(crate) mod error;
 pub(crate) mod feedback;
+pub(crate) mod handover;
 pub(crate) mod isp;
 pub(crate) mod orders;
 pub(crate) mod planning;
@@ -54,9 +55,6 @@ use thread::{Answer, IspThread, joined, spawn};
 
 /// Who fills the first buffers, as reports name it.
 pub(crate) const SENSOR: &str = "sensor";
-
-/// Frames that may wait between two stages.
-pub(crate) const QUEUE: usize = 1;
 
 /// Decisions about exposure that may wait for the sensor.
 const DECISIONS: usize = 4;
@@ -284,7 +282,7 @@ impl Engine {
         if !period.is_zero() {
             sensor.set_frame_duration(period);
         }
-        let (next, shots) = bounded(QUEUE);
+        let (next, shots) = handover::channel();
         let (to_sensor, wanted) = bounded(DECISIONS);
         let pool = match (&raw, outputs.first()) {
             (Some(raw), _) => raw.clone(),

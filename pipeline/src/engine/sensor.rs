@@ -7,15 +7,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use vcam_allocator::{AccessError, CpuAccess, Dmabuf, Pool, PooledBuffer};
 
 use super::Slot;
 use super::error::StageError;
+use super::handover;
 use super::orders::{Order, Orders};
 use super::shot::{Outputs, Shot};
 use super::stop::StopHandle;
-use super::wait::{acquire, monotonic, send, take};
+use super::wait::{acquire, monotonic, take};
 use crate::camera::FrameStatus;
 use crate::controls::FrameControls;
 use crate::sensor::delay::{Controls, DelayedControls};
@@ -33,7 +34,7 @@ pub(crate) struct SensorStage {
     /// What it fills where the order brings nothing: raw buffers, or those of its pictures.
     pub(crate) pool: Arc<Pool>,
     pub(crate) stop: StopHandle,
-    pub(crate) next: Sender<Shot>,
+    pub(crate) next: handover::Sender<Shot>,
     /// What is wanted of it, from [`Feedback`](super::feedback::Feedback); nothing ever, where
     /// nobody decides.
     pub(crate) wanted: Receiver<Controls>,
@@ -97,7 +98,7 @@ impl SensorStage {
                 let Some(order) = self.orders.take() else { break };
                 let shot = self.make(sequence, taken, order, pooled, meter)?;
                 // The ISP is gone only if it failed, and then it says why.
-                if send(&self.next, shot).is_err() {
+                if self.next.send(shot).is_err() {
                     break;
                 }
             }

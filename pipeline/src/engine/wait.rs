@@ -1,8 +1,7 @@
-//! What stages wait for, and for how long: each other, free buffers, and those who had them before.
+//! What stages wait for, and for how long: free buffers, and those who had them before.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvError, SendError, Sender, never, select};
 use vcam_allocator::{Fence, Pool, PooledBuffer, TakeError};
 
 use super::error::StageError;
@@ -19,39 +18,6 @@ const STALL_LIMIT_AT_END: u32 = 50;
 
 /// The longest wait for a buffer whose last user says that it is not done yet.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
-
-// A channel's own `recv` and `send` give up the processor four times before they sleep, with a system
-// call each. That is for messages that come within microseconds, as frames do not: `select!` sleeps at
-// once, but is the same as `recv` where it has one channel to look at, so each of these looks at
-// one more, on which nothing ever comes.
-
-/// Waits for the next message; an error says that there will be none.
-pub(crate) fn receive<T>(from: &Receiver<T>) -> Result<T, RecvError> {
-    let nothing = never::<()>();
-    select! {
-        recv(from) -> message => message,
-        recv(nothing) -> _ => unreachable!("nothing comes"),
-    }
-}
-
-/// As [`receive`], until then: `None` if nothing came.
-pub(crate) fn receive_until<T>(from: &Receiver<T>, due: Instant) -> Option<Result<T, RecvError>> {
-    let nothing = never::<()>();
-    select! {
-        recv(from) -> message => Some(message),
-        recv(nothing) -> _ => unreachable!("nothing comes"),
-        default(due.saturating_duration_since(Instant::now())) => None,
-    }
-}
-
-/// Waits until there is room for a message; an error says that nobody will take it.
-pub(crate) fn send<T>(to: &Sender<T>, message: T) -> Result<(), SendError<T>> {
-    let nothing = never::<()>();
-    select! {
-        send(to, message) -> sent => sent,
-        recv(nothing) -> _ => unreachable!("nothing comes"),
-    }
-}
 
 /// Takes a buffer, however slow the stages are that hold them, unless `over` says that none is
 /// needed any more (`None`).

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
 use vcam_allocator::constraints::{Alternative, Rule};
 use vcam_allocator::knowledge::Asked;
 use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Method, Refusal};
@@ -23,6 +22,7 @@ use vcam_sinks::{Sink, Stream};
 use crate::controls::{ControlList, FrameControls, infos};
 use crate::engine::choice::{IspChoice, IspInfo};
 use crate::engine::error::StageError;
+use crate::engine::handover;
 use crate::engine::isp::forbid_copies;
 use crate::engine::orders::Orders;
 use crate::engine::planning::StreamPlan;
@@ -30,7 +30,7 @@ use crate::engine::prepare::{AskedDevices, Ready, sensor_end};
 use crate::engine::stop::StopHandle;
 use crate::engine::thread::{joined, spawn};
 use crate::engine::{
-    Ended, Engine, OutputStream, Parts, QUEUE, Running, SENSOR, Slot, StartError, Streaming, save,
+    Ended, Engine, OutputStream, Parts, Running, SENSOR, Slot, StartError, Streaming, save,
 };
 use crate::links::Link;
 use crate::sensor::Settings;
@@ -222,7 +222,7 @@ impl Prepared {
         let progress = Progress::default();
         let (mut to_sinks, mut sinks, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for (slot, sink) in consumers {
-            let (to_sink, frames) = bounded(QUEUE);
+            let (to_sink, frames) = handover::channel();
             to_sinks.push((slot, to_sink));
             sinks.push((slot, sink.name()));
             let stage = SinkStage {

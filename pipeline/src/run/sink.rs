@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
 use vcam_allocator::knowledge::Asked;
 use vcam_allocator::{LinkEnd, Method};
 use vcam_sinks::{Frame, Sink, SinkCounts, Taken};
 
 use crate::engine::Slot;
 use crate::engine::error::StageError;
+use crate::engine::handover::{Receiver, Sender};
 use crate::engine::isp::forbid_copy;
 use crate::engine::shot::{Deliver, Done, Facts};
 use crate::engine::stop::{StopAtEnd, StopHandle};
-use crate::engine::wait::{monotonic, receive, send};
+use crate::engine::wait::monotonic;
 use crate::run::{Progress, SyscallCount};
 use crate::stats::{CpuMeter, LatencyMeter, SteadyMeter};
 
@@ -49,7 +49,7 @@ impl Deliver for ToSinks {
             })
         };
         let sent = |(slot, sink): &(Slot, Sender<Frame>)| {
-            frame(*slot).is_none_or(|frame| send(sink, frame).is_ok())
+            frame(*slot).is_none_or(|frame| sink.send(frame).is_ok())
         };
         self.progress.note_completed();
         Ok(self.sinks.iter().all(sent))
@@ -111,7 +111,7 @@ impl SinkStage {
             // The run ends, but frames that are on their way reach the other sinks, so this one
             // must not stand in their way.
             self.stop.stop();
-            lost = self.frames.iter().count() as u64;
+            lost = std::iter::from_fn(|| self.frames.receive()).count() as u64;
         }
         let finished = self
             .sink
@@ -134,7 +134,7 @@ impl SinkStage {
 
     fn show_each(&mut self, run: &mut SinkRun) -> Result<(), StageError> {
         let (mut dropped, mut copies, mut meter) = (0, false, CpuMeter::default());
-        while let Ok(frame) = receive(&self.frames) {
+        while let Some(frame) = self.frames.receive() {
             let (sequence, timestamp) = (frame.sequence, frame.timestamp);
             self.sink.present(frame).map_err(|source| StageError::Sink {
                 sink: self.sink.name(),

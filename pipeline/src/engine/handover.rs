@@ -1,0 +1,140 @@
+//! Frames from one stage to the next: a channel with room for one, between two threads.
+//!
+//! A frame crosses two of these, and they are most of what a frame costs beside its pixels. A stage
+//! that has nothing to do sleeps at once, and is woken when the lock that it needs is free: two system
+//! calls. The channels of crossbeam, which is what else is used here, give up the processor four times
+//! before they sleep and wake others under their own lock: nine, where there is one processor.
+
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+/// Where a stage puts its frames.
+pub(crate) struct Sender<T>(Arc<Place<T>>);
+
+/// Where the next one finds them.
+pub(crate) struct Receiver<T>(Arc<Place<T>>);
+
+/// The other end is gone, and nobody will take the message.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+struct Place<T> {
+    state: Mutex<State<T>>,
+    /// The message came, or went, or will do neither. Never do both ends wait.
+    changed: Condvar,
+}
+
+struct State<T> {
+    message: Option<T>,
+    /// One of the ends is gone.
+    closed: bool,
+}
+
+/// Joins two stages.
+pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
+    let state = Mutex::new(State { message: None, closed: false });
+    let place = Arc::new(Place { state, changed: Condvar::new() });
+    (Sender(place.clone()), Receiver(place))
+}
+
+impl<T> Sender<T> {
+    /// Hands a message over as soon as the one before it was received.
+    pub(crate) fn send(&self, message: T) -> Result<(), Gone> {
+        let mut state = self.0.state.lock();
+        while state.message.is_some() && !state.closed {
+            self.0.changed.wait(&mut state);
+        }
+        if state.closed {
+            return Err(Gone);
+        }
+        state.message = Some(message);
+        drop(state);
+        self.0.changed.notify_one();
+        Ok(())
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Waits for the next message; `None` when there will be no more.
+    pub(crate) fn receive(&self) -> Option<T> {
+        let mut state = self.0.state.lock();
+        while state.message.is_none() && !state.closed {
+            self.0.changed.wait(&mut state);
+        }
+        let message = state.message.take();
+        drop(state);
+        self.0.changed.notify_one();
+        message
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    /// The last message can still be received.
+    fn drop(&mut self) {
+        self.0.state.lock().closed = true;
+        self.0.changed.notify_one();
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    /// What nobody received is dropped here, and not when the sender is.
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.closed = true;
+        let message = state.message.take();
+        drop(state);
+        self.0.changed.notify_one();
+        drop(message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn messages_arrive_in_their_order_and_then_no_more() {
+        let (sender, receiver) = channel();
+        let stage = thread::spawn(move || (0..10_000).try_for_each(|number| sender.send(number)));
+        let all: Vec<_> = std::iter::from_fn(|| receiver.receive()).collect();
+        assert!(all.into_iter().eq(0..10_000));
+        assert!(stage.join().unwrap().is_ok());
+        assert_eq!(receiver.receive(), None);
+    }
+
+    #[test]
+    fn there_is_room_for_one() {
+        let (sender, receiver) = channel();
+        sender.send(1).unwrap();
+        let stage = thread::spawn(move || sender.send(2));
+        thread::sleep(std::time::Duration::from_millis(20));
+        assert!(!stage.is_finished());
+        assert_eq!(receiver.receive(), Some(1));
+        assert!(stage.join().unwrap().is_ok());
+        // What was sent before the end is received after it.
+        assert_eq!((receiver.receive(), receiver.receive()), (Some(2), None));
+    }
+
+    #[test]
+    fn who_waits_hears_that_the_other_is_gone() {
+        let (sender, receiver) = channel::<Arc<()>>();
+        let stage = thread::spawn(move || receiver.receive());
+        thread::sleep(std::time::Duration::from_millis(20));
+        drop(sender);
+        assert!(stage.join().unwrap().is_none());
+
+        let (sender, receiver) = channel();
+        let message = Arc::new(());
+        sender.send(message.clone()).unwrap();
+        let another = message.clone();
+        let stage = thread::spawn(move || (sender.send(another).is_err(), sender));
+        thread::sleep(std::time::Duration::from_millis(20));
+        drop(receiver);
+        let (refused, _sender) = stage.join().unwrap();
+        assert!(refused);
+        assert_eq!(Arc::strong_count(&message), 1, "nothing is kept");
+    }
+}
