@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use vcam_allocator::{AllocError, OpenError};
+use vcam_allocator::OpenError;
 use vcam_pipeline::sensor::config::ConfigError;
 use vcam_pipeline::{PlanError, StageError, StartError};
 #[cfg(feature = "v4l")]
@@ -71,11 +71,9 @@ impl Error {
             Self::Heap(_) | Self::Start(StartError::Isp(_) | StartError::IspSize { .. }) => {
                 code::LACKING
             }
-            Self::Start(StartError::Plan(PlanError::Alloc(
-                AllocError::TooLarge { .. }
-                | AllocError::OverBudget { .. }
-                | AllocError::Descriptors { .. },
-            ))) => code::LACKING,
+            Self::Start(StartError::Plan(PlanError::Alloc(error))) if error.is_exhaustion() => {
+                code::LACKING
+            }
             Self::Display(error) => display_code(error),
             #[cfg(feature = "v4l")]
             Self::Node(error) => node_code(error),

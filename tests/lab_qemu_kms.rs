@@ -8,7 +8,9 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::books::Held;
+use rustix::process::Signal;
+use support::books::{self, Held};
+use support::command::{Child, command, link};
 use support::show::Show;
 use vcam_allocator::{Fourcc, Method};
 use vcam_sinks::{Cards, KmsOptions, Sink};
@@ -78,6 +80,37 @@ fn a_display_is_swapped_for_one_that_refuses_the_buffers() {
     let counts = show.finish();
     // From the first frame on that there was a display for, none was lost.
     assert_eq!(counts.dropped, dropped, "{counts:?}");
+    drop(bochs);
+    before.assert_unchanged();
+}
+
+#[test]
+fn a_run_goes_on_by_copy_on_the_display_that_takes_the_place_of_its_own() {
+    let before = Held::read();
+    let virtio = Unbound::new("virtio_gpu");
+    let dark = books::display_state("bochs-drm");
+    let child = Child::spawn(command(
+        "--heap udmabuf --isp cpu --display --size 320x240 --fps 10 --output null --json",
+    ));
+    books::wait_for_display_change("bochs-drm", &dark);
+    drop(virtio);
+    let dark = books::display_state("virtio_gpu");
+    let bochs = Unbound::new("bochs-drm");
+    books::wait_for_display_change("virtio_gpu", &dark);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let ran = child.end(Signal::INT);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let report = ran.report();
+    let count = |name: &str| report["frames"][name].as_u64().unwrap();
+    // The other output got every frame, and the display none as long as it was not there.
+    assert_eq!(count("displayed"), count("completed"), "{report:#}");
+    assert_eq!(count("errors"), 0, "{report:#}");
+    let (shown, other) = (link(&report, 1), link(&report, 2));
+    assert_eq!(shown["method"], "copy", "{report:#}");
+    assert!(shown["since_frame"].as_u64().unwrap() > 0, "{report:#}");
+    let reason = shown["reason"].as_str().unwrap();
+    assert!(reason.contains("PRIME_FD_TO_HANDLE: ENODEV"), "{report:#}");
+    assert_ne!(other["method"], "copy", "{report:#}");
     drop(bochs);
     before.assert_unchanged();
 }

@@ -49,15 +49,18 @@ macro_rules! cases {
 
 camera_cases::with_all_cases!(cases);
 
-/// An acquire fence that never signals costs the picture that it stands before, and no other.
+/// An acquire fence that never signals costs the frame that it stands before, raw or a picture, and
+/// no other.
 #[test]
-fn a_fence_that_never_signals_costs_one_picture() {
+fn a_fence_that_never_signals_costs_one_frame() {
     let timeline = support::raw::Timeline::new();
     let fence = Fence::pending(timeline.fence(1)).expect("it is not signalled");
-    let run = || camera_cases::one_fence_never_signals(&with(), fence.clone());
-    let before = books::after_warming_up(run);
-    run();
-    before.assert_unchanged();
+    for stream in 0..2 {
+        let run = || camera_cases::one_fence_never_signals(&with(), fence.clone(), stream);
+        let before = books::after_warming_up(run);
+        run();
+        before.assert_unchanged();
+    }
 }
 
 /// The GPU does not import memory of the process. Without a word the frames are copied; to a strict

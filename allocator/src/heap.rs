@@ -9,6 +9,7 @@ use rustix::io;
 use crate::constraints::FormatSet;
 use crate::dmabuf::{Dmabuf, JoinError, WrapError};
 use crate::format::Fourcc;
+use crate::free::BudgetOf;
 use crate::layout::{Alignment, Layout, LayoutError};
 use crate::permission::Permission;
 
@@ -84,7 +85,7 @@ pub enum AllocError {
         advice: &'static str,
     },
     /// A system call failed.
-    #[error("{heap}: could not {step} ({size} bytes)")]
+    #[error("{heap}: could not {step} ({size} bytes{})", advice(*source))]
     System {
         /// The heap.
         heap: String,
@@ -151,7 +152,10 @@ pub enum AllocError {
         source: RangeError,
     },
     /// The buffers would take more memory than the pool was given.
-    #[error("{count} buffers of {heap} take {needed} bytes, and there is room for {budget}")]
+    #[error(
+        "{count} buffers of {heap} take {needed} bytes, and there is room for {budget}{}",
+        of.advice()
+    )]
     OverBudget {
         /// The heap.
         heap: String,
@@ -161,6 +165,8 @@ pub enum AllocError {
         needed: u64,
         /// Bytes that they may take.
         budget: u64,
+        /// What those are a part of.
+        of: BudgetOf,
     },
     /// The buffers would take more descriptors than there may be.
     #[error(
@@ -179,6 +185,27 @@ pub enum AllocError {
         /// Whether it is the process that has no more (`RLIMIT_NOFILE`), or the pool.
         of_process: bool,
     },
+}
+
+impl AllocError {
+    /// Whether it is for want of memory or descriptors, and not because something is wrong.
+    pub fn is_exhaustion(&self) -> bool {
+        match self {
+            Self::System { source, .. } => !advice(*source).is_empty(),
+            Self::TooLarge { .. } | Self::OverBudget { .. } | Self::Descriptors { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// What those may do who hear this, as a part of a sentence.
+fn advice(errno: io::Errno) -> &'static str {
+    match errno {
+        io::Errno::NOMEM | io::Errno::NOSPC => "; try another --heap or a smaller --size",
+        io::Errno::MFILE => "; try: ulimit -n 4096",
+        io::Errno::NFILE => "; the machine's limit is in /proc/sys/fs/file-max",
+        _ => "",
+    }
 }
 
 /// Allocates the planes of a picture one by one, each from its own heap.

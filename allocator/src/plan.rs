@@ -236,6 +236,10 @@ impl Planner {
 
     /// What excludes a heap: the first statement that does so alone, or all of them together.
     fn reject(&self, heap: &HeapOffer, statements: &[&Statement], stream: &Stream<'_>) -> Rejected {
+        if !self.satisfies(heap, &[], stream) {
+            let (heap, reason) = (heap.name.clone(), own_limit(heap));
+            return Rejected { by: heap.clone(), heap, reason };
+        }
         let alone =
             statements.iter().find(|statement| !self.satisfies(heap, &[**statement], stream));
         let (by, reason) = match alone {
@@ -246,10 +250,7 @@ impl Planner {
                 let mut owners: Vec<_> = core.iter().map(|s| s.owner.clone()).collect();
                 owners.dedup();
                 let reasons: Vec<_> = core.iter().map(ToString::to_string).collect();
-                match reasons.is_empty() {
-                    true => (heap.name.clone(), own_limit(heap)),
-                    false => (owners.join(", "), reasons.join(", but ")),
-                }
+                (owners.join(", "), reasons.join(", but "))
             }
         };
         Rejected { heap: heap.name.clone(), by, reason }

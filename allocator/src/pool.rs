@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use crate::accounting;
 use crate::dmabuf::Dmabuf;
 use crate::fence::{Fence, FenceError};
+use crate::free::{self, BudgetOf, Free};
 use crate::heap::{AllocError, Heap};
 use crate::layout::Layout;
 
@@ -77,25 +78,25 @@ pub enum TakeError {
 pub struct Budget {
     /// Bytes of all buffers together.
     pub bytes: u64,
+    /// What the bytes are a part of, for whoever wants more.
+    pub of: BudgetOf,
     /// Descriptors of all buffers together.
     pub descriptors: u64,
 }
 
 impl Budget {
     /// As much as the machine and the process have.
-    pub const ANY: Self = Self { bytes: u64::MAX, descriptors: u64::MAX };
+    pub const ANY: Self = Self { bytes: u64::MAX, of: BudgetOf::Caller, descriptors: u64::MAX };
 
-    /// Three quarters of the memory that is free now (`MemAvailable`).
+    /// Three quarters of the memory that is free now: of the machine's, or of what the process's
+    /// control group has left, whichever is less.
     ///
     /// Pages are taken when they are pinned or first written, and whoever takes more than there are
     /// is killed rather than told: so it has to be asked before. Since Linux 7.3 udmabuf has no
     /// limit of its own that would.
     pub fn of_free_memory() -> Self {
-        let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-            let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-        });
-        Self { bytes: available.map_or(u64::MAX, |bytes| bytes / 4 * 3), ..Self::ANY }
+        let Free { bytes, of } = free::now();
+        Self { bytes: bytes / 4 * 3, of, ..Self::ANY }
     }
 }
 
@@ -223,8 +224,8 @@ fn afford(
     let times = count as u64;
     let needed = bytes.saturating_mul(times);
     if needed > budget.bytes {
-        let (heap, budget) = (heap.to_owned(), budget.bytes);
-        return Err(AllocError::OverBudget { heap, count, needed, budget });
+        let (heap, Budget { bytes: budget, of, .. }) = (heap.to_owned(), budget);
+        return Err(AllocError::OverBudget { heap, count, needed, budget, of });
     }
     let needed = descriptors.saturating_mul(times);
     let over = |left, of_process| AllocError::Descriptors {

@@ -17,6 +17,7 @@ use glow::HasContext;
 use khronos_egl as egl;
 use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
 
+use crate::fault;
 use crate::gl::{Current, GlFault};
 use crate::image::Images;
 use crate::import::software;
@@ -113,6 +114,13 @@ impl fmt::Display for EglFault {
 impl From<egl::Error> for EglFault {
     fn from(error: egl::Error) -> Self {
         Self(Some(error))
+    }
+}
+
+impl EglError {
+    /// Whether the context is gone, and with it all that was in it (EGL 1.5, 2.6).
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self, Self::Call { fault: EglFault(Some(egl::Error::ContextLost)), .. })
     }
 }
 
@@ -496,7 +504,8 @@ impl Context {
     /// Whether the GPU was reset since the context was made.
     pub(crate) fn is_lost(&self) -> bool {
         // SAFETY: the function takes nothing, and our callers hold a `Current`.
-        self.reset_status.is_some_and(|status| unsafe { status() } != glow::NO_ERROR)
+        let told = self.reset_status.is_some_and(|status| unsafe { status() } != glow::NO_ERROR);
+        told || fault::context_is_lost()
     }
 
     /// The driver's name of what renders, as in `llvmpipe (LLVM 19.1.7, 256 bits)`.
@@ -551,6 +560,9 @@ impl RawContext {
             let raw = library.create_context(display.raw, config, None, &attributes)?;
             Ok((raw, robust))
         };
+        if fault::context_is_refused() {
+            return Err(failed("eglCreateContext")(egl::Error::BadAlloc));
+        }
         let tells = display.extensions.has("EGL_EXT_create_context_robustness");
         let kinds = [(1, true), (1, false), (0, true), (0, false)];
         let mut made = Err(egl::Error::BadMatch);

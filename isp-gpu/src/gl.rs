@@ -20,6 +20,13 @@ pub struct GlFault {
     pub error: u32,
 }
 
+impl GlFault {
+    /// Whether the GPU was reset, and the context and all in it are gone.
+    pub(crate) fn is_loss(&self) -> bool {
+        self.error == glow::CONTEXT_LOST
+    }
+}
+
 /// The name of an error or status code.
 fn words(code: u32) -> Words {
     Words(code)

@@ -14,6 +14,7 @@ use khronos_egl as egl;
 use vcam_allocator::{Dmabuf, Fourcc, MAX_PLANES, Modifier, PlaneLayout};
 
 use crate::egl::{Context, EglFault, Extensions, Library, fault, function};
+use crate::fault;
 
 const EGL_LINUX_DMA_BUF_EXT: egl::Enum = 0x3270;
 const EGL_LINUX_DRM_FOURCC_EXT: egl::Int = 0x3271;
@@ -194,6 +195,9 @@ impl Image {
         pixels: &Pixels,
         planes: impl Iterator<Item = (BorrowedFd<'a>, PlaneLayout)>,
     ) -> Result<Self, ImageFault> {
+        if fault::image_is_refused() {
+            return Err(ImageFault::Egl(egl::Error::BadAlloc.into()));
+        }
         let attributes = attributes(pixels, planes, images.query_modifiers.is_some())?;
         // SAFETY: the display is initialised while its context lives; dma-bufs are imported
         // without a context or a client buffer; the list ends with EGL_NONE, and its descriptors

@@ -16,6 +16,10 @@ pub mod choose;
 mod cpu;
 mod egl;
 mod external;
+#[cfg(not(any(test, feature = "fault")))]
+mod fault;
+#[cfg(any(test, feature = "fault"))]
+pub mod fault;
 mod frame;
 mod gl;
 mod gpu;

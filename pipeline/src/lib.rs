@@ -29,7 +29,7 @@ mod stats;
 
 pub use camera::{Camera, CameraConfiguration, CameraManager, Request};
 pub use engine::StartError;
-pub use engine::choice::IspChoice;
+pub use engine::choice::{IspChoice, OwnIsp, OwnIspError};
 pub use engine::error::StageError;
 pub use engine::planning::{FrameCost, PlanError, StreamPlan};
 pub use engine::prepare::Consumer;

@@ -36,6 +36,7 @@ macro_rules! with_all_cases {
             exposure_and_white_follow_the_light
             two_cameras_run_at_once
             who_lets_go_of_a_running_camera_leaves_nothing_behind
+            a_raw_buffer_that_somebody_reads_is_not_written_and_the_picture_is_made
         }
     };
 }
@@ -519,7 +520,31 @@ pub fn who_lets_go_of_a_running_camera_leaves_nothing_behind(with: &With) {
     drop(camera);
 }
 
-pub fn one_fence_never_signals(with: &With, fence: Fence) {
+pub fn a_raw_buffer_that_somebody_reads_is_not_written_and_the_picture_is_made(with: &With) {
+    let camera = with.camera();
+    let streams = configure(&camera, &[StreamRole::Raw, StreamRole::Viewfinder], 4);
+    let [raw, picture] = streams.stream_ids().collect::<Vec<_>>()[..] else { panic!("two") };
+    camera.start(FAST).unwrap();
+    for cookie in 0..3 {
+        let request = request(&camera, &streams, cookie);
+        let held = request.buffer(raw).unwrap().buffer().clone();
+        let reads = (cookie == 1).then(|| held.cpu_access(CpuAccess::Read).unwrap());
+        camera.queue_request(request).unwrap();
+        let request = camera.next_completed(LONG).unwrap();
+        drop(reads);
+        assert_eq!((request.cookie(), request.status()), (cookie, RequestStatus::Complete));
+        let status = |stream| request.buffer(stream).unwrap().status();
+        let written = if cookie == 1 { FrameStatus::Error } else { FrameStatus::Success };
+        assert_eq!((status(raw), status(picture)), (written, FrameStatus::Success), "{cookie}");
+        let shown = burnt_in(&request, picture, streams.streams[1].pixel_format);
+        assert_eq!(shown, request.sequence(), "it is this frame's picture");
+    }
+    assert_eq!(camera.stop().unwrap().completed, 3);
+    camera.release().unwrap();
+}
+
+/// An acquire fence before one of two streams, counted from 0.
+pub fn one_fence_never_signals(with: &With, fence: Fence, of: usize) {
     let camera = with.camera();
     let streams = configure(&camera, &[StreamRole::Raw, StreamRole::Viewfinder], 4);
     let ids: Vec<_> = streams.stream_ids().collect();
@@ -528,7 +553,7 @@ pub fn one_fence_never_signals(with: &With, fence: Fence) {
         let mut request = camera.create_request(cookie).unwrap();
         for (index, stream) in ids.iter().enumerate() {
             let buffer = camera.buffers(*stream).unwrap().take(LONG).unwrap();
-            let acquire = (cookie == 1 && index == 1).then(|| fence.clone());
+            let acquire = (cookie == 1 && index == of).then(|| fence.clone());
             request.add_buffer(*stream, buffer, acquire).unwrap();
         }
         camera.queue_request(request).unwrap();
@@ -537,7 +562,7 @@ pub fn one_fence_never_signals(with: &With, fence: Fence) {
         let request = camera.next_completed(LONG).unwrap();
         assert_eq!((request.cookie(), request.status()), (cookie, RequestStatus::Complete));
         for (index, stream) in ids.iter().enumerate() {
-            let waits = cookie == 1 && index == 1;
+            let waits = cookie == 1 && index == of;
             let should = if waits { FrameStatus::Error } else { FrameStatus::Success };
             assert_eq!(request.buffer(*stream).unwrap().status(), should, "{cookie} {index}");
         }

@@ -12,6 +12,7 @@
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::dmabuf::Dmabuf;
@@ -28,7 +29,8 @@ pub const NAME: &str = "udmabuf";
 /// The name of the heap that prefers pages of 2 MiB.
 pub const HUGE: &str = "udmabuf:huge";
 
-/// The most ranges that become one buffer (`list_limit` in `drivers/dma-buf/udmabuf.c`).
+/// The most ranges that become one buffer, unless the module is told otherwise (`list_limit` in
+/// `drivers/dma-buf/udmabuf.c`).
 pub const MAX_RANGES: usize = 1024;
 
 /// The device node.
@@ -48,6 +50,7 @@ pub struct Udmabuf {
     /// What buffers of huge pages say they are from, if such are wanted.
     huge: Option<Arc<str>>,
     device: File,
+    /// The limit of a buffer's bytes when it was opened.
     limit: u64,
 }
 
@@ -77,7 +80,12 @@ impl Udmabuf {
         let node = Path::new(NODE);
         let device = open_readonly(node)
             .map_err(|errno| OpenError::of(name, node, errno, &missing_advice()))?;
-        Ok(Self { ordinary: NAME.into(), huge: None, device, limit: size_limit() })
+        Ok(Self {
+            ordinary: NAME.into(),
+            huge: None,
+            device,
+            limit: size_limit().unwrap_or(DEFAULT_LIMIT),
+        })
     }
 
     /// Makes one buffer of ranges of memfds, which follow each other in it.
@@ -91,16 +99,15 @@ impl Udmabuf {
         ranges: &[MemfdRange<'_>],
     ) -> Result<Dmabuf, AllocError> {
         let wrong = |source| AllocError::Ranges { heap: NAME.to_owned(), source };
-        if ranges.is_empty() || ranges.len() > MAX_RANGES {
-            return Err(wrong(RangeError::Count { count: ranges.len(), limit: MAX_RANGES }));
+        let most = parameter("list_limit").unwrap_or(MAX_RANGES);
+        if ranges.is_empty() || ranges.len() > most {
+            return Err(wrong(RangeError::Count { count: ranges.len(), limit: most }));
         }
         for (index, range) in ranges.iter().enumerate() {
             check(index, range).map_err(wrong)?;
         }
         let size = ranges.iter().map(|range| range.size).fold(0, u64::saturating_add);
-        if size > self.limit {
-            return Err(self.too_large(size));
-        }
+        self.check_size(size)?;
         let items = ranges.iter().map(|range| (range.memfd.as_raw_fd(), range.offset, range.size));
         let fd = uapi::udmabuf::create_list(self.device.as_fd(), items).map_err(|source| {
             let (heap, step) = (NAME.to_owned(), "call UDMABUF_CREATE_LIST");
@@ -121,11 +128,8 @@ impl Udmabuf {
             Pages::Ordinary => rustix::param::page_size() as u64,
             Pages::Huge => HUGE_PAGE,
         };
-        // The kernel's own answer to both is a bare EINVAL.
-        let size = match layout.size().checked_next_multiple_of(page) {
-            Some(size) if size <= self.limit => size,
-            _ => return Err(self.too_large(layout.size())),
-        };
+        let size = layout.size().checked_next_multiple_of(page).unwrap_or(u64::MAX);
+        self.check_size(size)?;
         let memfd = memfd::sealed(NAME, name, size, pages)?;
         let fd =
             uapi::udmabuf::create(self.device.as_fd(), memfd.as_fd(), size).map_err(|source| {
@@ -138,13 +142,19 @@ impl Udmabuf {
         wrap(heap, layout, name, fd)
     }
 
-    fn too_large(&self, size: u64) -> AllocError {
-        AllocError::TooLarge {
-            heap: NAME.to_owned(),
-            size,
-            limit: self.limit,
-            advice: "raise it in /sys/module/udmabuf/parameters/size_limit_mb",
+    /// The limit of a buffer's bytes. It is asked anew, since it counts from when it is set.
+    fn limit(&self) -> u64 {
+        size_limit().unwrap_or(self.limit)
+    }
+
+    /// Whether the module gives a buffer of this size, where the kernel's answer is a bare `EINVAL`.
+    fn check_size(&self, size: u64) -> Result<(), AllocError> {
+        let limit = self.limit();
+        if size <= limit {
+            return Ok(());
         }
+        let advice = "raise it in /sys/module/udmabuf/parameters/size_limit_mb";
+        Err(AllocError::TooLarge { heap: NAME.to_owned(), size, limit, advice })
     }
 }
 
@@ -182,12 +192,14 @@ fn missing_advice() -> String {
     advice
 }
 
-fn size_limit() -> u64 {
-    fs::read_to_string("/sys/module/udmabuf/parameters/size_limit_mb")
-        .ok()
-        .and_then(|text| text.trim().parse::<u64>().ok())
-        .and_then(|mib| mib.checked_mul(1 << 20))
-        .unwrap_or(DEFAULT_LIMIT)
+fn size_limit() -> Option<u64> {
+    parameter::<u64>("size_limit_mb")?.checked_mul(1 << 20)
+}
+
+/// A parameter of the module.
+fn parameter<T: FromStr>(name: &str) -> Option<T> {
+    let path = Path::new("/sys/module/udmabuf/parameters").join(name);
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 impl Heap for Udmabuf {
@@ -200,7 +212,7 @@ impl Heap for Udmabuf {
     }
 
     fn max_size(&self) -> Option<u64> {
-        Some(self.limit)
+        Some(self.limit())
     }
 
     fn allocate(&self, layout: &Layout, name: &str) -> Result<Dmabuf, AllocError> {

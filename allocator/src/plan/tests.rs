@@ -80,6 +80,12 @@ fn a_heap_that_is_too_small_excludes_itself() {
     let error = Planner::new(vec![small]).plan(&stream(&[])).unwrap_err();
     assert_eq!(error.rejected[0].by, "small");
     assert!(error.rejected[0].reason.contains("4096"), "{error}");
+    // Also where somebody states something that it would keep.
+    let small = HeapOffer { max_size: Some(4096), ..heaps().remove(0) };
+    let planner = Planner::new(vec![small, heaps().remove(1)]);
+    let plan = planner.plan(&stream(&[says("gpu", [Rule::DmaBuf])])).unwrap();
+    assert_eq!((&*plan.heap, &*plan.rejected[0].by), ("dma_heap:system", "udmabuf"));
+    assert!(plan.rejected[0].reason.contains("4096"), "{:?}", plan.rejected);
     assert!(Planner::default().plan(&stream(&[])).unwrap_err().to_string().contains("none"));
 }
 

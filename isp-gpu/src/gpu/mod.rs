@@ -26,6 +26,7 @@ use self::measure::Measuring;
 use self::passes::{Giving, Kind, Mosaic, Passes};
 use self::readback::Rendering;
 use crate::Isp;
+use crate::cpu::CpuIsp;
 use crate::egl::{Context, EglError, Renderer};
 use crate::frame::{IspError, Job, Output, cpu_stride, size_of};
 use crate::gl::{Current, GlFault, Storage, Target, Texture};
@@ -42,6 +43,10 @@ use crate::tone;
 /// from the mapped buffer, a picture by `glReadPixels` into it. That is decided for every buffer by
 /// itself, and remembered for its life.
 ///
+/// When the GPU is reset, all that is in the context is made anew and the frame is rendered again.
+/// If there is no new context to be had, or none that lasts for a frame, the CPU makes that frame's
+/// pictures and all that follow, and both ends of the link say so.
+///
 /// The ISP stays on the thread that made it, whose current context it is.
 pub struct GpuIsp {
     // Dropped in this order; the context goes with the last who holds it.
@@ -56,8 +61,13 @@ pub struct GpuIsp {
     raw_end: LinkEnd,
     output_end: LinkEnd,
     wanted: Renderer,
+    /// Who makes the pictures after all, and why, once the GPU is lost for good.
+    instead: Option<(CpuIsp, Refusal)>,
     context: Rc<Context>,
 }
+
+/// Contexts that may be lost over one frame.
+const MOST_LOSSES: u32 = 2;
 
 /// Textures of our own, each made when it is first needed and again when frames change their size.
 #[derive(Default)]
@@ -128,6 +138,7 @@ impl GpuIsp {
             raw_end: LinkEnd::import(),
             output_end: LinkEnd::import(),
             wanted,
+            instead: None,
             context: context.clone(),
         };
         isp.compile(Some(Cfa::Rggb), RawFormat::SRGGB8)?;
@@ -547,6 +558,9 @@ impl Isp for GpuIsp {
     }
 
     fn prepare(&mut self, raw: &[Dmabuf], output: &[Dmabuf]) {
+        if self.instead.is_some() {
+            return;
+        }
         if let Err(error) = self.context.make_current() {
             tracing::warn!(%error, "buffers are not imported before they are used");
             return;
@@ -574,20 +588,13 @@ impl Isp for GpuIsp {
         if let Some((width, height)) = [carrier].into_iter().chain(outputs).find(too_large) {
             return Err(IspError::TooLarge { width, height, limit });
         }
-        let mut recreated = false;
-        loop {
-            let context = self.context.clone();
-            let gl = context.make_current()?;
-            if let Some(measuring) = &mut self.measuring {
-                measuring.collect(&gl);
-            }
-            let result = self.render(&gl, job);
-            if !recreated && gl.is_lost() {
-                tracing::warn!(sequence = job.sequence, "the GPU was reset; all is made anew");
-                self.recreate()?;
-                recreated = true;
+        let mut losses = 0;
+        while self.instead.is_none() {
+            let Some(result) = self.attempt(job) else {
+                losses += 1;
+                self.recover(job.sequence, losses);
                 continue;
-            }
+            };
             match result {
                 // A driver that fails with an imported buffer may do with a copy: the targets
                 // first, since few buffers can be rendered to of all that can be sampled.
@@ -601,10 +608,14 @@ impl Isp for GpuIsp {
                 result => return result,
             }
         }
+        self.process_instead(job)
     }
 
     fn statistics(&self) -> Option<(u64, &Statistics)> {
-        self.measuring.as_ref().and_then(Measuring::latest)
+        match &self.instead {
+            Some((cpu, _)) => cpu.statistics(),
+            None => self.measuring.as_ref().and_then(Measuring::latest),
+        }
     }
 
     fn raw_end(&self) -> LinkEnd {
@@ -617,6 +628,52 @@ impl Isp for GpuIsp {
 }
 
 impl GpuIsp {
+    /// Renders a frame in the present context; `None` if the context is lost.
+    fn attempt(&mut self, job: &Job<'_>) -> Option<Result<Option<Fence>, IspError>> {
+        let context = self.context.clone();
+        let gl = match context.make_current() {
+            Ok(gl) => gl,
+            Err(error) if error.is_loss() => return None,
+            Err(error) => return Some(Err(error.into())),
+        };
+        if let Some(measuring) = &mut self.measuring {
+            measuring.collect(&gl);
+        }
+        let result = self.render(&gl, job);
+        // Drivers that do not tell of resets may still fail with them.
+        let says_so = matches!(&result, Err(IspError::Gl(fault)) if fault.is_loss());
+        (!says_so && !gl.is_lost()).then_some(result)
+    }
+
+    /// After the loss of a context, the `losses`-th over this frame: another one, or the CPU.
+    fn recover(&mut self, sequence: u64, losses: u32) {
+        let name = self.name();
+        let gone = |detail| Refusal::because(&name, "glGetGraphicsResetStatus", detail);
+        let refusal = match self.recreate() {
+            Ok(()) if losses < MOST_LOSSES => {
+                tracing::warn!(sequence, "the GPU was reset; all is made anew");
+                return;
+            }
+            Ok(()) => gone("the GPU was reset again and again over one frame".to_owned()),
+            Err(error) => gone(format!("the GPU was reset, and does not come back: {error}")),
+        };
+        tracing::warn!(sequence, %refusal, "from here on the CPU makes the pictures");
+        self.instead = Some((CpuIsp::new(), refusal));
+    }
+
+    /// Has the CPU make a frame's pictures.
+    fn process_instead(&mut self, job: &Job<'_>) -> Result<Option<Fence>, IspError> {
+        let Self { instead: Some((cpu, refusal)), raw_end, output_end, .. } = self else {
+            unreachable!("only once it is there")
+        };
+        let made = cpu.process(job).map_err(|error| error.instead_of(refusal))?;
+        raw_end.copied(job.sequence, refusal, job.raw.layout().payload());
+        for output in job.outputs {
+            output_end.copied(job.sequence, refusal, output.buffer.layout().payload());
+        }
+        Ok(made)
+    }
+
     fn distrust_targets(&mut self, job: &Job<'_>, fault: GlFault) -> bool {
         let mut any = false;
         for output in job.outputs {
@@ -663,16 +720,20 @@ fn driver_and_version(version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use vcam_allocator::heaps::memfd::Memfd;
-    use vcam_allocator::{Alignment, Heap, Layout};
+    use vcam_allocator::{Alignment, Heap, Layout, Method};
 
     use super::*;
+    use crate::fault::{self, Faults};
     use crate::reference::{RawImage, off_by};
 
-    #[test]
-    fn after_a_loss_everything_is_there_again() {
+    /// Makes this many frames, one after the other with these faults; each must be right.
+    fn frames_with(faults: &[Faults]) -> Option<GpuIsp> {
         let mut isp = match GpuIsp::new(None) {
             Ok(isp) => isp,
-            Err(error) => return eprintln!("RAN WITHOUT A GPU ISP: {error}"),
+            Err(error) => {
+                eprintln!("RAN WITHOUT A GPU ISP: {error}");
+                return None;
+            }
         };
         let size = (34, 18);
         let allocate = |format| {
@@ -682,25 +743,55 @@ mod tests {
         let (raw, output) = (allocate(Fourcc::R8), allocate(Fourcc::XRGB8888));
         let (params, outputs) = (IspParams::default(), [Output::new(&output)]);
         let format = RawFormat::SRGGB8;
-        for sequence in 0..4u8 {
-            if sequence == 2 {
-                isp.recreate().unwrap();
-                assert_eq!(isp.raw_end().since_frame, 0, "what was copied is still told");
-            }
+        for (sequence, faults) in (0u8..).zip(faults) {
             let mut bytes = raw.cpu_access(CpuAccess::Write).unwrap();
             let noise = bytes.plane_mut(0).iter_mut().enumerate();
             noise.for_each(|(at, byte)| *byte = (at * 97) as u8 ^ sequence.wrapping_mul(53));
             bytes.end().unwrap();
-            let sequence = sequence.into();
             let (raw, outputs, params) = (&raw, &outputs, &params);
+            let sequence = sequence.into();
             let job = Job { sequence, format, size, raw, outputs, params, measure: true };
+            fault::set(*faults);
             isp.process(&job).unwrap();
+            fault::set(Faults::default());
             let bytes = raw.cpu_access(CpuAccess::Read).unwrap();
             let stride = cpu_stride(raw, 0).unwrap();
             let image = RawImage { format, size, stride, bytes: bytes.plane(0) };
             assert!(off_by(&image, params, &outputs[0]).unwrap() <= 1, "frame {sequence}");
         }
-        assert_eq!(isp.raw_end().bytes_copied, 4 * 34 * 18);
+        Some(isp)
+    }
+
+    const FINE: Faults = Faults { lost_contexts: 0, no_contexts: false, no_images: false };
+
+    #[test]
+    fn after_a_loss_everything_is_there_again() {
+        let lost = Faults { lost_contexts: 1, ..FINE };
+        let Some(isp) = frames_with(&[FINE, FINE, lost, FINE]) else { return };
+        assert!(isp.instead.is_none());
+        let end = isp.raw_end();
+        if end.method == Method::Copy {
+            // One of the four frames was made twice; what was copied before is still told.
+            assert_eq!((end.bytes_copied, end.since_frame), (5 * 34 * 18, 0), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_does_not_come_back_leaves_the_work_to_the_cpu() {
+        let gone = Faults { lost_contexts: 1, no_contexts: true, ..FINE };
+        let Some(isp) = frames_with(&[FINE, gone, FINE]) else { return };
+        let (_, refusal) = isp.instead.as_ref().unwrap();
+        let said = refusal.to_string();
+        assert!(said.contains("does not come back: eglCreateContext failed"), "{said}");
+        assert_eq!(isp.statistics().unwrap().0, 2, "they are of the latest frame");
+    }
+
+    #[test]
+    fn a_gpu_that_is_reset_over_and_over_is_given_up() {
+        let lost = Faults { lost_contexts: MOST_LOSSES, ..FINE };
+        let Some(isp) = frames_with(&[FINE, lost, FINE]) else { return };
+        let (_, refusal) = isp.instead.as_ref().unwrap();
+        assert!(refusal.to_string().contains("again and again"), "{refusal}");
     }
 
     #[test]

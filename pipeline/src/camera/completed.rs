@@ -76,7 +76,8 @@ impl Completions {
         }
     }
 
-    pub(super) fn push(&self, request: Request) {
+    pub(super) fn push(&self, mut request: Request) {
+        request.returns();
         let mut queue = self.lock();
         queue.requests.push_back(request);
         if let Some(event) = self.event.get() {

@@ -417,7 +417,7 @@ impl Camera {
     }
 
     /// Asks for a frame. The request comes back by [`Camera::next_completed`] and its like.
-    pub fn queue_request(&self, request: Request) -> Result<(), QueueError> {
+    pub fn queue_request(&self, mut request: Request) -> Result<(), QueueError> {
         let state = self.lock();
         let refuse = |request, reason| Err(QueueError { request, reason });
         let (configured, active) = match &*state {
@@ -430,11 +430,16 @@ impl Camera {
         if let Err(reason) = self.check(configured, &request) {
             return refuse(request, reason);
         }
+        request.leaves(self.0.completions.clone());
         match active.requests.try_send(request) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(request)) => refuse(request, QueueReason::Full),
+            Err(TrySendError::Full(mut request)) => {
+                request.returns();
+                refuse(request, QueueReason::Full)
+            }
             // The sensor has failed; stopping tells why.
-            Err(TrySendError::Disconnected(request)) => {
+            Err(TrySendError::Disconnected(mut request)) => {
+                request.returns();
                 let wanted = "take requests, since it failed: stop it, and see why";
                 let error = other_state(CameraState::Stopping, wanted);
                 refuse(request, error.into())

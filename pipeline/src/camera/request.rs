@@ -1,9 +1,11 @@
 //! A request: what an application wants of one frame, and what it gets.
 
 use std::fmt;
+use std::sync::Arc;
 
 use vcam_allocator::{Dmabuf, Fence, PooledBuffer};
 
+use super::completed::Completions;
 use crate::controls::ControlList;
 use crate::engine::Slot;
 
@@ -96,6 +98,8 @@ struct Inner {
     metadata: ControlList,
     sequence: Option<u64>,
     status: RequestStatus,
+    /// Where it goes back to, while the camera has it.
+    home: Option<Arc<Completions>>,
 }
 
 /// Why a buffer is not taken into a request.
@@ -119,7 +123,19 @@ impl Request {
             metadata: ControlList::default(),
             sequence: None,
             status: RequestStatus::Pending,
+            home: None,
         }))
+    }
+
+    /// It is the camera's, from here on until it is completed or cancelled. If it is lost meanwhile,
+    /// with a thread that panics, it is cancelled.
+    pub(super) fn leaves(&mut self, home: Arc<Completions>) {
+        self.0.home = Some(home);
+    }
+
+    /// It is the application's again.
+    pub(super) fn returns(&mut self) {
+        self.0.home = None;
     }
 
     /// What the application knows it by.
@@ -264,6 +280,16 @@ impl Request {
             buffer.status = FrameStatus::Cancelled;
         }
         self.0.status = RequestStatus::Cancelled;
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if let Some(home) = self.0.home.take() {
+            let mut lost = std::mem::replace(self, Self::new(0, [None; MAX_STREAMS]));
+            lost.cancel();
+            home.push(lost);
+        }
     }
 }
 

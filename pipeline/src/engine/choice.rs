@@ -1,6 +1,9 @@
 //! Which ISP makes the pictures.
 
+use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use vcam_allocator::constraints::Constraints;
@@ -27,7 +30,42 @@ pub enum IspChoice {
     Software,
     /// The CPU's.
     Cpu,
+    /// One of the application's own.
+    Own(OwnIsp),
 }
+
+/// Why an application's own ISP is not made.
+pub type OwnIspError = Box<dyn Error + Send + Sync>;
+
+/// Makes an ISP of the application's own: one for a device that vcam does not know, or one around
+/// another [`Isp`].
+#[derive(Clone)]
+pub struct OwnIsp(Arc<dyn Fn() -> Result<Box<dyn Isp>, OwnIspError> + Send + Sync>);
+
+impl OwnIsp {
+    /// By this function, which is called on the thread that will use the ISP: it need not be one
+    /// that can be sent to another.
+    pub fn new(
+        make: impl Fn() -> Result<Box<dyn Isp>, OwnIspError> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(make))
+    }
+}
+
+impl fmt::Debug for OwnIsp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnIsp").finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for OwnIsp {
+    /// Whether both are made by the same function.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for OwnIsp {}
 
 /// Which ISP it became.
 #[derive(Debug, Clone)]
@@ -53,10 +91,10 @@ pub(crate) struct Task<'a> {
 }
 
 impl IspChoice {
-    /// The GPU's ISP of this choice, if it is one.
+    /// The GPU's ISP of this choice, if it is one that this crate makes.
     pub(crate) fn gpu(&self) -> Option<Result<GpuIsp, vcam_isp_gpu::EglError>> {
         match self {
-            Self::Cpu => None,
+            Self::Cpu | Self::Own(_) => None,
             Self::Auto => Some(GpuIsp::new(None)),
             Self::Gpu(node) => Some(GpuIsp::new(node.as_deref())),
             Self::Software => Some(GpuIsp::software()),
@@ -82,6 +120,11 @@ impl IspChoice {
             description: isp.describe(),
             reason,
         };
+        if let Self::Own(OwnIsp(make)) = self {
+            let isp = make().map_err(StartError::OwnIsp)?;
+            let info = info(&*isp, None);
+            return Ok((isp, info));
+        }
         let cpu = |reason: Option<String>| {
             let isp = CpuIsp::new();
             let info = info(&isp, reason);

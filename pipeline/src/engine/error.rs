@@ -37,6 +37,12 @@ pub enum StageError {
         /// What became of the wait.
         source: FenceError,
     },
+    /// The buffer that was brought for a raw frame could not be written, and there was no other.
+    #[error("isp: there is no frame {sequence}, since its buffer could not be written")]
+    NoFrame {
+        /// The frame.
+        sequence: u64,
+    },
     /// The ISP could not render a frame.
     #[error("isp: frame {sequence} could not be rendered")]
     Isp {

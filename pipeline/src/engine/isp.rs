@@ -157,10 +157,9 @@ impl<D: Deliver> IspStage<D> {
         shot: &Shot,
         meter: &mut CpuMeter,
     ) -> Result<(Option<Fence>, Facts), StageError> {
-        let Shot { sequence, raw: Some(raw), outputs, controls, .. } = shot else {
-            unreachable!("a sensor with an ISP sends raw frames")
-        };
+        let Shot { sequence, raw, outputs, controls, .. } = shot;
         let sequence = *sequence;
+        let raw = raw.as_ref().ok_or(StageError::NoFrame { sequence })?;
         let mut params = self.params;
         if let Some(feedback) = &mut self.feedback {
             feedback.prepare(shot, &mut params);

@@ -41,7 +41,7 @@ use crate::sensor::delay::Controls;
 use crate::sensor::format::Format;
 use crate::sensor::{Sensor, Settings, SettingsError, Source};
 
-use choice::{IspChoice, IspInfo, Task};
+use choice::{IspChoice, IspInfo, OwnIspError, Task};
 use error::StageError;
 use feedback::Feedback;
 use isp::{IspRun, IspStage, pass_on};
@@ -105,6 +105,9 @@ pub enum StartError {
     /// The GPU's ISP was asked for, and there is none.
     #[error("the GPU ISP does not start")]
     Isp(#[from] EglError),
+    /// The application's own ISP is not made.
+    #[error("the application's ISP does not start")]
+    OwnIsp(#[source] OwnIspError),
     /// The GPU's ISP was asked for, and makes no picture of this size.
     #[error("{isp} makes pictures of at most {limit}x{limit}, not of {width}x{height}")]
     IspSize {

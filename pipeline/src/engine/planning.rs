@@ -243,6 +243,10 @@ fn decline(pool: &Pool, harmful: &[(Asked, Verdict)], devices: &mut Devices<'_>)
     debug_assert!(visited.is_ok(), "nobody was asked for anything");
 }
 
+/// How often it takes a buffer's memory to measure what a frame costs: two buffers, and a copy of
+/// each.
+const MEASURED_WITH: u64 = 4;
+
 /// What a frame costs in each heap, measured now where that was not done before.
 fn costs(
     request: &Request<'_>,
@@ -274,6 +278,10 @@ fn costs(
             continue;
         }
         let known = knowledge.cost(heap.name(), bytes);
+        if known.is_none() && MEASURED_WITH * HeapCost::class(bytes) > request.budget.bytes {
+            tracing::debug!(heap = heap.name(), "costs are not measured for want of memory");
+            continue;
+        }
         let cost = match known.map_or_else(|| HeapCost::measure(&**heap, bytes), Ok) {
             Ok(cost) => cost,
             Err(error) => {

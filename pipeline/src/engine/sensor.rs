@@ -19,6 +19,7 @@ use super::stop::StopHandle;
 use super::wait::{acquire, monotonic, take};
 use crate::camera::FrameStatus;
 use crate::controls::FrameControls;
+use crate::error::chain;
 use crate::sensor::delay::{Controls, DelayedControls};
 use crate::sensor::format::Format;
 use crate::sensor::pace::Pace;
@@ -146,25 +147,32 @@ impl SensorStage {
     ) -> Result<Shot, StageError> {
         let Order { controls, mut request } = order;
         let slot = self.slot();
+        let failed = |source| StageError::Sensor { sequence, source };
         let brought = request.as_mut().and_then(|request| request.buffer_for(slot));
-        let brought = match brought {
-            None => None,
-            Some(given) => match acquire(given.take_acquire(), "sensor", sequence) {
-                Ok(()) => Some(given.buffer().clone()),
-                // The frame is made all the same, for the other streams.
-                Err(error) => {
-                    tracing::warn!("{error}");
-                    given.fail(FrameStatus::Error);
-                    None
+        let mut pooled = pooled;
+        let brought = brought.and_then(|given| {
+            let buffer = given.buffer().clone();
+            let acquired = acquire(given.take_acquire(), "sensor", sequence);
+            let filled = acquired
+                .and_then(|()| {
+                    let fill = || fill(&mut self.sensor, sequence, &buffer);
+                    meter.work(sequence, fill).map_err(failed)
+                })
+                .inspect_err(|error| tracing::warn!("{}", chain(error)));
+            if filled.is_err() {
+                given.fail(FrameStatus::Error);
+                // The frame is made all the same, for the other streams, if there is a buffer.
+                if slot == Slot::Raw {
+                    pooled = self.pool.take(Duration::ZERO).ok();
                 }
-            },
-        };
-        let buffer = brought.or(pooled);
-        if let Some(buffer) = &buffer {
-            let failed = |source| StageError::Sensor { sequence, source };
+            }
+            filled.is_ok().then_some(buffer)
+        });
+        if let (None, Some(buffer)) = (&brought, &pooled) {
             let fill = || fill(&mut self.sensor, sequence, buffer);
             meter.work(sequence, fill).map_err(failed)?;
         }
+        let buffer = brought.or(pooled);
         let mut outputs = Outputs::default();
         let mut raw = None;
         match slot {
