@@ -29,7 +29,7 @@ const FAST: Start = Start {
 
 fn resources(isp: IspChoice) -> Resources {
     let heaps = [heaps::open("udmabuf").unwrap()].into();
-    Resources { heaps, isp, by_cost: false, knowledge: Knowledge::default() }
+    Resources { heaps, isp, strict: false, by_cost: false, knowledge: Knowledge::default() }
 }
 
 /// Runs it twice, and asserts that the second time leaves nothing behind.

@@ -178,7 +178,7 @@ fn a_program_without_descriptors_is_told_and_its_run_goes_on() {
     struct Limit(Rlimit);
     impl Drop for Limit {
         fn drop(&mut self) {
-            setrlimit(Resource::Nofile, self.0.clone()).unwrap();
+            setrlimit(Resource::Nofile, self.0).unwrap();
         }
     }
     let heap: Arc<dyn Heap> = heaps::open("udmabuf").unwrap().into();
