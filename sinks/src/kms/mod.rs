@@ -364,18 +364,23 @@ impl KmsSink {
     }
 
     fn try_finish(&mut self) -> Result<(), KmsError> {
+        // The seat may have been taken since the last frame.
+        self.is_given_back();
         let hook = self.at_finish.take();
         let Some(display) = &mut self.display else { return Ok(()) };
-        if !self.away {
-            return display.finish(hook, &mut self.account);
+        let put_back = if self.away {
+            display.card.take_master().and_then(|()| display.finish(None, &mut self.account))
+        } else {
+            display.finish(hook, &mut self.account)
+        };
+        match put_back {
+            // Another master's display is not ours to put back; else it is done as well as may be.
+            Err(error) if self.away || matches!(error, KmsError::Background { .. }) => {
+                tracing::warn!(%error, "the display was not put back");
+                Ok(())
+            }
+            other => other,
         }
-        // Another master's display is not ours to put back; else it is done as well as may be.
-        let put_back =
-            display.card.take_master().and_then(|()| display.finish(None, &mut self.account));
-        if let Err(error) = put_back {
-            tracing::warn!(%error, "the display was not put back");
-        }
-        Ok(())
     }
 }
 

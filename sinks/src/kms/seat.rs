@@ -418,6 +418,16 @@ impl Session {
         // SAFETY: the seat is open; the descriptor is libseat's and stays open as long.
         let fd = unsafe { BorrowedFd::borrow_raw((self.client.api.get_fd)(self.seat.as_ptr())) };
         loop {
+            let mut fds =
+                [PollFd::from_borrowed_fd(fd, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            // That there is nothing more to read is only noticed by a call that may wait.
+            let milliseconds = c_int::from(!fds[0].revents().is_empty());
+            // What is in it does not matter: the requests are looked at in any case.
+            let _ = rustix::io::read(wake, &mut [0; 8]);
             for request in requests.try_iter() {
                 match request {
                     Request::Open(path, reply) => {
@@ -427,15 +437,8 @@ impl Session {
                     Request::End => return Ok(()),
                 }
             }
-            let mut fds =
-                [PollFd::from_borrowed_fd(fd, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
-            match poll(&mut fds, None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-            // What is in it does not matter: the requests are looked at in any case.
-            let _ = rustix::io::read(wake, &mut [0; 8]);
-            self.dispatch(0)?;
+            // Also what came with the answer to a request, and is read already.
+            self.dispatch(milliseconds)?;
         }
     }
 
