@@ -105,7 +105,10 @@ fn display_code(error: &KmsError) -> u8 {
         E::NoMode { .. } | E::Taken { .. } => code::USAGE,
         E::NoCard { .. }
         | E::NoConnector { .. }
-        | E::Permission(_)
+        | E::Permission { .. }
+        | E::NoSeat(_)
+        | E::Seat { .. }
+        | E::Background { .. }
         | E::NoKms { .. }
         | E::NoAtomic { .. }
         | E::Master { .. }

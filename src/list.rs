@@ -181,7 +181,7 @@ fn displays() -> Vec<Entry> {
             let connectors: Vec<_> = card.connectors.iter().map(ToString::to_string).collect();
             let description = format!("{driver} {}", connectors.join(", "));
             match card.error {
-                Some(KmsError::Permission(permission)) => {
+                Some(KmsError::Permission { permission, .. }) => {
                     let (reason, fix) = forbidden(&permission);
                     Entry::unusable(name, description, reason, Some(fix))
                 }

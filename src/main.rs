@@ -23,6 +23,7 @@ static HEAP: count::Counting = count::Counting;
 
 fn main() -> ExitCode {
     quiet_egl();
+    name_seat_manager();
     // clap itself ends with 2 on bad usage, and with 0 after --help.
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("VCAM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
@@ -55,5 +56,16 @@ fn quiet_egl() {
     if std::env::var_os(LEVEL).is_none() {
         // SAFETY: the process has one thread yet, so nobody reads the environment meanwhile.
         unsafe { std::env::set_var(LEVEL, "fatal") };
+    }
+}
+
+/// Displays go through the seat where there is one; libseat takes its manager's name from here.
+fn name_seat_manager() {
+    const BACKEND: &str = "LIBSEAT_BACKEND";
+    if std::env::var_os(BACKEND).is_none()
+        && let Some(manager) = vcam_sinks::seat_manager()
+    {
+        // SAFETY: the process has one thread yet, so nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(BACKEND, manager) };
     }
 }

@@ -126,7 +126,8 @@ fn prepare(
     syscalls: Option<SyscallCount>,
     report: &mut Report,
 ) -> Result<Prepared, Error> {
-    let SensorWish { settings, period } = sensor_wish(args)?;
+    let cards = Cards::through_seat();
+    let SensorWish { settings, period } = sensor_wish(args, &cards)?;
     let size = Size(settings.size.0, settings.size.1);
     report.size = [size.0, size.1];
     report.sensor.format = settings.format.to_string();
@@ -154,7 +155,7 @@ fn prepare(
     let shown = view.orientation.size(settings.size);
     let pictures = Pictures { format, size: Size(shown.0, shown.1), period };
     let Outputs { sinks, card, descriptions } =
-        open_sinks(args, &settings, &pictures, captured, &ending)?;
+        open_sinks(args, &cards, &settings, &pictures, captured, &ending)?;
     report.outputs = descriptions;
     let heaps = open_heaps(asked, card.as_deref())?;
     report.plan.rejected = heaps.unusable;
@@ -247,7 +248,7 @@ struct SensorWish {
 }
 
 /// What the arguments say of the sensor, then the configuration, then the display.
-fn sensor_wish(args: &RunArgs) -> Result<SensorWish, Error> {
+fn sensor_wish(args: &RunArgs, cards: &Cards) -> Result<SensorWish, Error> {
     let camera = match &args.config {
         Some(path) => Some(camera_of(path, args.camera.as_deref())?),
         None => None,
@@ -258,7 +259,7 @@ fn sensor_wish(args: &RunArgs) -> Result<SensorWish, Error> {
         (None, None, None) => SIZE,
         (None, None, Some(connector)) => {
             let first = connector.split(',').next().and_then(some);
-            vcam_sinks::preferred_size(args.card.as_deref(), first)?
+            vcam_sinks::preferred_size(cards, args.card.as_deref(), first)?
         }
     };
     let fastest = camera.as_ref().and_then(|camera| camera.modes.first()).map(|mode| {
@@ -380,6 +381,7 @@ struct Pictures {
 /// Opens the displays and the other outputs.
 fn open_sinks(
     args: &RunArgs,
+    cards: &Cards,
     settings: &Settings,
     pictures: &Pictures,
     captured: &Captured,
@@ -388,7 +390,6 @@ fn open_sinks(
     let Pictures { format, size, period } = *pictures;
     check_stdout(args)?;
     let Outputs { mut sinks, mut card, mut descriptions } = Outputs::default();
-    let cards = Cards::default();
     for (index, connector) in args.display.iter().flat_map(|names| names.split(',')).enumerate() {
         let options = KmsOptions {
             card: args.card.clone(),
@@ -397,7 +398,7 @@ fn open_sinks(
             scale: args.scale,
             ..KmsOptions::new((size.0, size.1), format)
         };
-        let mut sink = KmsSink::open_beside(&cards, &options)?;
+        let mut sink = KmsSink::open_beside(cards, &options)?;
         // There is one file, so it is the first display's.
         if let (Some(path), 0) = (&args.display_capture, index) {
             // Whether it can be written is said now, and not after the run.

@@ -31,7 +31,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::ioctl;
 use vcam_allocator::{Alignment, CpuAccess, Fence, Fourcc, Layout, Method, Pool, heaps};
 use vcam_sinks::kms::Placement;
-use vcam_sinks::{Frame, KmsError, KmsOptions, KmsSink, Sink, cards, preferred_size};
+use vcam_sinks::{Cards, Frame, KmsError, KmsOptions, KmsSink, Sink, cards, preferred_size};
 
 const FORMAT: Fourcc = Fourcc::XRGB8888;
 const LIMIT: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
         for card in cards() {
             println!("{card}; free: {}", card.free);
         }
-        println!("a display would like {:?}", preferred_size(None, None));
+        println!("a display would like {:?}", preferred_size(&Cards::default(), None, None));
         return Err("usage: kms_pattern HEAP CARD WIDTHxHEIGHT FRAMES [CYCLES]".into());
     };
     let (width, height) = size.split_once('x').ok_or("a size is WIDTHxHEIGHT")?;

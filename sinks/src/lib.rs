@@ -26,8 +26,8 @@ pub use file::{
     Unpack, XYZ_TO_SRGB, check_png, open_file, write_dng, write_png, write_raw,
 };
 pub use kms::{
-    Captured, Cards, KmsError, KmsOptions, KmsSink, PlaneChoice, Rotate, Transform, cards,
-    preferred_size,
+    Captured, Cards, KmsError, KmsOptions, KmsSink, PlaneChoice, Rotate, SeatError, Transform,
+    cards, preferred_size, seat_manager,
 };
 pub use latest::Latest;
 pub use null::NullSink;

@@ -17,6 +17,7 @@ pub mod master;
 pub mod peer;
 pub mod qmp;
 pub mod raw;
+pub mod seat;
 pub mod show;
 pub mod step;
 #[cfg(feature = "v4l")]

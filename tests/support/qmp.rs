@@ -43,6 +43,13 @@ impl Qmp {
         }
     }
 
+    /// Presses these keys of the keyboard together, by QEMU's names for them.
+    pub fn press(&mut self, keys: &[&str]) {
+        let keys: Vec<_> = keys.iter().map(|key| json!({ "type": "qcode", "data": key })).collect();
+        self.call(&json!({ "execute": "send-key", "arguments": { "keys": keys } }))
+            .unwrap_or_else(|error| panic!("send-key: {error}"));
+    }
+
     /// What a screen shows: its width, and red, green and blue of each pixel.
     pub fn screen(&mut self, device: &str) -> (usize, Vec<u8>) {
         let file = books::out(&format!("{device}.png"));

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use drm::control::{self, Device as _, ModeFlags, ModeTypeFlags, connector};
 use drm::{ClientCapability, Device as _, DriverCapability};
@@ -14,9 +14,13 @@ use rustix::io::Errno;
 use super::error::KmsError;
 use super::events::Flips;
 use super::modes::ModeInfo;
+use super::seat::{Seat, SeatDevice, Turn};
 use crate::device::{self, Closed};
 
 const FOLDER: &str = "/dev/dri";
+
+/// What the kernel gave to no program as its magic (`drm_auth.c` counts from 1).
+const NO_MAGIC: u32 = 0;
 
 /// A card's node, opened for the displays of one program ([`Cards`](super::Cards)).
 ///
@@ -24,7 +28,7 @@ const FOLDER: &str = "/dev/dri";
 /// by turns: the events, the GEM handles, and the choice of CRTCs and planes.
 #[derive(Debug)]
 pub(crate) struct Card {
-    file: File,
+    node: Node,
     path: PathBuf,
     driver: String,
     name: String,
@@ -36,8 +40,18 @@ pub(crate) struct Card {
 
 impl AsFd for Card {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        match &self.node {
+            Node::Own(file) => file.as_fd(),
+            Node::Seat(device) => device.as_fd(),
+        }
     }
+}
+
+/// A card's node, and who has opened it.
+#[derive(Debug)]
+enum Node {
+    Own(File),
+    Seat(SeatDevice),
 }
 
 impl drm::Device for Card {}
@@ -46,12 +60,25 @@ impl control::Device for Card {}
 impl Card {
     pub(crate) fn open(path: &Path) -> Result<Self, KmsError> {
         let file = device::open(path).map_err(|closed| match closed {
-            Closed::Permission(permission) => KmsError::Permission(permission),
+            Closed::Permission(permission) => KmsError::Permission { permission, seat: None },
             Closed::Other(source) => KmsError::Open { path: path.to_owned(), source },
         })?;
+        Self::of(Node::Own(file), path)
+    }
+
+    /// As [`Card::open`], by way of the seat.
+    pub(crate) fn open_on_seat(seat: &Arc<Seat>, path: &Path) -> Result<Self, KmsError> {
+        let device = seat.open_device(path).map_err(|errno| {
+            let (path, seat, source) = (path.to_owned(), seat.name().to_owned(), errno.into());
+            KmsError::Seat { path, seat, source }
+        })?;
+        Self::of(Node::Seat(device), path)
+    }
+
+    fn of(node: Node, path: &Path) -> Result<Self, KmsError> {
         let (name, path) = (path.display().to_string(), path.to_owned());
         let mut card = Self {
-            file,
+            node,
             path,
             driver: String::new(),
             name,
@@ -81,13 +108,19 @@ impl Card {
     /// Whether the device is no more, though its file is still open.
     ///
     /// Drivers that were unplugged answer every ioctl with ENODEV (`drm_dev_unplug`); some are only
-    /// unregistered and answer as before, but sysfs has forgotten them.
+    /// unregistered and answer as before, but sysfs has forgotten them. A card of a seat is gone with
+    /// the seat's manager, who alone can give it.
     pub(crate) fn is_gone(&self) -> bool {
+        if let Node::Seat(device) = &self.node
+            && device.seat().is_lost()
+        {
+            return true;
+        }
         if self.get_driver().is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::NODEV))
         {
             return true;
         }
-        let Ok(node) = rustix::fs::fstat(&self.file) else { return false };
+        let Ok(node) = rustix::fs::fstat(self) else { return false };
         let (major, minor) = (rustix::fs::major(node.st_rdev), rustix::fs::minor(node.st_rdev));
         let known = Path::new("/sys/dev/char");
         known.exists() && !known.join(format!("{major}:{minor}")).exists()
@@ -118,7 +151,9 @@ impl Card {
         let (card, source) = (self.name.clone(), io::Error::from(errno));
         match errno {
             // Only the master may commit; another one may have taken over while we streamed.
-            Errno::ACCESS | Errno::PERM => KmsError::Master { card, source },
+            Errno::ACCESS | Errno::PERM => {
+                self.background().unwrap_or(KmsError::Master { card, source })
+            }
             Errno::NODEV => KmsError::Gone { card },
             _ => KmsError::Commit { card, step, source },
         }
@@ -146,9 +181,43 @@ impl Card {
     /// Becomes the one who may change what the displays show.
     ///
     /// Whoever opens a card first is that already; the call asks, and fails if it is somebody else.
+    /// On a seat it is the seat's manager that decides, and this only looks.
     pub(crate) fn take_master(&self) -> Result<(), KmsError> {
-        self.acquire_master_lock()
-            .map_err(|source| KmsError::Master { card: self.name.clone(), source })
+        let taken = match &self.node {
+            Node::Own(_) => self.acquire_master_lock(),
+            Node::Seat(device) if !device.seat().turn().is_ours() => {
+                return self.background().map_or(Ok(()), Err);
+            }
+            Node::Seat(_) => self.is_master(),
+        };
+        taken.map_err(|source| KmsError::Master { card: self.name.clone(), source })
+    }
+
+    /// Asks for something that only the master may (`AUTH_MAGIC`), and that means nothing.
+    fn is_master(&self) -> io::Result<()> {
+        match drm_ffi::auth::auth_magic_token(self.as_fd(), NO_MAGIC) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::ACCESS) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// When the seat that the card is on was given and taken.
+    pub(crate) fn turn(&self) -> Turn {
+        match &self.node {
+            Node::Own(_) => Turn::ALWAYS,
+            Node::Seat(device) => device.seat().turn(),
+        }
+    }
+
+    /// The error that another session is on the screen; `None` for a card that is on no seat.
+    pub(crate) fn background(&self) -> Option<KmsError> {
+        match &self.node {
+            Node::Own(_) => None,
+            Node::Seat(device) => {
+                let (card, seat) = (self.name.clone(), device.seat().name().to_owned());
+                Some(KmsError::Background { card, seat })
+            }
+        }
     }
 
     /// Whether framebuffers may be made with modifiers.
@@ -271,7 +340,7 @@ impl fmt::Display for CardInfo {
         }
         match &self.error {
             Some(KmsError::NoKms { .. }) => write!(f, ": no displays"),
-            Some(KmsError::Permission(_)) => write!(f, ": not permitted"),
+            Some(KmsError::Permission { .. }) => write!(f, ": not permitted"),
             Some(error) => write!(f, ": {error}"),
             None => {
                 let connectors: Vec<_> = self.connectors.iter().map(ToString::to_string).collect();

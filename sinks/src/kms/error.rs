@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use vcam_allocator::{AccessError, FenceError, Fourcc, Permission};
 
 use super::modes::{ModeInfo, list};
+use super::seat::SeatError;
 use super::transform::Transform;
 
 /// Why a display cannot be used, or stopped working.
@@ -19,9 +21,38 @@ pub enum KmsError {
         /// The cards there are, with their connectors.
         available: Vec<String>,
     },
-    /// The card is there, but not for this user.
-    #[error("the display card is not permitted: {0}")]
-    Permission(Box<Permission>),
+    /// The card is there, but not for this user, and not by way of a seat either.
+    #[error("the display card is not permitted: {permission}{}", no_seat(seat.as_deref()))]
+    Permission {
+        /// What keeps this user from it.
+        permission: Box<Permission>,
+        /// Why there is no seat; `None` if nobody asked for one.
+        seat: Option<Arc<SeatError>>,
+    },
+    /// The seat is another session's.
+    #[error(transparent)]
+    NoSeat(SeatError),
+    /// The seat manager does not give this card.
+    #[error(
+        "the manager of {seat} does not give {} (with LIBSEAT_BACKEND= set to nothing vcam opens \
+         it without one)", path.display()
+    )]
+    Seat {
+        /// The device node.
+        path: PathBuf,
+        /// The seat.
+        seat: String,
+        /// What the seat manager said.
+        source: io::Error,
+    },
+    /// Another session is on the screen: another virtual terminal, as a rule.
+    #[error("{card} is not ours while another session is on the screen of {seat}")]
+    Background {
+        /// The card.
+        card: String,
+        /// The seat.
+        seat: String,
+    },
     /// The card cannot be opened.
     #[error("could not open {}", path.display())]
     Open {
@@ -224,6 +255,7 @@ impl KmsError {
             Self::Gone { .. }
                 | Self::Unplugged { .. }
                 | Self::Master { .. }
+                | Self::Background { .. }
                 | Self::Taken { .. }
                 | Self::NoCrtc { .. }
                 | Self::NoMode { .. }
@@ -244,6 +276,10 @@ fn no_connector(asked: Option<&str>) -> String {
         Some(asked) => format!("there is no display '{asked}'"),
         None => "no display is connected".to_owned(),
     }
+}
+
+fn no_seat(error: Option<&SeatError>) -> String {
+    error.map_or_else(String::new, |error| format!("; nor is there a seat to get it from: {error}"))
 }
 
 fn or_none(available: &[String]) -> String {

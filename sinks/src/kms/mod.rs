@@ -19,9 +19,11 @@
 //!
 //! Everything that is touched is put back at the end as it was found, even after a panic.
 //!
-//! A display may be unplugged, its card taken out, or another program become the card's master
-//! (a switch to another virtual terminal). The run goes on: frames that arrive meanwhile count as
-//! dropped, the sink looks about once a second whether the display is back, and sets it up anew.
+//! A display may be unplugged, its card taken out, or another program become the card's master. The
+//! run goes on: frames that arrive meanwhile count as dropped, the sink looks about once a second
+//! whether the display is back, and sets it up anew. A card that is opened through the seat
+//! ([`Cards::through_seat`]) is given up while another virtual terminal is on the screen, and taken
+//! up again with the first frame after that.
 //!
 //! Sources: `Documentation/gpu/drm-kms.rst`, `include/uapi/drm/drm_mode.h`, and kmscube's
 //! `drm-atomic.c` for the fences.
@@ -42,6 +44,7 @@ pub mod probe;
 mod properties;
 mod request;
 mod restore;
+mod seat;
 mod share;
 mod transform;
 mod uevents;
@@ -57,11 +60,13 @@ pub use card::{CardInfo, ConnectorInfo, cards};
 pub use error::KmsError;
 pub use modes::{ModeInfo, Placement};
 pub use output::preferred_size;
+pub use seat::{SeatError, seat_manager};
 pub use share::Cards;
 pub use transform::{NotATransform, Rotate, Transform};
 pub use writeback::Captured;
 
 use display::{Account, CaptureHook, Display, Trouble};
+use seat::Turn;
 use uevents::Uevents;
 
 use crate::sink::{Frame, Sink, SinkCounts, SinkError};
@@ -126,6 +131,8 @@ pub struct KmsSink {
     /// Whether frames cannot be shown for now.
     away: bool,
     looked: Instant,
+    /// The card's, as of the last frame.
+    turn: Turn,
     uevents: Option<Uevents>,
     account: Account,
     /// Imports on cards that are gone.
@@ -190,6 +197,7 @@ impl KmsSink {
             options: options.clone(),
             cards: cards.clone(),
             card: Known::of(&display),
+            turn: display.card.turn(),
             display: Some(display),
             away: false,
             looked: Instant::now(),
@@ -252,7 +260,7 @@ impl KmsSink {
     }
 
     fn try_present(&mut self, frame: Frame) -> Result<(), KmsError> {
-        if self.looked.elapsed() >= LOOK {
+        if self.is_given_back() || self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
             self.look();
         }
@@ -269,6 +277,23 @@ impl KmsSink {
             }
             other => other,
         }
+    }
+
+    /// Whether the seat has been given to us since the last frame. What somebody did meanwhile is on
+    /// the display, even if no frame came in between.
+    fn is_given_back(&mut self) -> bool {
+        let Some(display) = &self.display else { return false };
+        let turn = display.card.turn();
+        if turn == self.turn {
+            return false;
+        }
+        self.turn = turn;
+        if !self.away
+            && let Some(error) = display.card.background()
+        {
+            self.leave(&error);
+        }
+        turn.is_ours()
     }
 
     /// Looks whether the display is still there, or there again.
@@ -325,6 +350,7 @@ impl KmsSink {
             }
             None => {
                 let display = Display::open(&self.cards, &self.options)?;
+                self.turn = display.card.turn();
                 self.display.insert(display)
             }
         };
@@ -338,18 +364,23 @@ impl KmsSink {
     }
 
     fn try_finish(&mut self) -> Result<(), KmsError> {
+        // The seat may have been taken since the last frame.
+        self.is_given_back();
         let hook = self.at_finish.take();
         let Some(display) = &mut self.display else { return Ok(()) };
-        if !self.away {
-            return display.finish(hook, &mut self.account);
+        let put_back = if self.away {
+            display.card.take_master().and_then(|()| display.finish(None, &mut self.account))
+        } else {
+            display.finish(hook, &mut self.account)
+        };
+        match put_back {
+            // Another master's display is not ours to put back; else it is done as well as may be.
+            Err(error) if self.away || matches!(error, KmsError::Background { .. }) => {
+                tracing::warn!(%error, "the display was not put back");
+                Ok(())
+            }
+            other => other,
         }
-        // Another master's display is not ours to put back; else it is done as well as may be.
-        let put_back =
-            display.card.take_master().and_then(|()| display.finish(None, &mut self.account));
-        if let Err(error) = put_back {
-            tracing::warn!(%error, "the display was not put back");
-        }
-        Ok(())
     }
 }
 

@@ -327,7 +327,7 @@ fn closeness(error: &KmsError) -> u8 {
         KmsError::NoKms { .. } => 0,
         KmsError::NoAtomic { .. } => 1,
         KmsError::NoConnector { .. } => 2,
-        KmsError::Open { .. } | KmsError::Permission(_) => 3,
+        KmsError::Open { .. } | KmsError::Permission { .. } | KmsError::Seat { .. } => 3,
         _ => 4,
     }
 }
@@ -335,9 +335,13 @@ fn closeness(error: &KmsError) -> u8 {
 /// The size that a display likes best, for pictures whose size nobody named.
 ///
 /// `card` is a path or a driver, `connector` a name such as `Virtual-1`; without them it is the
-/// first display that is connected.
-pub fn preferred_size(card: Option<&str>, connector: Option<&str>) -> Result<(u32, u32), KmsError> {
-    first_card(card, &Cards::default(), |card| {
+/// first display that is connected. `cards` are those of the displays that will be opened.
+pub fn preferred_size(
+    cards: &Cards,
+    card: Option<&str>,
+    connector: Option<&str>,
+) -> Result<(u32, u32), KmsError> {
+    first_card(card, cards, |card| {
         card.enable_atomic()?;
         let info = ConnectorInfo::from(&self::connector(&card, connector, false)?);
         modes::preferred(&info.modes).map(ModeInfo::size).ok_or_else(|| KmsError::NoConnector {

@@ -1,32 +1,102 @@
-//! Several displays in one program.
+//! Several displays in one program, and the way to their cards.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::card::Card;
 use super::error::KmsError;
+use super::seat::{Seat, SeatError};
 
 /// The cards that the displays of a program have open; a clone is the same ones.
 ///
 /// A card has one master, and that is an open file. So displays of one card share the file, and
 /// [`KmsSink::open_beside`](super::KmsSink::open_beside) is told of those that are open already.
+///
+/// By default a card is opened as any file is.
 #[derive(Debug, Clone, Default)]
-pub struct Cards(Arc<Mutex<Vec<Weak<Card>>>>);
+pub struct Cards(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    open: Vec<Weak<Card>>,
+    way: Way,
+}
+
+/// How cards are opened.
+#[derive(Debug, Default)]
+enum Way {
+    #[default]
+    Direct,
+    /// Through the seat, which nobody has asked for yet.
+    ToAsk,
+    Seat(Arc<Seat>),
+    /// Directly, because there is no seat.
+    NoSeat(Arc<SeatError>),
+}
 
 impl Cards {
+    /// Opens cards through the session's seat, and directly if there is none.
+    ///
+    /// A seat manager (seatd, logind) gives cards to users who could not open them, and takes them
+    /// back while another virtual terminal is on the screen. It is the one that the variable
+    /// `LIBSEAT_BACKEND` names, as [`seat_manager`](super::seat_manager) finds it; nobody if it is
+    /// empty or not set. The seat is opened with the first card and closed with the last clone of
+    /// this and the last display.
+    pub fn through_seat() -> Self {
+        Self(Arc::new(Mutex::new(Inner { open: Vec::new(), way: Way::ToAsk })))
+    }
+
     /// The card of this node, opened if no display has it open.
     pub(crate) fn open(&self, path: &Path) -> Result<Arc<Card>, KmsError> {
-        let mut cards = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cards.retain(|card| card.strong_count() > 0);
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { open, way } = &mut *inner;
+        open.retain(|card| card.strong_count() > 0);
         // Another card may have the node of one that is gone.
-        let known = cards.iter().filter_map(Weak::upgrade);
+        let known = open.iter().filter_map(Weak::upgrade);
         if let Some(card) = known.into_iter().find(|card| card.path() == path && !card.is_gone()) {
             return Ok(card);
         }
-        let card = Arc::new(Card::open(path)?);
-        cards.push(Arc::downgrade(&card));
+        let card = Arc::new(way.open(path)?);
+        open.push(Arc::downgrade(&card));
         Ok(card)
     }
+}
+
+impl Way {
+    fn open(&mut self, path: &Path) -> Result<Card, KmsError> {
+        let lost = matches!(self, Self::Seat(seat) if seat.is_lost());
+        if lost || matches!(self, Self::ToAsk) {
+            match Seat::open() {
+                Ok(seat) => {
+                    tracing::info!(seat = seat.name(), "cards are opened through the seat");
+                    *self = Self::Seat(Arc::new(seat));
+                }
+                // Whoever is on the screen has the display, also where we could open the card.
+                Err(error @ SeatError::Background { .. }) => return Err(KmsError::NoSeat(error)),
+                // Its manager may be started again.
+                Err(error) if lost => return directly(path, &Arc::new(error)),
+                Err(error) => {
+                    tracing::info!(%error, "cards are opened directly");
+                    *self = Self::NoSeat(Arc::new(error));
+                }
+            }
+        }
+        match self {
+            Self::Seat(seat) => Card::open_on_seat(seat, path),
+            Self::NoSeat(why) => directly(path, why),
+            Self::Direct | Self::ToAsk => Card::open(path),
+        }
+    }
+}
+
+/// Opens a card that there is no seat for, for this reason.
+fn directly(path: &Path, why: &Arc<SeatError>) -> Result<Card, KmsError> {
+    Card::open(path).map_err(|error| match error {
+        KmsError::Permission { permission, .. } => {
+            KmsError::Permission { permission, seat: Some(why.clone()) }
+        }
+        other => other,
+    })
 }
 
 /// Connectors, CRTCs and planes that a display has taken of its card; free again when dropped.
