@@ -11,6 +11,7 @@ pub mod egl;
 pub mod errnos;
 pub mod faults;
 pub mod faulty;
+pub mod filled;
 pub mod film;
 pub mod group;
 pub mod master;
@@ -19,6 +20,7 @@ pub mod qmp;
 pub mod raw;
 pub mod show;
 pub mod step;
+pub mod v4l2;
 #[cfg(feature = "v4l")]
 pub mod vivid;
 pub mod vkms;

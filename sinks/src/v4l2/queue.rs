@@ -170,7 +170,13 @@ impl V4l2Sink {
             Err(refusal) => return self.meant(refusal).map(Err),
         };
         self.tune();
-        let made = self.node.request(count).map_err(self.failed(REQUEST))?;
+        let made = match self.node.request(count) {
+            Ok(made) => made,
+            Err(errno) => {
+                let refusal = Refusal::errno(&self.name, REQUEST, errno.raw_os_error());
+                return self.meant(refusal).map(Err);
+            }
+        };
         let buffers = std::iter::repeat_with(|| None).take(made as usize).collect();
         self.queue = Queue::Places(Places { set, buffers });
         Ok(Ok(()))
