@@ -14,6 +14,7 @@ pub mod faulty;
 pub mod filled;
 pub mod film;
 pub mod group;
+pub mod loopback;
 pub mod master;
 pub mod peer;
 pub mod qmp;
