@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs inside the tree, in a scratch folder. Builds the modules that Debian's
-# kernel leaves out, against the headers of the kernel the machine boots.
+# kernel leaves out, and v4l2loopback, which is packaged apart from it, against
+# the headers of the kernel the machine boots.
 # Leaves out/*.ko.
 set -eu
 release=$1
@@ -22,4 +23,7 @@ cp drivers/dma-buf/heaps/cma_heap.c cma/
 echo 'obj-m := cma_heap.o' >cma/Makefile
 make -C "$headers" M="$PWD/cma" modules
 
-cp vkms/vkms.ko cma/cma_heap.ko out/
+cp -r /usr/src/v4l2loopback-* v4l2loopback
+make -C "$headers" M="$PWD/v4l2loopback" modules
+
+cp vkms/vkms.ko cma/cma_heap.ko v4l2loopback/v4l2loopback.ko out/

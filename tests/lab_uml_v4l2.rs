@@ -11,7 +11,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use support::books;
-use support::vivid::{CONTIGUOUS, MULTI_PLANAR, Scattered, VMALLOC, heap_of, node, settings};
+use support::v4l2::settings;
+use support::vivid::{CONTIGUOUS, MULTI_PLANAR, Scattered, VMALLOC, heap_of, node};
 use vcam_allocator::constraints::{Bounds, Constraints, Requirement, VendorRules};
 use vcam_allocator::knowledge::Asked;
 use vcam_allocator::plan::{HeapOffer, Planner, Stream};
@@ -75,7 +76,7 @@ fn a_node_states_what_its_driver_answers() {
         assert_eq!(need.planes[0].stride_multiple, 1);
         assert_eq!(need.size.min, 640 * 4 * 360);
         let [need] = &ways(&stated, Fourcc::NV12)[..] else { panic!("{stated:?}") };
-        assert_eq!(need.vendor[MEMORIES], [1]);
+        assert_eq!((&need.vendor[MEMORIES][..], need.adjoining), (&[1][..], true));
         assert_eq!(need.size.min, 640 * 360 * 3 / 2);
         assert!(ways(&stated, Fourcc::GR88).is_empty(), "V4L2 has no such format");
 
@@ -100,6 +101,8 @@ fn planes_in_memories_of_their_own_are_another_way() {
         let ways = ways(&stated, Fourcc::NV12);
         let memories: Vec<_> = ways.iter().map(|need| need.vendor[MEMORIES][0]).collect();
         assert_eq!(memories, [1, 2], "one memory is liked better: {stated:?}");
+        let adjoining: Vec<_> = ways.iter().map(|need| need.adjoining).collect();
+        assert_eq!(adjoining, [true, false], "{stated:?}");
         for need in &ways {
             assert_eq!(need.planes[0].stride.min, 640, "{need:?}");
             assert_eq!(need.size.min, 640 * 360 * 3 / 2, "{need:?}");

@@ -14,68 +14,38 @@ use std::time::Duration;
 
 use support::books;
 use support::command::{assert_zero_copy, command, link, vcam};
-use support::vivid::{CONTIGUOUS, MULTI_PLANAR, Scattered, VMALLOC, heap_of, node, settings};
-use vcam_allocator::{Alignment, CpuAccess, Fourcc, Heap, Layout, Method, Pool, heaps};
+use support::filled::{self, SOON, byte, frame};
+use support::v4l2::{ctl, settings};
+use support::vivid::{CONTIGUOUS, MULTI_PLANAR, Scattered, VMALLOC, heap_of, node};
+use vcam_allocator::{Fourcc, Heap, Method, Pool, heaps};
 use vcam_sinks::v4l2::{V4l2Error, V4l2Options, V4l2Sink};
-use vcam_sinks::{Frame, Sink, SinkCounts, SinkError};
+use vcam_sinks::{Sink, SinkCounts, SinkError};
 
 /// The instance that is unplugged.
 const UNPLUGGED: u32 = 3;
 
 const SIZE: (u32, u32) = (320, 180);
 
-const SOON: Duration = Duration::from_secs(5);
-
 fn open(node: &Path, format: Fourcc) -> V4l2Sink {
     let (node, period) = (node.to_owned(), Duration::ZERO);
     V4l2Sink::open(&V4l2Options { node, size: SIZE, format, period }).unwrap()
 }
 
-/// Buffers as V4L2 has them: nothing between the planes.
 fn pool(heap: &dyn Heap, format: Fourcc) -> Pool {
-    let alignment = Alignment { stride: 1, offset: 1, rows: 1, size: 4096 };
-    let layout = Layout::linear(format, SIZE.0, SIZE.1, alignment).unwrap();
-    Pool::new(heap, &layout, "test", 5).unwrap()
-}
-
-/// What a frame is filled with, plane by plane; it has 251 of them.
-fn byte(sequence: u64, plane: usize, at: usize) -> u8 {
-    (sequence as usize % 251 + 100 * plane + 7 * at + at / 256) as u8
-}
-
-/// A frame, filled by a rule.
-fn frame(pool: &Pool, sequence: u64, byte: impl Fn(u64, usize, usize) -> u8) -> Frame {
-    let buffer = pool.take(SOON).unwrap();
-    let mut pixels = buffer.cpu_access(CpuAccess::Write).unwrap();
-    for plane in 0..buffer.layout().planes().len() {
-        for (at, to) in pixels.plane_mut(plane).iter_mut().enumerate() {
-            *to = byte(sequence, plane, at);
-        }
-    }
-    pixels.end().unwrap();
-    Frame { sequence, timestamp: Duration::from_millis(sequence), buffer, ready: None, taken: None }
+    filled::pool(heap, format, SIZE)
 }
 
 /// What a whole frame is in a file, as the rule fills it.
 fn expected(format: Fourcc, sequence: u64, byte: impl Fn(u64, usize, usize) -> u8) -> Vec<u8> {
-    let alignment = Alignment { stride: 1, offset: 1, rows: 1, size: 1 };
-    let layout = Layout::linear(format, SIZE.0, SIZE.1, alignment).unwrap();
-    let plane = |plane: usize| {
-        let bytes = layout.row_bytes(plane) as usize * layout.rows(plane) as usize;
-        let byte = &byte;
-        (0..bytes).map(move |at| byte(sequence, plane, at))
-    };
-    (0..layout.planes().len()).flat_map(plane).collect()
-}
-
-fn ctl(node: &Path, words: &str) -> String {
-    let ran = Command::new("v4l2-ctl").arg("-d").arg(node).args(words.split(' ')).output().unwrap();
-    assert!(ran.status.success(), "{words}: {ran:?}");
-    String::from_utf8(ran.stdout).unwrap()
+    filled::expected(format, SIZE, sequence, byte)
 }
 
 /// Lays a cable from an instance's output to its capture node, and has neither end scale.
 fn connect(instance: u32, code: &str) -> PathBuf {
+    connect_for(instance, code, SIZE)
+}
+
+fn connect_for(instance: u32, code: &str, (width, height): (u32, u32)) -> PathBuf {
     let (capture, output) = (node(instance, "cap"), node(instance, "out"));
     let outputs = ctl(&output, "--list-outputs");
     let name = format!("Name        : HDMI {instance:03}-0");
@@ -90,7 +60,6 @@ fn connect(instance: u32, code: &str) -> PathBuf {
     let wanted = format!(": Output HDMI {instance:03}-0");
     let item = menu.lines().find_map(|line| line.trim().strip_suffix(&wanted)).unwrap();
     ctl(&capture, &format!("--set-ctrl={control}={item},osd_text_mode=2"));
-    let (width, height) = SIZE;
     let size = format!("width={width},height={height}");
     ctl(&output, &format!("--set-fmt-video-out={size},pixelformat={code}"));
     ctl(&capture, &format!("--set-fmt-video={size},pixelformat={code}"));
@@ -252,6 +221,64 @@ fn what_is_imported_is_what_a_reader_gets() {
     }
 }
 
+/// A picture in YUV420 of one in NV12.
+fn planes_apart(nv12: &[u8], (width, height): (usize, usize)) -> Vec<u8> {
+    let (luma, chroma) = nv12.split_at(width * height);
+    let of = |which: usize| chroma.iter().skip(which).step_by(2);
+    luma.iter().chain(of(0)).chain(of(1)).copied().collect()
+}
+
+/// Bytes of a file in `/tmp` that is being written.
+fn part_of(name: &str) -> u64 {
+    let entries = fs::read_dir("/tmp").unwrap().flatten();
+    let is = |entry: &fs::DirEntry| {
+        let part = entry.file_name().into_string().unwrap();
+        part.starts_with(&format!(".{name}.")) && part.ends_with(".part")
+    };
+    entries.filter(is).filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+}
+
+#[test]
+fn nv12_whose_luma_has_no_whole_pages_goes_where_it_lies() {
+    const SIZE: (u32, u32) = (640, 360);
+    let output = node(VMALLOC, "out");
+    for isp in ["cpu", "gpu"] {
+        let capture = connect_for(VMALLOC, "NV12", SIZE);
+        let run = support::command::Child::spawn(command(&format!(
+            "--isp {isp} --heap udmabuf --format NV12 --size 640x360 --frames 1000000 --strict \
+             --json --output v4l2:{} --output file:/tmp/{isp}.yuv",
+            output.display()
+        )));
+        // Before the run's first frames the other end has pictures of its own.
+        let bytes = 640 * 360 * 3 / 2;
+        while part_of(&format!("{isp}.yuv")) < 8 * bytes as u64 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let read = "--stream-mmap --stream-skip=4 --stream-count=6 --stream-to=/tmp/looped";
+        ctl(&capture, read);
+        let ended = run.end(rustix::process::Signal::INT);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let report = ended.report();
+        let link = link(&report, 1);
+        assert_eq!(link["to"], "v4l2-output:vivid", "{report:#}");
+        let how = (&link["method"], &link["heap"], &link["bytes_copied"]);
+        assert_eq!(how, (&"import".into(), &"udmabuf".into(), &0.into()), "{report:#}");
+        let [sent, looped] = [format!("/tmp/{isp}.yuv"), "/tmp/looped".to_owned()]
+            .map(|path| (fs::read(&path).unwrap(), fs::remove_file(&path).unwrap()).0);
+        assert_eq!(looped.len(), 6 * bytes);
+        let mut seen = vec![0];
+        for picture in looped.chunks(bytes) {
+            let picture = planes_apart(picture, (640, 360));
+            let after = seen[seen.len() - 1];
+            let is = |at: &usize| sent[at * bytes..][..bytes] == picture;
+            let found = (after..sent.len() / bytes).find(is);
+            seen.push(found.unwrap_or_else(|| panic!("{isp}: none of ours after {seen:?}")));
+        }
+        seen.dedup();
+        assert!(seen.len() > 2, "{isp}: always the same, {seen:?}");
+    }
+}
+
 #[test]
 fn a_multi_planar_node_gets_planes_in_one_memory() {
     let output = node(MULTI_PLANAR, "out");
@@ -285,6 +312,30 @@ fn what_a_node_refuses_is_copied_and_reads_the_same() {
     run(8);
     books.assert_unchanged();
     assert_eq!(settings(&output), before);
+}
+
+#[test]
+fn a_queue_that_is_refused_to_dma_bufs_is_made_of_the_drivers_own() {
+    let (capture, output) = (connect(VMALLOC, "XR24"), node(VMALLOC, "out"));
+    let refuse = || drop(ctl(&output, "--set-ctrl=inject_vidioc_reqbufs_error=1"));
+    // When it is asked whether it takes any, and when it has said so.
+    for asked in [true, false] {
+        let pool = pool(&*heaps::open("udmabuf").unwrap(), Fourcc::XRGB8888);
+        if asked {
+            refuse();
+        }
+        let mut sink = open(&output, Fourcc::XRGB8888);
+        if !asked {
+            refuse();
+        }
+        let read = watched(&mut sink, &pool, &capture, 5);
+        let (end, frames) = (sink.link_end(), sink.counts().displayed);
+        assert_frames(&read, Fourcc::XRGB8888, frames, byte);
+        assert_eq!((end.method, end.since_frame, end.imports), (Method::Copy, 0, 0), "{end:?}");
+        assert_eq!(end.bytes_copied, frames * 320 * 180 * 4, "{end:?}");
+        let reason = "v4l2-output:vivid: VIDIOC_REQBUFS: EINVAL (Invalid argument)";
+        assert_eq!(end.reason.as_deref(), Some(reason));
+    }
 }
 
 #[test]

@@ -226,6 +226,24 @@ impl Layout {
     }
 }
 
+/// Where planes are that adjoin in one memory: each begins where the rows of the one before end, and
+/// its stride is to the first plane's as its rows are. What cannot be counted ends up at `u64::MAX`,
+/// where no layout is.
+pub(crate) fn adjoining(format: Fourcc, height: u32, stride: u64) -> Vec<PlaneLayout> {
+    let formats = format.planes().unwrap_or_default();
+    let bytes = |plane: &PlaneFormat| (u64::from(plane.bytes), u64::from(plane.hsub));
+    let (whole, pixels) = formats.first().map_or((1, 1), bytes);
+    let mut offset = 0u64;
+    let at = |plane: &PlaneFormat| {
+        let (of_plane, hsub) = bytes(plane);
+        let stride = stride.saturating_mul(of_plane * pixels) / (whole * hsub);
+        let rows = u64::from(height.div_ceil(plane.vsub));
+        let end = offset.saturating_add(stride.saturating_mul(rows));
+        PlaneLayout { offset: std::mem::replace(&mut offset, end), stride }
+    };
+    formats.iter().map(at).collect()
+}
+
 fn checked_format(
     format: Fourcc,
     width: u32,

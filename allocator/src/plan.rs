@@ -15,9 +15,9 @@ use crate::constraints::{
     Bounds, Constraints, Contradiction, FormatSet, Requirement, Statement, VendorRules, resolve,
 };
 use crate::cost::clearly_less;
-use crate::format::{Fourcc, Modifier};
+use crate::format::{Fourcc, Modifier, PlaneFormat};
 use crate::heap::{Capabilities, Heap};
-use crate::layout::{Alignment, Layout, PlaneLayout};
+use crate::layout::{self, Alignment, Layout, PlaneLayout};
 
 /// What a heap promises, as far as a plan needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -312,21 +312,12 @@ fn fit(heap: &HeapOffer, need: &Requirement, stream: &Stream<'_>) -> Option<Layo
 /// also those devices that state nothing.
 fn lay_out(format: Fourcc, width: u32, height: u32, need: &Requirement) -> Option<Layout> {
     let wish = Alignment::default();
-    let mut end = 0u64;
-    let mut planes = Vec::new();
-    for (index, plane) in format.planes()?.iter().enumerate() {
-        let need = &need.planes[index];
-        let row = u64::from(width.div_ceil(plane.hsub)).checked_mul(u64::from(plane.bytes))?;
-        let at_least = Bounds { min: need.stride.min.max(row), ..need.stride };
-        let stride = resolve::lcm(need.stride_multiple, wish.stride)
-            .and_then(|multiple| resolve::first_multiple(multiple, at_least))
-            .or_else(|| resolve::first_multiple(need.stride_multiple, at_least))?;
-        let multiple = resolve::lcm(need.offset_multiple, wish.offset)?;
-        let offset = end.checked_next_multiple_of(multiple)?;
-        let rows = u64::from(height.div_ceil(plane.vsub)).checked_next_multiple_of(wish.rows)?;
-        end = stride.checked_mul(rows)?.checked_add(offset)?;
-        planes.push(PlaneLayout { offset, stride });
-    }
+    let planes = match need.adjoining {
+        true => adjoining(format, width, height, need)?,
+        false => aligned(format, width, height, need)?,
+    };
+    let (last, at) = (format.planes()?.last()?, planes.last()?);
+    let end = at.stride.checked_mul(padded_rows(last, height)?)?.checked_add(at.offset)?;
     let layout = Layout::given(format, Modifier::LINEAR, width, height, planes).ok()?;
     let tight = layout.size().checked_add(need.size_padding)?.max(need.size.min);
     let size = resolve::lcm(need.size_multiple, wish.size)
@@ -338,6 +329,74 @@ fn lay_out(format: Fourcc, width: u32, height: u32, need: &Requirement) -> Optio
                 .filter(|size| need.size.contains(*size))
         })?;
     Some(layout.with_size(size))
+}
+
+/// Planes that begin where devices like it, which leaves gaps between them.
+fn aligned(
+    format: Fourcc,
+    width: u32,
+    height: u32,
+    need: &Requirement,
+) -> Option<Vec<PlaneLayout>> {
+    let mut end = 0u64;
+    let mut planes = Vec::new();
+    for (plane, need) in format.planes()?.iter().zip(&need.planes) {
+        let row = u64::from(width.div_ceil(plane.hsub)).checked_mul(u64::from(plane.bytes))?;
+        let at_least = Bounds { min: need.stride.min.max(row), ..need.stride };
+        let stride = liked_stride(need.stride_multiple, at_least)?;
+        let multiple = resolve::lcm(need.offset_multiple, Alignment::default().offset)?;
+        let offset = end.checked_next_multiple_of(multiple)?;
+        end = stride.checked_mul(padded_rows(plane, height)?)?.checked_add(offset)?;
+        planes.push(PlaneLayout { offset, stride });
+    }
+    Some(planes)
+}
+
+/// Planes without a gap. What is left to choose is the first plane's stride, from which all other
+/// strides and offsets follow, and every plane has needs of its own for both.
+fn adjoining(
+    format: Fourcc,
+    width: u32,
+    height: u32,
+    need: &Requirement,
+) -> Option<Vec<PlaneLayout>> {
+    let formats = format.planes()?;
+    let first = formats.first()?;
+    let [of_first, pixels] = [first.bytes, first.hsub].map(u64::from);
+    // Cut into so many parts, the first stride has a whole number of them for every other stride.
+    let parts = of_first * formats.iter().map(|plane| u64::from(plane.hsub)).product::<u64>();
+    // What the first stride has to be a multiple of, so that this many parts of it are one of `n`.
+    let multiple_for = |count: u64, n: u64| match count {
+        0 => Some(1),
+        _ => Some(resolve::lcm(count, n.checked_mul(parts)?)? / count),
+    };
+    let (mut multiple, mut bounds, mut above) = (1, Bounds::ANY, 0u64);
+    for (plane, need) in formats.iter().zip(&need.planes) {
+        let [of_plane, hsub] = [plane.bytes, plane.hsub].map(u64::from);
+        let count = of_plane * pixels * parts / (of_first * hsub);
+        multiple = resolve::lcm(multiple, multiple_for(count, need.stride_multiple)?)?;
+        multiple = resolve::lcm(multiple, multiple_for(above, need.offset_multiple)?)?;
+        let row = u64::from(width.div_ceil(plane.hsub)).checked_mul(of_plane)?;
+        let at_least = need.stride.min.max(row).checked_mul(parts)?.div_ceil(count);
+        let at_most = need.stride.max.saturating_mul(parts) / count;
+        bounds = bounds.intersect(Bounds { min: at_least, max: at_most });
+        let rows = u64::from(height.div_ceil(plane.vsub));
+        above = above.checked_add(count.checked_mul(rows)?)?;
+    }
+    Some(layout::adjoining(format, height, liked_stride(multiple, bounds)?))
+}
+
+/// The smallest stride within the bounds that is a multiple of this, and one of what devices like
+/// where there is such a one.
+fn liked_stride(multiple: u64, bounds: Bounds) -> Option<u64> {
+    resolve::lcm(multiple, Alignment::default().stride)
+        .and_then(|liked| resolve::first_multiple(liked, bounds))
+        .or_else(|| resolve::first_multiple(multiple, bounds))
+}
+
+/// The rows for which a plane has memory where nothing speaks against it.
+fn padded_rows(plane: &PlaneFormat, height: u32) -> Option<u64> {
+    u64::from(height.div_ceil(plane.vsub)).checked_next_multiple_of(Alignment::default().rows)
 }
 
 #[cfg(test)]

@@ -11,8 +11,10 @@ pub mod egl;
 pub mod errnos;
 pub mod faults;
 pub mod faulty;
+pub mod filled;
 pub mod film;
 pub mod group;
+pub mod loopback;
 pub mod master;
 pub mod peer;
 pub mod qmp;
@@ -20,6 +22,7 @@ pub mod raw;
 pub mod seat;
 pub mod show;
 pub mod step;
+pub mod v4l2;
 #[cfg(feature = "v4l")]
 pub mod vivid;
 pub mod vkms;

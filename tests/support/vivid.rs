@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use vcam_allocator::heaps::udmabuf::{MemfdRange, Udmabuf};
@@ -27,17 +26,6 @@ pub fn node(instance: u32, end: &str) -> PathBuf {
 /// The heap of a node's own memory.
 pub fn heap_of(node: &Path) -> String {
     format!("v4l2:{}", node.file_name().unwrap().display())
-}
-
-/// What a node is set to, without what changes by itself.
-pub fn settings(node: &Path) -> Vec<String> {
-    let ran = Command::new("v4l2-ctl").arg("-d").arg(node).arg("--all").output().unwrap();
-    assert!(ran.status.success(), "{ran:?}");
-    let text = String::from_utf8(ran.stdout).unwrap();
-    let kept = |line: &&str| !line.contains("volatile") && !line.contains("read-only");
-    // Controls of the inputs that are not chosen become inactive with the first choice.
-    let words = |line: &str| line.split(" flags=").next().unwrap_or_default().to_owned();
-    text.lines().filter(kept).map(words).collect()
 }
 
 const PAGE: u64 = 4096;

@@ -20,7 +20,7 @@
 //! | [`Rule::StrideMultiple`], [`Rule::OffsetMultiple`], [`Rule::SizeMultiple`] | the least common multiple |
 //! | [`Rule::SizePadding`] | the larger |
 //! | [`Rule::Stride`], [`Rule::Size`], [`Rule::Width`], [`Rule::Height`] | the range that both allow |
-//! | [`Rule::DmaBuf`], [`Rule::Contiguous`], [`Rule::Protected`] | if either says so |
+//! | [`Rule::Adjoining`], [`Rule::DmaBuf`], [`Rule::Contiguous`], [`Rule::Protected`] | if either says so |
 //! | [`Rule::AddressBits`] | the fewer |
 //! | [`Rule::Cpu`] | each must be possible |
 //! | [`Rule::Locality`], [`Rule::Numa`] | what both can reach |
@@ -83,6 +83,10 @@ pub enum Rule {
     Width(Bounds),
     /// The picture's height in pixels.
     Height(Bounds),
+    /// All planes in one memory, each right below the rows of the one before, and with a stride
+    /// that is to the first plane's as its rows are to the first plane's. So one stride tells where
+    /// all of them are, and V4L2 has no words for more (`v4l2_pix_format`).
+    Adjoining,
     /// A dma-buf, because a device imports it.
     DmaBuf,
     /// Contiguous in physical memory (or behind an IOMMU that makes it look so).
@@ -212,6 +216,7 @@ impl fmt::Display for Rule {
             Self::Size(bounds) => write!(f, "a size of {bounds} bytes"),
             Self::Width(bounds) => write!(f, "a width of {bounds}"),
             Self::Height(bounds) => write!(f, "a height of {bounds}"),
+            Self::Adjoining => f.write_str("each plane right below the one before"),
             Self::DmaBuf => f.write_str("a dma-buf"),
             Self::Contiguous => f.write_str("contiguous memory"),
             Self::Protected => f.write_str("protected memory"),

@@ -29,6 +29,8 @@ pub struct Requirement {
     pub width: Bounds,
     /// The height in pixels.
     pub height: Bounds,
+    /// Each plane right below the one before, with a stride in proportion.
+    pub adjoining: bool,
     /// A dma-buf.
     pub dma_buf: bool,
     /// Contiguous in physical memory.
@@ -78,6 +80,7 @@ impl Default for Requirement {
             size: Bounds::ANY,
             width: Bounds::ANY,
             height: Bounds::ANY,
+            adjoining: false,
             dma_buf: false,
             contiguous: false,
             protected: false,
@@ -171,6 +174,7 @@ fn fold<'a>(
             Rule::Size(bounds) => all.size = all.size.intersect(*bounds),
             Rule::Width(bounds) => all.width = all.width.intersect(*bounds),
             Rule::Height(bounds) => all.height = all.height.intersect(*bounds),
+            Rule::Adjoining => all.adjoining = true,
             Rule::DmaBuf => all.dma_buf = true,
             Rule::Contiguous => all.contiguous = true,
             Rule::Protected => all.protected = true,

@@ -37,6 +37,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         bounds().prop_map(Rule::Size),
         bounds().prop_map(Rule::Width),
         bounds().prop_map(Rule::Height),
+        Just(Rule::Adjoining),
         Just(Rule::DmaBuf),
         Just(Rule::Contiguous),
         Just(Rule::Protected),
@@ -101,6 +102,7 @@ fn within(tight: &Requirement, loose: &Requirement) -> bool {
         && inside(tight.size, loose.size)
         && inside(tight.width, loose.width)
         && inside(tight.height, loose.height)
+        && tight.adjoining >= loose.adjoining
         && tight.dma_buf >= loose.dma_buf
         && tight.contiguous >= loose.contiguous
         && tight.protected >= loose.protected

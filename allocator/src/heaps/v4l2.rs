@@ -23,9 +23,9 @@ use v4l::v4l_sys::v4l2_rect;
 
 use crate::constraints::FormatSet;
 use crate::dmabuf::Dmabuf;
-use crate::format::{Fourcc, Modifier, PlaneFormat};
+use crate::format::{Fourcc, Modifier};
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
-use crate::layout::{Layout, PlaneLayout};
+use crate::layout::{Layout, PlaneLayout, adjoining};
 use crate::permission::open_read_write;
 use crate::uapi::fault;
 use crate::uapi::v4l2::{self, Part, Picture, PictureMemory, Queue};
@@ -273,24 +273,14 @@ fn wish(layout: &Layout, pixel: PixelFormat) -> Picture {
 ///
 /// `strides` are those of the memories, in bytes.
 pub fn planes(format: Fourcc, height: u32, strides: &[u32]) -> Vec<PlaneLayout> {
-    let formats = format.planes().unwrap_or_default();
-    let apart = strides.len() > 1;
-    let first = strides.first().copied().map_or(0, u64::from);
-    let bytes = |plane: &PlaneFormat| (u64::from(plane.bytes), u64::from(plane.hsub));
-    let (whole, pixels) = formats.first().map_or((1, 1), bytes);
-    let mut offset = 0u64;
-    let mut planes = Vec::with_capacity(formats.len());
-    for (index, plane) in formats.iter().enumerate() {
-        let (of_plane, hsub) = bytes(plane);
-        let stride = match strides.get(index).filter(|_| apart) {
-            Some(stride) => u64::from(*stride),
-            None => first.saturating_mul(of_plane * pixels) / (whole * hsub),
-        };
-        planes.push(PlaneLayout { offset: if apart { 0 } else { offset }, stride });
-        let rows = u64::from(height.div_ceil(plane.vsub));
-        offset = offset.saturating_add(stride.saturating_mul(rows));
+    match strides {
+        [] => Vec::new(),
+        [stride] => adjoining(format, height, (*stride).into()),
+        apart => {
+            let alone = |stride: &u32| PlaneLayout { offset: 0, stride: (*stride).into() };
+            apart.iter().map(alone).collect()
+        }
     }
-    planes
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::constraints::{CpuUse, Rule};
 
-const FORMATS: [Fourcc; 2] = [Fourcc::XRGB8888, Fourcc::NV12];
+const FORMATS: [Fourcc; 3] = [Fourcc::XRGB8888, Fourcc::NV12, Fourcc::YUV420];
 
 fn heap(name: &str, capabilities: Capabilities) -> HeapOffer {
     HeapOffer::new(name, capabilities)
@@ -143,6 +143,29 @@ fn the_plan_is_found_in_time() {
     assert_eq!(plan.layout.planes()[0].stride % 128, 0);
 }
 
+/// The layout of NV12 in 640x360, whose luma has no whole pages with strides of 640 or 768.
+fn nv12(more: impl IntoIterator<Item = Rule>) -> Result<Layout, NoPlan> {
+    let parties = [says("v4l2", [Rule::Adjoining]), says("other", more)];
+    let stream = Stream { height: 360, formats: &[Fourcc::NV12], ..stream(&parties) };
+    Planner::new(heaps()).plan(&stream).map(|plan| plan.layout)
+}
+
+#[test]
+fn planes_that_adjoin_have_no_gap_and_still_what_others_need() {
+    let planes = |stride: u64| {
+        [PlaneLayout { offset: 0, stride }, PlaneLayout { offset: 360 * stride, stride }]
+    };
+    assert_eq!(nv12([]).unwrap().planes(), planes(768));
+    let exactly = Rule::Stride(Bounds { min: 640, max: 640 });
+    assert_eq!(nv12([exactly.clone()]).unwrap().planes(), planes(640));
+    // The smallest stride that makes whole pages of 360 rows.
+    assert_eq!(nv12([Rule::OffsetMultiple(4096)]).unwrap().planes(), planes(1024));
+    let error = nv12([exactly, Rule::OffsetMultiple(4096)]).unwrap_err();
+    assert_eq!(error.statements.len(), 3, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("v4l2 needs each plane right below the one before (test)"), "{text}");
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
     let multiple = prop_oneof![1u64..700, Just(1 << 40), Just(u64::MAX)];
     let bounds = (0u64..6000, 0u64..2_000_000)
@@ -154,12 +177,14 @@ fn rule() -> impl Strategy<Value = Rule> {
         (0u64..100_000).prop_map(Rule::SizePadding),
         bounds.clone().prop_map(Rule::Stride),
         bounds.prop_map(Rule::Size),
+        Just(Rule::Adjoining),
         Just(Rule::DmaBuf),
         Just(Rule::Contiguous),
         Just(only(&["udmabuf", "dma_heap:cma"])),
         Just(not(&["udmabuf"])),
         Just(Rule::Cpu(CpuUse { read: true, write: true, cached: true })),
         Just(Rule::Formats([(Fourcc::NV12, [Modifier::LINEAR].into())].into())),
+        Just(Rule::Formats([(Fourcc::YUV420, [Modifier::LINEAR].into())].into())),
     ]
 }
 
@@ -180,6 +205,17 @@ fn holds(rule: &Rule, plan: &Plan, heap: &HeapOffer) -> bool {
         }
         Rule::Stride(bounds) => planes.iter().all(|plane| bounds.contains(plane.stride)),
         Rule::Size(bounds) => bounds.contains(layout.size()),
+        Rule::Adjoining => {
+            let first = (planes[0].stride, layout.row_bytes(0));
+            planes.windows(2).zip(0..).all(|(pair, index)| {
+                let rows = u64::from(layout.rows(index));
+                pair[1].offset == pair[0].offset + rows * pair[0].stride
+            }) && (0..planes.len()).all(|index| {
+                // An odd width makes the rows of the chroma one sample longer.
+                layout.width() % 2 == 1
+                    || planes[index].stride * first.1 == first.0 * layout.row_bytes(index)
+            })
+        }
         Rule::DmaBuf => has(Capabilities::DMA_BUF),
         Rule::Contiguous => has(Capabilities::CONTIGUOUS),
         Rule::Heaps(heaps) => heaps.contains(&heap.name),

@@ -4,9 +4,8 @@
 //! alternative of its own, in the order of [`FORMATS`]. Nothing is set, and a node that somebody
 //! streams from can be asked as well.
 //!
-//! Two things that V4L2 does not leave open have no rule of their own, and are stated together as
-//! the vendor rule [`MEMORIES`]: over how many memories the planes of a picture are spread, and,
-//! where that is one, that each plane begins where the one before ends.
+//! Over how many memories the planes of a picture are spread is the vendor rule [`MEMORIES`]. Where
+//! that is one, they adjoin ([`Rule::Adjoining`]).
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -149,6 +148,9 @@ impl Offer {
         if self.format.planes().is_some_and(|planes| planes.len() > 1) {
             let value = vec![self.natural.memories.len() as u64];
             all.push(says(TRY, Rule::Vendor { key: MEMORIES.to_owned(), value }));
+            if !apart {
+                all.push(says("v4l2_pix_format", Rule::Adjoining));
+            }
         }
         if let Some((source, count)) = memory.min_buffers {
             all.push(says(source, Rule::MinBuffers(count)));
@@ -271,6 +273,7 @@ mod tests {
         assert_eq!(need.width, Bounds { min: 320, max: 320 });
         assert_eq!(need.buffers, 3);
         assert_eq!(need.vendor.get(MEMORIES), None);
+        assert!(!need.adjoining);
     }
 
     #[test]
@@ -284,6 +287,17 @@ mod tests {
         assert_eq!(need.planes[1].stride, Bounds { min: 384, max: 384 });
         assert_eq!(need.size.min, 57_600 + 34_560);
         assert_eq!(need.vendor[MEMORIES], [2]);
+        assert!(!need.adjoining);
+    }
+
+    #[test]
+    fn planes_in_one_memory_adjoin() {
+        let offer = offer(Fourcc::NV12, &[(320, 86_400)], &[Strides::Exactly(320)]);
+        let all: Constraints =
+            offer.statements("v4l2-output:test", &memory(true)).into_iter().collect();
+        let need = all.alternatives()[0].resolve(&VendorRules::default()).unwrap();
+        assert!(need.adjoining);
+        assert_eq!(need.vendor[MEMORIES], [1]);
     }
 
     #[test]

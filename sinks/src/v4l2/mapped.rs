@@ -20,6 +20,8 @@ pub(super) struct Mapped {
     planes: Vec<PlaneLayout>,
     /// The memories of each buffer.
     buffers: Vec<Vec<Mapping>>,
+    /// The buffer that was written last.
+    last: usize,
 }
 
 impl Mapped {
@@ -38,24 +40,31 @@ impl Mapped {
             Mapping::new(node.as_fd(), offset.into(), length as usize)
                 .map_err(|source| V4l2Error::Map { device: node.name(), source })
         };
-        let buffers = (0..made)
+        let buffers: Vec<_> = (0..made)
             .map(|index| {
                 let memories = node.own_memories(index).map_err(failed(QUERY))?;
                 memories.into_iter().map(map).collect()
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { planes: planes_of(format, &set), set, buffers })
+        let last = buffers.len().saturating_sub(1);
+        Ok(Self { planes: planes_of(format, &set), set, buffers, last })
     }
 
-    /// How many buffers there are.
-    pub(super) fn count(&self) -> u32 {
-        // It was a `u32` when they were asked for.
-        self.buffers.len() as u32
+    /// The buffer that was written the longest time ago, of those that are free.
+    ///
+    /// A driver may still show what it gave back: readers of v4l2loopback look into these very
+    /// buffers, and the one with the latest picture is the last that may be written.
+    pub(super) fn oldest(&self, is_free: impl Fn(u32) -> bool) -> Option<u32> {
+        let after = self.last + 1;
+        // There were as many as a `u32` says when they were asked for.
+        let index = |turn| ((after + turn) % self.buffers.len()) as u32;
+        (0..self.buffers.len()).map(index).find(|index| is_free(*index))
     }
 
     /// Copies a picture into a buffer, row by row.
     pub(super) fn copy(&mut self, index: u32, picture: &Dmabuf) -> Result<(), AccessError> {
         let Some(memories) = self.buffers.get_mut(index as usize) else { return Ok(()) };
+        self.last = index as usize;
         let guard = picture.cpu_access(CpuAccess::Read)?;
         for (plane, at) in self.planes.iter().enumerate() {
             let memory = if memories.len() > 1 { plane } else { 0 };
@@ -71,6 +80,7 @@ impl Mapped {
 
     /// Copies what is in one buffer into another.
     pub(super) fn repeat(&mut self, from: u32, to: u32) {
+        self.last = to as usize;
         let Ok([from, to]) = self.buffers.get_disjoint_mut([from as usize, to as usize]) else {
             return;
         };

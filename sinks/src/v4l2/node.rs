@@ -17,6 +17,9 @@ use vcam_allocator::Permission;
 use super::ioctl::{ioctl, sys, text, vidioc, zeroed};
 use crate::device::{self, Closed};
 
+/// What v4l2loopback calls itself.
+const LOOPBACK: &str = "v4l2 loopback";
+
 /// Which way pictures go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -138,7 +141,9 @@ impl Node {
     }
 
     /// Opens a node that takes pictures; `None` if it does not. One that also gives pictures, as
-    /// v4l2loopback says of its nodes unless `exclusive_caps` is set, will do, but no codec.
+    /// v4l2loopback says of its nodes unless `exclusive_caps` is set, will do, but no codec. With
+    /// `exclusive_caps` v4l2loopback says that it gives pictures alone while somebody sends it some
+    /// and while its format is kept, and can be asked nevertheless.
     pub(super) fn open_output(path: &Path) -> Result<Option<Self>, NodeError> {
         Self::open_for(path, Some(Direction::Output))
     }
@@ -152,10 +157,14 @@ impl Node {
         ioctl(&file, vidioc::VIDIOC_QUERYCAP, &mut caps).map_err(|errno| {
             NodeError::Capabilities { path: path.to_owned(), source: errno.into() }
         })?;
-        let bits = match caps.capabilities & sys::V4L2_CAP_DEVICE_CAPS {
+        let mut bits = match caps.capabilities & sys::V4L2_CAP_DEVICE_CAPS {
             0 => caps.capabilities,
             _ => caps.device_caps,
         };
+        let (driver, bus) = (text(&caps.driver), text(&caps.bus_info));
+        if driver == LOOPBACK && wanted == Some(Direction::Output) {
+            bits |= sys::V4L2_CAP_VIDEO_OUTPUT;
+        }
         let kinds = [
             (sys::V4L2_CAP_VIDEO_CAPTURE, Direction::Capture, false),
             (sys::V4L2_CAP_VIDEO_OUTPUT, Direction::Output, false),
@@ -172,7 +181,6 @@ impl Node {
             (Some((_, direction, multi)), None) if streams => (direction, multi),
             _ => return Ok(None),
         };
-        let (driver, bus) = (text(&caps.driver), text(&caps.bus_info));
         Ok(Some(Self { file, path: path.to_owned(), driver, bus, direction, multi_planar }))
     }
 

@@ -170,7 +170,13 @@ impl V4l2Sink {
             Err(refusal) => return self.meant(refusal).map(Err),
         };
         self.tune();
-        let made = self.node.request(count).map_err(self.failed(REQUEST))?;
+        let made = match self.node.request(count) {
+            Ok(made) => made,
+            Err(errno) => {
+                let refusal = Refusal::errno(&self.name, REQUEST, errno.raw_os_error());
+                return self.meant(refusal).map(Err);
+            }
+        };
         let buffers = std::iter::repeat_with(|| None).take(made as usize).collect();
         self.queue = Queue::Places(Places { set, buffers });
         Ok(Ok(()))
@@ -322,7 +328,7 @@ impl V4l2Sink {
             Queue::Closed => None,
             Queue::Places(places) => places.free(&self.held),
             Queue::Own(mapped, _) => {
-                (0..mapped.count()).find(|index| self.held.iter().all(|held| held.index != *index))
+                mapped.oldest(|index| self.held.iter().all(|held| held.index != index))
             }
         }
     }
@@ -337,7 +343,8 @@ impl V4l2Sink {
 
     /// Takes back what the device is done with, without waiting.
     fn collect(&mut self) -> Result<(), V4l2Error> {
-        while self.streaming {
+        // Not on and on: v4l2loopback always has a buffer to give back, though nobody queued it.
+        while self.streaming && !self.held.is_empty() {
             let memory = match self.queue {
                 Queue::Own(..) => Memory::Own,
                 _ => Memory::DmaBuf,

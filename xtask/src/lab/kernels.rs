@@ -45,7 +45,7 @@ pub(crate) fn uml(recipe: &Recipe, cache: &Cache, tree: &Tree) -> Result<PathBuf
 /// The folder of the qemu machine's additional modules.
 pub(crate) fn modules(recipe: &Recipe, cache: &Cache, tree: &Tree) -> Result<PathBuf> {
     let script = recipe.read("modules-build.sh")?;
-    cache.get("modules", &hash([script.as_str(), &tree.kernel]), |site| {
+    cache.get("modules", &hash([script.as_str(), &tree.kernel, &tree.modules]), |site| {
         tree.build(
             &format!("builds modules for Linux {}", tree.release),
             &site.log,

@@ -17,6 +17,10 @@ use crate::progress::step;
 
 const SUITE: &str = "trixie";
 
+/// What adds the kernel to the tree, and then modules that are not among the kernel's.
+const KERNEL: &str = "tree-kernel.sh";
+const MODULES: &str = "tree-modules.sh";
+
 /// mmdebstrap's arguments that are the same everywhere.
 const ARGUMENTS: &[&str] = &[
     "--mode=root",
@@ -41,6 +45,8 @@ pub(crate) struct Tree {
     pub(crate) release: String,
     /// Package and version of every part of that kernel.
     pub(crate) kernel: String,
+    /// Package and version of the modules that come apart from it.
+    pub(crate) modules: String,
     /// All packages with their versions, one a line.
     pub(crate) versions: PathBuf,
 }
@@ -49,8 +55,10 @@ impl Tree {
     /// The tree of this recipe, made if it is not in the cache.
     pub(crate) fn get(recipe: &Recipe, cache: &Cache) -> Result<Self> {
         let packages = recipe.read("packages.txt")?;
-        let kernel = recipe.read("tree-kernel.sh")?;
-        let ingredients = [SUITE, &packages, &kernel].into_iter().chain(ARGUMENTS.iter().copied());
+        let kernel = recipe.read(KERNEL)?;
+        let modules = recipe.read(MODULES)?;
+        let ingredients = [SUITE, &packages, &kernel, &modules];
+        let ingredients = ingredients.into_iter().chain(ARGUMENTS.iter().copied());
         let folder = cache.get("tree", &hash(ingredients), |site| {
             make(recipe, &packages, &site.folder, &site.log)
         })?;
@@ -64,6 +72,7 @@ impl Tree {
         Ok(Self {
             release: read("kernel-release")?.trim().to_owned(),
             kernel: read("kernel-packages")?,
+            modules: read("module-packages")?,
             versions: folder.join("versions.txt"),
             root,
         })
@@ -141,9 +150,11 @@ fn make(recipe: &Recipe, packages: &str, folder: &Path, log: &Path) -> Result<()
     let mut command = as_root("mmdebstrap");
     command.args(ARGUMENTS);
     command.arg(format!("--include={}", list(packages).collect::<Vec<_>>().join(",")));
-    let script = recipe.path("tree-kernel.sh");
-    let script = script.to_str().context("the workspace's path is not UTF-8")?;
-    command.arg(format!("--customize-hook=chroot \"$1\" sh <{}", super::run::quote(script)));
+    for script in [KERNEL, MODULES] {
+        let script = recipe.path(script);
+        let script = script.to_str().context("the workspace's path is not UTF-8")?;
+        command.arg(format!("--customize-hook=chroot \"$1\" sh <{}", super::run::quote(script)));
+    }
     let sources = sources(&mirrors());
     if sources.is_empty() {
         // mmdebstrap writes its default mirror; backports come from there too.
@@ -160,13 +171,16 @@ fn make(recipe: &Recipe, packages: &str, folder: &Path, log: &Path) -> Result<()
         .args(["--show", "--showformat", "${Package} ${Version}\\n"])
         .output()
         .context("cannot run dpkg-query")?;
-    let kernel = fs::read_to_string(root.join("lab/kernel-packages"))
-        .context("the tree has no list of kernel packages")?;
+    let unpacked = ["kernel-packages", "module-packages"]
+        .map(|name| fs::read_to_string(root.join("lab").join(name)))
+        .into_iter()
+        .collect::<Result<String, _>>()
+        .context("the tree has no list of what was unpacked")?;
     if !output.status.success() || output.stdout.is_empty() {
         remove(&root)?;
         bail!("dpkg-query cannot read the new tree; the log is {}", log.display());
     }
-    let versions = String::from_utf8_lossy(&output.stdout) + kernel.as_str();
+    let versions = String::from_utf8_lossy(&output.stdout) + unpacked.as_str();
     fs::write(folder.join("versions.txt"), versions.as_bytes())
         .context("cannot record the packages' versions")
 }
