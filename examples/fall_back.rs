@@ -11,7 +11,7 @@ use vcam_allocator::{Fourcc, Knowledge, heaps};
 use vcam_isp_gpu::View;
 use vcam_pipeline::controls::ControlList;
 use vcam_pipeline::sensor::Settings;
-use vcam_pipeline::{Config, IspChoice, Prepared, StopHandle};
+use vcam_pipeline::{Config, IspChoice, PauseHandle, Prepared, StopHandle};
 use vcam_sinks::NullSink;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         strict: false,
         by_cost: false,
         knowledge: Knowledge::default(),
+        pause: PauseHandle::default(),
         heap_allocs: None,
         syscalls: None,
     };

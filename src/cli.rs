@@ -21,6 +21,8 @@ Exit codes:
   3  --strict, and a link copies
   4  needs something that this machine lacks; the message says how to get it
 
+Signals: SIGINT, SIGTERM and SIGHUP end a run, with its report; SIGUSR1 begins a pause, or ends it.
+
 Without --display and --output the picture goes to the terminal, or to vcam.png where there is no
 terminal. See what there is with `vcam list`.";
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use vcam_allocator::{Accounting, Fourcc, Heap, Knowledge, OpenError, heaps, sync_counts};
 use vcam_isp_gpu::{OUTPUT_FORMATS, View};
@@ -18,7 +18,8 @@ use vcam_pipeline::sensor::format::Format;
 use vcam_pipeline::sensor::timing::Timing;
 use vcam_pipeline::sensor::{FRAME_DURATION, Settings};
 use vcam_pipeline::{
-    Config, IspChoice, Prepared, StartError, StopHandle, SyscallCount, chain, raw_description,
+    Config, IspChoice, PauseHandle, Prepared, StartError, StopHandle, SyscallCount, chain,
+    raw_description,
 };
 #[cfg(feature = "v4l")]
 use vcam_sinks::v4l2::{V4l2Options, V4l2Sink};
@@ -68,7 +69,7 @@ fn run_into(args: &RunArgs, report: &mut Report) -> Result<(), Error> {
     // Before there are threads that it would not count.
     let syscalls = count::syscalls().map(SyscallCount::new);
     // Before anything is touched that would have to be put back.
-    let signals = stop_on_signals(ending.clone())?;
+    let signals = heed_signals(ending.clone())?;
     let prepared = prepare(args, &captured, ending, syscalls, report)?;
     let run = prepared.start()?;
     // Unless pictures are drawn where it would stand.
@@ -166,6 +167,7 @@ fn prepare(
         controls,
         period,
         stop: ending.stop,
+        pause: ending.pause,
         frames: args.frames.or((args.display.is_none()).then_some(FRAMES)),
         isp: match (args.isp, &args.gpu) {
             (Isp::Cpu, Some(_)) => {
@@ -510,10 +512,11 @@ fn check_reader(args: &RunArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// What ends a run from outside.
+/// What ends a run from outside, or has it pause.
 #[derive(Debug, Clone, Default)]
 struct Ending {
     stop: StopHandle,
+    pause: PauseHandle,
     /// Whether a signal did.
     interrupted: Arc<AtomicBool>,
 }
@@ -528,17 +531,24 @@ impl StreamReader for Ending {
     }
 }
 
-/// Lets SIGINT, SIGTERM and SIGHUP end the run in good order, with its report. SIGXFSZ must not end
-/// it at once: the write that went too far fails too, and says so.
-fn stop_on_signals(ending: Ending) -> Result<signal_hook::iterator::Handle, Error> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGXFSZ]).map_err(Error::Signals)?;
+/// Lets SIGINT, SIGTERM and SIGHUP end the run in good order, with its report, and SIGUSR1 begin a
+/// pause or end it. SIGXFSZ must not end it at once: the write that went too far fails too, and says so.
+fn heed_signals(ending: Ending) -> Result<signal_hook::iterator::Handle, Error> {
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXFSZ]).map_err(Error::Signals)?;
     let handle = signals.handle();
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            for _ in signals.forever().filter(|signal| *signal != SIGXFSZ) {
-                ending.interrupted.store(true, Ordering::Relaxed);
-                ending.stop.stop();
+            for signal in signals.forever() {
+                match signal {
+                    SIGXFSZ => {}
+                    SIGUSR1 => ending.pause.toggle(),
+                    _ => {
+                        ending.interrupted.store(true, Ordering::Relaxed);
+                        ending.stop.stop();
+                    }
+                }
             }
         })
         .map_err(Error::Signals)?;

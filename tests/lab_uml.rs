@@ -17,7 +17,7 @@ use vcam_allocator::{Fourcc, Knowledge, heaps};
 use vcam_isp_gpu::View;
 use vcam_pipeline::controls::ControlList;
 use vcam_pipeline::sensor::Settings;
-use vcam_pipeline::{Config, IspChoice, Prepared, StopHandle};
+use vcam_pipeline::{Config, IspChoice, PauseHandle, Prepared, StopHandle};
 use vcam_sinks::{KmsOptions, KmsSink};
 
 /// Sixty frames, each compared on every pixel with the CPU reference through vkms' writeback.
@@ -245,6 +245,7 @@ fn two_hundred_starts_and_stops_leak_nothing() {
             strict: true,
             by_cost: false,
             knowledge: Knowledge::default(),
+            pause: PauseHandle::default(),
             heap_allocs: None,
             syscalls: None,
         };

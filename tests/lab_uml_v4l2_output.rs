@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use support::books;
-use support::command::{assert_zero_copy, command, link, vcam};
+use support::command::{Child, assert_zero_copy, command, link, vcam};
 use support::filled::{self, SOON, byte, frame};
 use support::v4l2::{ctl, settings};
 use support::vivid::{CONTIGUOUS, MULTI_PLANAR, Scattered, VMALLOC, heap_of, node};
@@ -244,7 +245,7 @@ fn nv12_whose_luma_has_no_whole_pages_goes_where_it_lies() {
     let output = node(VMALLOC, "out");
     for isp in ["cpu", "gpu"] {
         let capture = connect_for(VMALLOC, "NV12", SIZE);
-        let run = support::command::Child::spawn(command(&format!(
+        let run = Child::spawn(command(&format!(
             "--isp {isp} --heap udmabuf --format NV12 --size 640x360 --frames 1000000 --strict \
              --json --output v4l2:{} --output file:/tmp/{isp}.yuv",
             output.display()
@@ -256,7 +257,7 @@ fn nv12_whose_luma_has_no_whole_pages_goes_where_it_lies() {
         }
         let read = "--stream-mmap --stream-skip=4 --stream-count=6 --stream-to=/tmp/looped";
         ctl(&capture, read);
-        let ended = run.end(rustix::process::Signal::INT);
+        let ended = run.end(Signal::INT);
         assert_eq!(ended.code, 0, "{ended:?}");
         let report = ended.report();
         let link = link(&report, 1);
@@ -277,6 +278,63 @@ fn nv12_whose_luma_has_no_whole_pages_goes_where_it_lies() {
         seen.dedup();
         assert!(seen.len() > 2, "{isp}: always the same, {seen:?}");
     }
+}
+
+#[test]
+fn readers_see_a_placeholder_in_a_pause() {
+    let output = node(VMALLOC, "out");
+    for (heap, method) in [("udmabuf", "import"), ("memfd", "copy")] {
+        let capture = connect(VMALLOC, "NV12");
+        let before = settings(&output);
+        let run = Child::spawn(command(&format!(
+            "--isp cpu --heap {heap} --format NV12 --size 320x180 --fps 10 --frames 1000000 \
+             --json --output v4l2:{} --output file:/tmp/paused.yuv",
+            output.display()
+        )));
+        // It knows the signal by then, which would end it before.
+        while part_of("paused.yuv") < 4 * 320 * 180 * 3 / 2 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let is_grey = || {
+            ctl(&capture, "--stream-mmap --stream-count=1 --stream-to=/tmp/seen");
+            fs::read("/tmp/seen").unwrap().iter().all(|byte| *byte == 0x80)
+        };
+        let wait_for = |grey: bool| {
+            assert!((0..100).any(|_| is_grey() == grey), "{heap}: grey was to be {grey}");
+        };
+        for _ in 0..2 {
+            wait_for(false);
+            run.signal(Signal::USR1);
+            wait_for(true);
+            let written = part_of("paused.yuv");
+            assert!((0..5).all(|_| is_grey()), "{heap}: it did not stay so");
+            assert_eq!(part_of("paused.yuv"), written, "{heap}: no frame is made");
+            run.signal(Signal::USR1);
+        }
+        wait_for(false);
+        let ended = run.end(Signal::INT);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let report = ended.report();
+        assert_eq!(link(&report, 1)["method"], method, "{report:#}");
+        let frames = &report["frames"];
+        assert_eq!(frames["completed"], frames["displayed"], "{report:#}");
+        assert_eq!((&frames["dropped"], &frames["errors"]), (&0.into(), &0.into()), "{report:#}");
+        assert_eq!(settings(&output), before);
+        fs::remove_file("/tmp/paused.yuv").unwrap();
+    }
+    // One that ends in the pause, before its first frame is due again.
+    let run = Child::spawn(command(&format!(
+        "--isp cpu --size 320x180 --fps 10 --frames 1000000 --output v4l2:{} --output \
+         file:/tmp/paused.y4m",
+        output.display()
+    )));
+    while part_of("paused.y4m") < 4 * 320 * 180 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    run.signal(Signal::USR1);
+    let ended = run.end(Signal::INT);
+    assert_eq!((ended.code, &*ended.stderr), (0, ""), "{ended:?}");
+    fs::remove_file("/tmp/paused.y4m").unwrap();
 }
 
 #[test]

@@ -16,7 +16,7 @@ use vcam_allocator::{Dmabuf, Fourcc, Knowledge, LinkEnd, heaps};
 use vcam_isp_gpu::View;
 use vcam_pipeline::controls::ControlList;
 use vcam_pipeline::sensor::Settings;
-use vcam_pipeline::{Config, IspChoice, Outcome, Prepared, StageError, StopHandle};
+use vcam_pipeline::{Config, IspChoice, Outcome, PauseHandle, Prepared, StageError, StopHandle};
 use vcam_sinks::{FileError, Frame, NullSink, Sink, SinkCounts, SinkError};
 
 /// What a fake does with a frame.
@@ -94,6 +94,7 @@ fn run(
         strict: false,
         by_cost: false,
         knowledge: Knowledge::default(),
+        pause: PauseHandle::default(),
         heap_allocs: None,
         syscalls: None,
     };

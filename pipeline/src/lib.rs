@@ -31,6 +31,7 @@ pub use camera::{Camera, CameraConfiguration, CameraManager, Request};
 pub use engine::StartError;
 pub use engine::choice::{IspChoice, OwnIsp, OwnIspError};
 pub use engine::error::StageError;
+pub use engine::pause::PauseHandle;
 pub use engine::planning::{FrameCost, PlanError, StreamPlan};
 pub use engine::prepare::Consumer;
 pub use engine::stop::StopHandle;

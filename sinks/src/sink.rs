@@ -94,6 +94,14 @@ pub trait Sink: Send + std::fmt::Debug {
     /// answered with an error was not accepted.
     fn present(&mut self, frame: Frame) -> Result<(), SinkError>;
 
+    /// Says that no frame comes for now; said again, ten times a second, as long as that lasts.
+    ///
+    /// A sink whose readers would wait shows them a placeholder. Most have nothing to do, and keep
+    /// the last picture.
+    fn pause(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Waits until the last frame is shown, then leaves everything as it was found.
     ///
     /// Dropping a sink does the same, and only logs what goes wrong.

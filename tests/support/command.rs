@@ -52,10 +52,16 @@ impl Child {
         Self(Some(child.expect("vcam runs")))
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.0.as_ref().expect("it ends once");
+        kill_process(Pid::from_child(child), signal).expect("it is ours");
+    }
+
     /// Sends it a signal and waits for its end.
     pub fn end(mut self, signal: Signal) -> Ran {
+        self.signal(signal);
         let child = self.0.take().expect("it ends once");
-        kill_process(Pid::from_child(&child), signal).expect("it is ours");
         child.wait_with_output().expect("it ends").into()
     }
 }

@@ -9,7 +9,7 @@ use vcam_isp_gpu::{GpuIsp, Isp, IspError, Job, Statistics, View};
 use vcam_pipeline::controls::ControlList;
 use vcam_pipeline::sensor::{Settings, strip};
 use vcam_pipeline::{
-    Config, IspChoice, Outcome, OwnIsp, Prepared, StageError, StartError, StopHandle,
+    Config, IspChoice, Outcome, OwnIsp, PauseHandle, Prepared, StageError, StartError, StopHandle,
 };
 use vcam_sinks::{Frame, KmsSink, Sink, SinkCounts, SinkError, Stream};
 
@@ -175,6 +175,7 @@ pub fn config(isp: IspChoice, frames: u64, stop: StopHandle) -> Config {
         strict: false,
         by_cost: false,
         knowledge: Knowledge::default(),
+        pause: PauseHandle::default(),
         heap_allocs: None,
         syscalls: None,
     }

@@ -15,6 +15,7 @@ use super::request::{MAX_STREAMS, Request, Stream};
 use super::{Inner, MAX_REQUESTS, Resources, Start};
 use crate::controls::FrameControls;
 use crate::engine::orders::{Orders, RequestQueue};
+use crate::engine::pause::PauseHandle;
 use crate::engine::prepare::{RAW_IN_FLIGHT, Ready};
 use crate::engine::stop::StopHandle;
 use crate::engine::{Engine, OutputStream, Parts, Running, Slot, StartError, Streaming};
@@ -140,6 +141,8 @@ impl Configured {
             raw: self.raw.clone(),
             outputs: self.outputs.iter().flatten().cloned().collect(),
             stop: stop.clone(),
+            // It pauses when nobody asks for frames.
+            pause: PauseHandle::default(),
         };
         inner.completions.open();
         let running = self.engine.start(streaming, ToApplication(inner.completions.clone()))?;

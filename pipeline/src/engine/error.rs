@@ -61,6 +61,14 @@ pub enum StageError {
         /// Why.
         source: SinkError,
     },
+    /// A sink could not show that no frames come for now.
+    #[error("{sink}: could not show a placeholder")]
+    Pause {
+        /// The sink.
+        sink: String,
+        /// Why.
+        source: SinkError,
+    },
     /// A sink showed every frame, but could not come to an orderly end.
     #[error("{sink}: could not finish")]
     Finish {

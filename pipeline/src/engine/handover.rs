@@ -6,6 +6,7 @@
 //! before they sleep and wake others under their own lock: nine, where there is one processor.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -18,6 +19,17 @@ pub(crate) struct Receiver<T>(Arc<Place<T>>);
 /// The other end is gone, and nobody will take the message.
 #[derive(Debug)]
 pub(crate) struct Gone;
+
+/// What came of a wait that has an end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received<T> {
+    /// The next message.
+    Message(T),
+    /// None so far.
+    Nothing,
+    /// There will be no more.
+    Closed,
+}
 
 struct Place<T> {
     state: Mutex<State<T>>,
@@ -66,6 +78,27 @@ impl<T> Receiver<T> {
         drop(state);
         self.0.changed.notify_one();
         message
+    }
+
+    /// Waits for the next message, for no longer than this.
+    pub(crate) fn receive_within(&self, limit: Duration) -> Received<T> {
+        let deadline = Instant::now() + limit;
+        let mut state = self.0.state.lock();
+        while state.message.is_none() && !state.closed {
+            if self.0.changed.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        let (message, closed) = (state.message.take(), state.closed);
+        drop(state);
+        match message {
+            Some(message) => {
+                self.0.changed.notify_one();
+                Received::Message(message)
+            }
+            None if closed => Received::Closed,
+            None => Received::Nothing,
+        }
     }
 }
 
@@ -116,6 +149,19 @@ mod tests {
         assert!(stage.join().unwrap().is_ok());
         // What was sent before the end is received after it.
         assert_eq!((receiver.receive(), receiver.receive()), (Some(2), None));
+    }
+
+    #[test]
+    fn a_wait_may_have_an_end() {
+        let soon = Duration::from_millis(5);
+        let (sender, receiver) = channel();
+        assert_eq!(receiver.receive_within(soon), Received::Nothing);
+        sender.send(1).unwrap();
+        assert_eq!(receiver.receive_within(soon), Received::Message(1));
+        sender.send(2).unwrap();
+        drop(sender);
+        assert_eq!(receiver.receive_within(soon), Received::Message(2));
+        assert_eq!(receiver.receive_within(soon), Received::Closed);
     }
 
     #[test]

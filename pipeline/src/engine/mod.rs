@@ -18,6 +18,7 @@ pub(crate) mod feedback;
 pub(crate) mod handover;
 pub(crate) mod isp;
 pub(crate) mod orders;
+pub(crate) mod pause;
 pub(crate) mod planning;
 pub(crate) mod prepare;
 pub(crate) mod sensor;
@@ -46,6 +47,7 @@ use error::StageError;
 use feedback::Feedback;
 use isp::{IspRun, IspStage, pass_on};
 use orders::Orders;
+use pause::PauseHandle;
 use planning::PlanError;
 use prepare::{Consumer, OutputWish, Ready, Wish};
 use sensor::{SensorRun, SensorStage};
@@ -276,7 +278,7 @@ impl Engine {
         streaming: Streaming,
         deliver: impl Deliver + 'static,
     ) -> Result<Running, StartError> {
-        let Streaming { period, orders, raw, outputs, stop } = streaming;
+        let Streaming { period, orders, raw, outputs, stop, pause } = streaming;
         let mut sensor = match self.sensor.take() {
             Some(sensor) => sensor,
             // The thread that had it panicked.
@@ -321,7 +323,7 @@ impl Engine {
                 End::Thread(spawn("pictures", move || pass_on(&shots, deliver, stop))?)
             }
         };
-        let stage = SensorStage { sensor, period, orders, pool, stop, next, wanted };
+        let stage = SensorStage { sensor, period, orders, pool, stop, pause, next, wanted };
         let sensor = spawn(SENSOR, move || stage.run())?;
         Ok(Running { sensor, end })
     }
@@ -373,6 +375,7 @@ pub(crate) struct Streaming {
     pub(crate) raw: Option<Arc<Pool>>,
     pub(crate) outputs: Vec<Arc<Pool>>,
     pub(crate) stop: StopHandle,
+    pub(crate) pause: PauseHandle,
 }
 
 type IspResult = (IspRun, Result<(), StageError>);

@@ -14,6 +14,7 @@ use super::Slot;
 use super::error::StageError;
 use super::handover;
 use super::orders::{Order, Orders};
+use super::pause::{self, PauseHandle};
 use super::shot::{Outputs, Shot};
 use super::stop::StopHandle;
 use super::wait::{acquire, monotonic, take};
@@ -35,6 +36,7 @@ pub(crate) struct SensorStage {
     /// What it fills where the order brings nothing: raw buffers, or those of its pictures.
     pub(crate) pool: Arc<Pool>,
     pub(crate) stop: StopHandle,
+    pub(crate) pause: PauseHandle,
     pub(crate) next: handover::Sender<Shot>,
     /// What is wanted of it, from [`Feedback`](super::feedback::Feedback); nothing ever, where
     /// nobody decides.
@@ -73,6 +75,9 @@ impl SensorStage {
         let mut exposure = Exposure::start(&mut self.sensor, &self.orders);
         for sequence in 0.. {
             let over = || stop.is_set();
+            while self.pause.is_set() && !over() {
+                self.stop.sleep_until(Instant::now() + pause::LOOK);
+            }
             if !self.orders.wait(&self.stop) || over() {
                 break;
             }

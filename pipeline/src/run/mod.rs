@@ -25,6 +25,7 @@ use crate::engine::error::StageError;
 use crate::engine::handover;
 use crate::engine::isp::forbid_copies;
 use crate::engine::orders::Orders;
+use crate::engine::pause::PauseHandle;
 use crate::engine::planning::StreamPlan;
 use crate::engine::prepare::{AskedDevices, Ready, sensor_end};
 use crate::engine::stop::StopHandle;
@@ -59,6 +60,8 @@ pub struct Config {
     pub period: Duration,
     /// Ends the run early; may be used before it starts.
     pub stop: StopHandle,
+    /// Has it make no frames for a while; may be used before it starts.
+    pub pause: PauseHandle,
     /// How many frames to make; without a number, until [`StopHandle::stop`].
     pub frames: Option<u64>,
     /// Which ISP to use.
@@ -218,6 +221,7 @@ impl Prepared {
             raw: raw.map(Arc::new),
             outputs: outputs.into_iter().map(Arc::new).collect(),
             stop: stop.clone(),
+            pause: config.pause.clone(),
         };
         let progress = Progress::default();
         let (mut to_sinks, mut sinks, mut threads) = (Vec::new(), Vec::new(), Vec::new());
@@ -229,6 +233,7 @@ impl Prepared {
                 sink,
                 strict: config.strict,
                 stop: stop.clone(),
+                pause: config.pause.clone(),
                 frames,
                 heap_allocs: config.heap_allocs,
                 syscalls: config.syscalls.clone(),

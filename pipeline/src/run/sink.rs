@@ -8,8 +8,9 @@ use vcam_sinks::{Frame, Sink, SinkCounts, Taken};
 
 use crate::engine::Slot;
 use crate::engine::error::StageError;
-use crate::engine::handover::{Receiver, Sender};
+use crate::engine::handover::{Received, Receiver, Sender};
 use crate::engine::isp::forbid_copy;
+use crate::engine::pause::{self, PauseHandle};
 use crate::engine::shot::{Deliver, Done, Facts};
 use crate::engine::stop::{StopAtEnd, StopHandle};
 use crate::engine::wait::monotonic;
@@ -70,6 +71,7 @@ pub(crate) struct SinkStage {
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) strict: bool,
     pub(crate) stop: StopHandle,
+    pub(crate) pause: PauseHandle,
     pub(crate) frames: Receiver<Frame>,
     /// How often the process has allocated from the heap, if somebody counts.
     pub(crate) heap_allocs: Option<fn() -> u64>,
@@ -136,7 +138,19 @@ impl SinkStage {
 
     fn show_each(&mut self, run: &mut SinkRun) -> Result<(), StageError> {
         let (mut dropped, mut copies, mut meter) = (0, false, CpuMeter::default());
-        while let Some(frame) = self.frames.receive() {
+        loop {
+            let frame = match self.frames.receive_within(pause::LOOK) {
+                Received::Message(frame) => frame,
+                Received::Nothing => {
+                    if self.pause.is_set() {
+                        let sink = &mut self.sink;
+                        sink.pause()
+                            .map_err(|source| StageError::Pause { sink: sink.name(), source })?;
+                    }
+                    continue;
+                }
+                Received::Closed => break,
+            };
             let (sequence, timestamp) = (frame.sequence, frame.timestamp);
             self.sink.present(frame).map_err(|source| StageError::Sink {
                 sink: self.sink.name(),

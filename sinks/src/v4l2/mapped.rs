@@ -78,6 +78,14 @@ impl Mapped {
         guard.end()
     }
 
+    /// Makes every byte of a buffer this one.
+    pub(super) fn fill(&mut self, index: u32, byte: u8) {
+        self.last = index as usize;
+        for memory in self.buffers.get_mut(index as usize).into_iter().flatten() {
+            memory.bytes_mut().fill(byte);
+        }
+    }
+
     /// Copies what is in one buffer into another.
     pub(super) fn repeat(&mut self, from: u32, to: u32) {
         self.last = to as usize;

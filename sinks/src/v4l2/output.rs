@@ -14,6 +14,9 @@
 //! whole queue is made anew with the driver's own memory: the frames that the device still had,
 //! *the same frame* and all that follow are copied. [`LinkEnd`] says from which frame on, and why.
 //!
+//! While no frames come ([`Sink::pause`]) the queue is one of the driver's own memory, and what is in
+//! it is grey. The first frame after that finds a queue for its buffer again.
+//!
 //! A device may keep its last picture until there is a next, so the last frame is queued once more
 //! in the end. Then the node gets the format back that it had.
 //!
@@ -255,6 +258,10 @@ impl Sink for V4l2Sink {
 
     fn present(&mut self, frame: Frame) -> Result<(), SinkError> {
         Ok(self.show(frame)?)
+    }
+
+    fn pause(&mut self) -> Result<(), SinkError> {
+        Ok(self.rest()?)
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {

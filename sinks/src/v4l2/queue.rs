@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 use vcam_allocator::{Dmabuf, Importer, MAX_PLANES, MemoryKind, Refusal, WeakDmabuf};
 
 use super::agree::{agree, fits};
@@ -33,8 +34,20 @@ pub(super) enum Queue {
     /// Places for dma-bufs.
     Places(Places),
     /// The driver's own buffers, and why.
-    Own(Mapped, Refusal),
+    Own(Mapped, Why),
 }
+
+/// Why a queue has the driver's own buffers.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// The node does not take ours.
+    Refused(Refusal),
+    /// No frames come, and readers see a placeholder.
+    Paused,
+}
+
+/// What the bytes of a placeholder are: grey, in formats of 8 bits for a colour.
+const GREY: u8 = 0x80;
 
 /// A buffer that the device has.
 #[derive(Debug)]
@@ -50,7 +63,7 @@ pub(super) struct Held {
 enum Picture {
     Imported(Frame),
     Copied,
-    /// One that is counted elsewhere.
+    /// One that is counted elsewhere, or a placeholder.
     Again,
 }
 
@@ -227,6 +240,10 @@ impl V4l2Sink {
         if let Some(ready) = &frame.ready {
             ready.wait(READY_LIMIT).map_err(V4l2Error::Fence)?;
         }
+        if matches!(self.queue, Queue::Own(_, Why::Paused)) {
+            self.close_queue()?;
+            self.held.clear();
+        }
         if matches!(self.queue, Queue::Closed) {
             self.open_queue(std::slice::from_ref(&frame.buffer))?;
         }
@@ -287,19 +304,45 @@ impl V4l2Sink {
     /// them, so that no frame is lost.
     fn fall_back(&mut self, refusal: Refusal) -> Result<(), V4l2Error> {
         self.collect()?;
-        self.close_queue()?;
-        self.before.get_or_insert_with(|| Settings::of(&self.node));
-        let set = self.node.set_format(&self.natural).map_err(self.failed(SET))?;
-        self.tune();
-        // One to copy into while the device has the others.
-        let mapped = Mapped::new(&self.node, self.format, set, self.depth + 1)?;
-        self.queue = Queue::Own(mapped, refusal);
+        self.open_own(Why::Refused(refusal))?;
         for held in std::mem::take(&mut self.held) {
             if let Picture::Imported(frame) = held.picture {
                 self.show_copy(&frame)?;
             }
         }
         Ok(())
+    }
+
+    /// Makes the queue anew with the driver's own buffers.
+    fn open_own(&mut self, why: Why) -> Result<(), V4l2Error> {
+        self.close_queue()?;
+        self.before.get_or_insert_with(|| Settings::of(&self.node));
+        let set = self.node.set_format(&self.natural).map_err(self.failed(SET))?;
+        self.tune();
+        // One to write while the device has the others.
+        let mapped = Mapped::new(&self.node, self.format, set, self.depth + 1)?;
+        self.queue = Queue::Own(mapped, why);
+        Ok(())
+    }
+
+    /// Gives readers a placeholder. A queue of dma-bufs makes room for the driver's own memory: the
+    /// camera's is shown elsewhere, too, and is not to be drawn into.
+    pub(super) fn rest(&mut self) -> Result<(), V4l2Error> {
+        if !matches!(self.queue, Queue::Own(..)) {
+            self.drain()?;
+            self.open_own(Why::Paused)?;
+            self.held.clear();
+        }
+        self.collect()?;
+        while self.held.len() < self.depth as usize {
+            let Some(index) = self.free() else { break };
+            let Queue::Own(mapped, _) = &mut self.queue else { break };
+            mapped.fill(index, GREY);
+            let time = monotonic();
+            self.node.queue(index, time, mapped.memories()).map_err(self.failed(QUEUE))?;
+            self.held.push_back(Held { index, time, picture: Picture::Again });
+        }
+        self.start()
     }
 
     fn show_copy(&mut self, frame: &Frame) -> Result<(), V4l2Error> {
@@ -313,7 +356,7 @@ impl V4l2Sink {
                 }
             }
         };
-        let Queue::Own(mapped, refusal) = &mut self.queue else { return Ok(()) };
+        let Queue::Own(mapped, Why::Refused(refusal)) = &mut self.queue else { return Ok(()) };
         mapped.copy(index, &frame.buffer).map_err(V4l2Error::Access)?;
         let queued = self.node.queue(index, frame.timestamp, mapped.memories());
         self.link.copied(frame.sequence, refusal, frame.buffer.layout().payload());
@@ -458,6 +501,12 @@ impl V4l2Sink {
         stopped.map_err(self.failed(STOP))?;
         given_back.map(drop).map_err(self.failed(REQUEST))
     }
+}
+
+/// Now, as V4L2 stamps its pictures.
+fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
 /// The place of a buffer, or a new one.
