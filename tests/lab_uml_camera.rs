@@ -102,6 +102,6 @@ fn a_strict_camera_copies_nothing() {
     let done = camera.next_completed(limit).unwrap();
     assert_eq!(done.buffer(stream).unwrap().status(), FrameStatus::Error);
     drop(done);
-    assert_eq!(camera.stop().unwrap().errors, 1);
+    camera.stop().unwrap();
     camera.release().unwrap();
 }

@@ -297,24 +297,27 @@ fn a_slow_display_of_the_latest_frame_makes_nobody_wait() {
 fn a_consumer_that_keeps_its_buffers_is_named_and_the_display_ends_well() {
     on_a_card("keeps", |card| {
         let stop = StopHandle::default();
-        let (mut kept, end) = (Vec::new(), stop.clone());
+        let mut kept = Vec::new();
         let hoards = FaultySink::new(NullSink::new(), move |_: &mut NullSink, frame: Frame| {
             kept.push(frame);
-            // Once all buffers are gone, the user has enough.
-            if kept.len() == 1 {
-                let end = end.clone();
-                std::thread::spawn(move || {
-                    std::thread::sleep(Duration::from_millis(500));
-                    end.stop();
-                });
-            }
             Ok(())
         });
         let prepared = prepare(
-            config(IspChoice::Gpu(None), u64::MAX, stop),
+            config(IspChoice::Gpu(None), u64::MAX, stop.clone()),
             vec![Box::new(hoards), looking(card)],
         );
-        let (outcome, result) = prepared.unwrap().start().unwrap().wait();
+        let running = prepared.unwrap().start().unwrap();
+        let progress = running.progress();
+        // Once all buffers are gone and nothing moves any more, the user has enough.
+        let (mut before, mut still) = (0, 0);
+        while before == 0 || still < 20 {
+            std::thread::sleep(Duration::from_millis(100));
+            let now = progress.completed();
+            still = if now == before { still + 1 } else { 0 };
+            before = now;
+        }
+        stop.stop();
+        let (outcome, result) = running.wait();
         let error = result.unwrap_err();
         let StageError::NoBuffer { stage: "isp", .. } = error else { panic!("{error}") };
         // What was made was shown.

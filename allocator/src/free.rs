@@ -49,10 +49,14 @@ pub(crate) struct Free {
 
 /// What is left now; what cannot be found out is taken to be without end.
 pub(crate) fn now() -> Free {
-    let machine = Free { bytes: of_machine().unwrap_or(u64::MAX), of: BudgetOf::Machine };
-    match of_groups() {
-        Some(bytes) if bytes < machine.bytes => Free { bytes, of: BudgetOf::Group },
-        _ => machine,
+    the_less(of_machine(), of_groups())
+}
+
+fn the_less(machine: Option<u64>, group: Option<u64>) -> Free {
+    let machine = machine.unwrap_or(u64::MAX);
+    match group {
+        Some(bytes) if bytes < machine => Free { bytes, of: BudgetOf::Group },
+        _ => Free { bytes: machine, of: BudgetOf::Machine },
     }
 }
 
@@ -113,6 +117,10 @@ mod tests {
     fn a_machine_has_some_memory_left() {
         let free = of_machine().unwrap();
         assert!((1 << 20..1 << 60).contains(&free), "{free}");
-        assert!(now().bytes <= free.max(of_machine().unwrap()));
+        let of = |machine, group| (the_less(machine, group).bytes, the_less(machine, group).of);
+        assert_eq!(of(Some(8), Some(5)), (5, BudgetOf::Group));
+        assert_eq!(of(Some(8), Some(9)), (8, BudgetOf::Machine));
+        assert_eq!(of(Some(8), None), (8, BudgetOf::Machine));
+        assert_eq!(of(None, None), (u64::MAX, BudgetOf::Machine));
     }
 }

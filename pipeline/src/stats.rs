@@ -1,5 +1,6 @@
 //! What a run did, in numbers.
 
+use std::mem;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -135,58 +136,62 @@ impl SteadyMeter {
     }
 }
 
-/// One frame in so many is looked at closely by [`CpuMeter`], which costs two system calls.
+/// One frame in so many is looked at closely by [`CpuMeter`], which costs four system calls.
 const CPU_SAMPLE: u64 = 32;
 
 /// Of fewer such frames it says nothing: one that was interrupted would count for all.
-const CPU_SAMPLES: u64 = 8;
+const CPU_SAMPLES: u32 = 8;
 
 /// Measures what a stage costs beside its work, in CPU time of the thread that calls it.
 #[derive(Debug, Default)]
 pub(crate) struct CpuMeter {
-    /// The thread's time when the steady state began.
-    start: Option<Duration>,
     frames: u64,
+    /// When the frame began that is looked at, if one is.
+    begin: Option<Duration>,
+    /// Its work.
     work: Duration,
+    /// Of all that were looked at, what was not work.
+    own: Duration,
     samples: u32,
+    /// Whether the kernel knows a thread's time better than in ticks.
+    exact: bool,
 }
 
 impl CpuMeter {
     /// Does the work of this frame, which is not to count.
-    pub(crate) fn work<T>(&mut self, sequence: u64, work: impl FnOnce() -> T) -> T {
-        if self.start.is_none() || !sequence.is_multiple_of(CPU_SAMPLE) {
+    pub(crate) fn work<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        if self.begin.is_none() {
             return work();
         }
         let before = thread_time();
         let done = work();
         self.work += thread_time().saturating_sub(before);
-        self.samples += 1;
         done
     }
 
     /// Notes that a frame is done.
-    pub(crate) fn note(&mut self, sequence: u64) {
-        if self.start.is_some() {
-            self.frames += 1;
-        } else if sequence >= STEADY_FROM {
-            self.start = Some(thread_time());
+    pub(crate) fn note(&mut self) {
+        self.frames += 1;
+        let begun = self.begin.take();
+        let is_next = self.frames >= STEADY_FROM && self.frames.is_multiple_of(CPU_SAMPLE);
+        if begun.is_none() && !is_next {
+            return;
         }
-    }
-
-    /// Microseconds for each frame so far, without the work; `None` if too few frames were looked at, or
-    /// where the kernel counts a thread's time in ticks, as a User Mode Linux does.
-    pub(crate) fn per_frame(&self) -> Option<f64> {
-        let (start, now) = (self.start?, thread_time());
-        if self.frames < CPU_SAMPLES * CPU_SAMPLE {
-            return None;
+        let now = thread_time();
+        if let Some(begun) = begun {
+            self.own += now.saturating_sub(begun).saturating_sub(mem::take(&mut self.work));
+            self.samples += 1;
         }
         // Ticks are some milliseconds long, and time to the nanosecond is hardly ever whole ones.
-        if [start, now].iter().all(|time| time.subsec_nanos().is_multiple_of(1_000_000)) {
-            return None;
-        }
-        let all = now.saturating_sub(start);
-        let work = self.work.checked_div(self.samples).unwrap_or_default();
-        Some((all.as_secs_f64() / self.frames as f64 - work.as_secs_f64()) * 1e6)
+        self.exact |= !now.subsec_nanos().is_multiple_of(1_000_000);
+        self.begin = is_next.then_some(now);
+    }
+
+    /// Microseconds for each frame, without the work; `None` if too few frames were looked at, or
+    /// where the kernel counts a thread's time in ticks, as a User Mode Linux does.
+    pub(crate) fn per_frame(&self) -> Option<f64> {
+        let enough = self.samples >= CPU_SAMPLES && self.exact;
+        enough.then(|| self.own.as_secs_f64() / f64::from(self.samples) * 1e6)
     }
 }
 
@@ -234,10 +239,10 @@ mod tests {
             while thread_time() < until {}
         };
         let mut meter = CpuMeter::default();
-        for sequence in 0..=STEADY_FROM + CPU_SAMPLES * CPU_SAMPLE {
-            meter.work(sequence, || burn(Duration::from_millis(1)));
+        for _ in 0..=CPU_SAMPLE * u64::from(CPU_SAMPLES + 1) {
+            meter.work(|| burn(Duration::from_millis(1)));
             burn(Duration::from_micros(500));
-            meter.note(sequence);
+            meter.note();
         }
         let own = meter.per_frame().unwrap();
         assert!((450.0..1000.0).contains(&own), "{own} µs");

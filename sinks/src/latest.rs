@@ -34,6 +34,8 @@ struct State {
     /// The newest frame, which the sink has not taken yet.
     next: Option<Frame>,
     passed_over: u64,
+    /// Whether the sink is to hear of a pause.
+    pause: bool,
     /// Frames that were lost with an error.
     lost: u64,
     error: Option<SinkError>,
@@ -47,18 +49,26 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a frame, and leaves it where it is; `false` if none will come any more.
+    /// Waits for a frame, and leaves it where it is, or for a pause; `false` if neither will come any
+    /// more.
     fn wait_for_frame(&self) -> bool {
         let mut state = self.lock();
-        while state.next.is_none() && !state.over {
+        while state.next.is_none() && !state.pause && !state.over {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.next.is_some()
+        state.next.is_some() || state.pause
     }
 
     /// Shows frames until there are no more, or one cannot be shown.
     fn show_all(&self, sink: &mut dyn Sink) {
         while self.wait_for_frame() {
+            if mem::take(&mut self.lock().pause) {
+                if let Err(error) = sink.pause() {
+                    self.lock().error = Some(error);
+                    return;
+                }
+                continue;
+            }
             let ready = sink.wait();
             // Newer, perhaps, than the one that was there when the wait began.
             let Some(frame) = self.lock().next.take() else { continue };
@@ -167,6 +177,15 @@ impl Sink for Latest {
         if let Some(frame) = replaced {
             frame.discard();
         }
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<(), SinkError> {
+        if let Some(sink) = &mut self.sink {
+            return sink.pause();
+        }
+        self.shared.lock().pause = true;
+        self.shared.changed.notify_one();
         Ok(())
     }
 

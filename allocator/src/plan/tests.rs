@@ -166,6 +166,20 @@ fn planes_that_adjoin_have_no_gap_and_still_what_others_need() {
     assert!(text.contains("v4l2 needs each plane right below the one before (test)"), "{text}");
 }
 
+#[test]
+fn the_first_plane_s_stride_is_not_that_of_the_others() {
+    let exactly = Rule::Stride(Bounds { min: 640, max: 640 });
+    let stated = |rule| Statement::new("v4l2", "test", rule);
+    let all = [stated(exactly).on_plane(0), stated(Rule::Adjoining)];
+    let parties = [all.into_iter().collect()];
+    let stream = Stream { height: 360, formats: &[Fourcc::YUV420], ..stream(&parties) };
+    let layout = Planner::new(heaps()).plan(&stream).unwrap().layout;
+    let (luma, chroma) = (640 * 360, 320 * 180);
+    let plane = |offset, stride| PlaneLayout { offset, stride };
+    let planes = [plane(0, 640), plane(luma, 320), plane(luma + chroma, 320)];
+    assert_eq!(layout.planes(), planes);
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
     let multiple = prop_oneof![1u64..700, Just(1 << 40), Just(u64::MAX)];
     let bounds = (0u64..6000, 0u64..2_000_000)

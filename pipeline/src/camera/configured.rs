@@ -14,9 +14,10 @@ use super::error::CameraError;
 use super::request::{MAX_STREAMS, Request, Stream};
 use super::{Inner, MAX_REQUESTS, Resources, Start};
 use crate::controls::FrameControls;
+use crate::engine::isp::forbid_copies;
 use crate::engine::orders::{Orders, RequestQueue};
 use crate::engine::pause::PauseHandle;
-use crate::engine::prepare::{RAW_IN_FLIGHT, Ready};
+use crate::engine::prepare::{Consumer, RAW_IN_FLIGHT, Ready};
 use crate::engine::stop::StopHandle;
 use crate::engine::{Engine, OutputStream, Parts, Running, Slot, StartError, Streaming};
 use crate::sensor::FRAME_DURATION;
@@ -149,10 +150,22 @@ impl Configured {
         Ok(Active { requests, running, stop })
     }
 
+    /// Plans and allocates; where a copy is an error, a plan with one is.
+    pub(super) fn plan<C: Consumer + 'static>(
+        &mut self,
+        consumers: Vec<(Slot, C)>,
+    ) -> Result<Ready<C>, StartError> {
+        let ready = self.engine.plan(consumers, &mut self.resources.knowledge)?;
+        if self.resources.strict {
+            forbid_copies(&ready.links)?;
+        }
+        Ok(ready)
+    }
+
     /// Buffers for the streams that have none.
     fn allocate_rest(&mut self) -> Result<(), CameraError> {
         let nobody = Vec::<(Slot, Constraints)>::new();
-        let Ready { raw, outputs, .. } = self.engine.plan(nobody, &mut self.resources.knowledge)?;
+        let Ready { raw, outputs, .. } = self.plan(nobody)?;
         self.raw = self.raw.take().or(raw.map(Arc::new));
         for (place, pool) in self.outputs.iter_mut().zip(outputs) {
             place.get_or_insert(Arc::new(pool));

@@ -56,11 +56,10 @@ pub use request::{
 
 use crate::controls::{ControlInfo, ControlList, infos};
 use crate::engine::choice::IspChoice;
-use crate::engine::isp::forbid_copies;
 use crate::engine::orders::Orders;
 use crate::engine::planning::StreamPlan;
 use crate::engine::prepare::{Consumer, Ready};
-use crate::engine::{Ended, Slot, StartError, save};
+use crate::engine::{Ended, Slot, save};
 use crate::links::Link;
 use crate::sensor::config::Camera as Description;
 use crate::sensor::timing::Timing;
@@ -143,7 +142,7 @@ pub struct Start {
 pub struct Summary {
     /// Frames that were made.
     pub completed: u64,
-    /// Frames that were lost to an error.
+    /// Frames that were lost when the camera failed. What else went wrong, the requests told.
     pub errors: u64,
     /// How raw frames reached the ISP, and how it gave pictures; none without an ISP.
     pub isp: Option<(LinkEnd, LinkEnd)>,
@@ -328,12 +327,7 @@ impl Camera {
             let slot = configured.slot(stream).ok_or(CameraError::NoBuffers(stream))?;
             of_slots.push((slot, consumer));
         }
-        let Configured { engine, resources, .. } = &mut **configured;
-        let Ready { raw, outputs, consumers, plans, links, .. } =
-            engine.plan(of_slots, &mut resources.knowledge)?;
-        if resources.strict {
-            forbid_copies(&links).map_err(StartError::from)?;
-        }
+        let Ready { raw, outputs, consumers, plans, links, .. } = configured.plan(of_slots)?;
         configured.raw = raw.map(Arc::new);
         for (place, pool) in configured.outputs.iter_mut().zip(outputs) {
             *place = Some(Arc::new(pool));

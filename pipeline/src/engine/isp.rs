@@ -106,7 +106,7 @@ impl<D: Deliver> IspStage<D> {
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
             }
-            meter.note(sequence);
+            meter.note();
         };
         let run = IspRun {
             completed: progress.completed,
@@ -186,7 +186,7 @@ impl<D: Deliver> IspStage<D> {
             measure: self.feedback.is_some() || shot.request.is_some(),
         };
         let failed = |source| StageError::Isp { sequence, source };
-        let ready = meter.work(sequence, || isp.process(&job)).map_err(failed)?;
+        let ready = meter.work(|| isp.process(&job)).map_err(failed)?;
         if let Some(fence) = &ready {
             raw.release_after(fence.clone());
             for output in outputs.iter().flatten() {
@@ -234,14 +234,13 @@ pub(crate) fn pass_on(
     let mut meter = CpuMeter::default();
     let result = loop {
         let Some(shot) = shots.receive() else { break Ok(()) };
-        let sequence = shot.sequence;
         let done = Done { shot, ready: None, facts: None, result: Ok(()) };
         let more = match deliver.deliver(done) {
             Ok(more) => more,
             Err(error) => break Err(error),
         };
         progress.note();
-        meter.note(sequence);
+        meter.note();
         if !more {
             break Ok(());
         }

@@ -75,9 +75,6 @@ impl SensorStage {
         let mut exposure = Exposure::start(&mut self.sensor, &self.orders);
         for sequence in 0.. {
             let over = || stop.is_set();
-            while self.pause.is_set() && !over() {
-                self.stop.sleep_until(Instant::now() + pause::LOOK);
-            }
             if !self.orders.wait(&self.stop) || over() {
                 break;
             }
@@ -95,6 +92,9 @@ impl SensorStage {
             if !pace.period().is_zero() && !over() {
                 self.stop.sleep_until(pace.next(Instant::now()));
             }
+            while self.pause.is_set() && !over() {
+                self.stop.sleep_until(Instant::now() + pause::LOOK);
+            }
             if over() {
                 break;
             }
@@ -110,7 +110,7 @@ impl SensorStage {
             }
             exposure.automatic = self.wanted.try_iter().last().or(exposure.automatic);
             exposure.write_ahead(&mut self.sensor, &self.orders);
-            meter.note(sequence);
+            meter.note();
         }
         Ok(())
     }
@@ -161,21 +161,22 @@ impl SensorStage {
             let filled = acquired
                 .and_then(|()| {
                     let fill = || fill(&mut self.sensor, sequence, &buffer);
-                    meter.work(sequence, fill).map_err(failed)
+                    meter.work(fill).map_err(failed)
                 })
                 .inspect_err(|error| tracing::warn!("{}", chain(error)));
             if filled.is_err() {
                 given.fail(FrameStatus::Error);
                 // The frame is made all the same, for the other streams, if there is a buffer.
                 if slot == Slot::Raw {
-                    pooled = self.pool.take(Duration::ZERO).ok();
+                    let spare = self.pool.take(Duration::ZERO);
+                    pooled = spare.inspect_err(|error| tracing::warn!("{}", chain(error))).ok();
                 }
             }
             filled.is_ok().then_some(buffer)
         });
         if let (None, Some(buffer)) = (&brought, &pooled) {
             let fill = || fill(&mut self.sensor, sequence, buffer);
-            meter.work(sequence, fill).map_err(failed)?;
+            meter.work(fill).map_err(failed)?;
         }
         let buffer = brought.or(pooled);
         let mut outputs = Outputs::default();

@@ -182,7 +182,7 @@ impl SinkStage {
                     run.heap_allocs.note(sequence, || count);
                 }
             }
-            meter.note(sequence);
+            meter.note();
         }
         run.machinery = meter.per_frame();
         Ok(())

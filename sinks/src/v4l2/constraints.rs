@@ -136,19 +136,16 @@ impl Offer {
             all.push(says("VIDIOC_ENUM_FRAMESIZES", Rule::Width(range(min.0, max.0))));
             all.push(says("VIDIOC_ENUM_FRAMESIZES", Rule::Height(range(min.1, max.1))));
         }
-        let apart = self.natural.memories.len() > 1;
+        // Where planes share a memory, its stride is the first one's, and the others follow from it.
         for (plane, strides) in (0..).zip(&self.strides) {
-            for rule in strides.rules() {
-                let statement = says(TRY, rule);
-                all.push(if apart { statement.on_plane(plane) } else { statement });
-            }
+            all.extend(strides.rules().into_iter().map(|rule| says(TRY, rule).on_plane(plane)));
         }
         let size = self.natural.memories.iter().map(|memory| u64::from(memory.size)).sum();
         all.push(says(TRY, Rule::Size(Bounds { min: size, ..Bounds::ANY })));
         if self.format.planes().is_some_and(|planes| planes.len() > 1) {
             let value = vec![self.natural.memories.len() as u64];
             all.push(says(TRY, Rule::Vendor { key: MEMORIES.to_owned(), value }));
-            if !apart {
+            if self.natural.memories.len() == 1 {
                 all.push(says("v4l2_pix_format", Rule::Adjoining));
             }
         }

@@ -250,7 +250,7 @@ impl Sink for V4l2Sink {
     }
 
     fn prepare(&mut self, buffers: &[Dmabuf]) {
-        if let Err(error) = self.open_queue(buffers) {
+        if let Err(error) = self.open_queue(buffers, 0) {
             // The first frame meets with it again, and can say so.
             tracing::debug!(%error, device = self.name, "is not ready");
         }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 use vcam_allocator::{Dmabuf, Importer, MAX_PLANES, MemoryKind, Refusal, WeakDmabuf};
 
 use super::agree::{agree, fits};
@@ -143,8 +142,8 @@ impl V4l2Sink {
         answer.map_or_else(|refusal| self.meant(refusal).map(Err), |()| Ok(Ok(())))
     }
 
-    /// Makes the queue, so that the first frame finds it ready.
-    pub(super) fn open_queue(&mut self, buffers: &[Dmabuf]) -> Result<(), V4l2Error> {
+    /// Makes the queue, so that the frame of this number, which is the next, finds it ready.
+    pub(super) fn open_queue(&mut self, buffers: &[Dmabuf], next: u64) -> Result<(), V4l2Error> {
         let Some(first) = buffers.first() else { return Ok(()) };
         let mut refused = self.imports_nothing.clone();
         for buffer in buffers {
@@ -156,7 +155,7 @@ impl V4l2Sink {
             refused = self.open_places(first, PLACES)?.err();
         }
         if let Some(refusal) = refused {
-            self.link.copied(0, &refusal, 0);
+            self.link.copied(next, &refusal, 0);
             return self.fall_back(refusal);
         }
         for buffer in buffers {
@@ -245,7 +244,7 @@ impl V4l2Sink {
             self.held.clear();
         }
         if matches!(self.queue, Queue::Closed) {
-            self.open_queue(std::slice::from_ref(&frame.buffer))?;
+            self.open_queue(std::slice::from_ref(&frame.buffer), frame.sequence)?;
         }
         self.collect()?;
         if matches!(self.queue, Queue::Own(..)) {
@@ -338,7 +337,8 @@ impl V4l2Sink {
             let Some(index) = self.free() else { break };
             let Queue::Own(mapped, _) = &mut self.queue else { break };
             mapped.fill(index, GREY);
-            let time = monotonic();
+            // It is of no time; drivers that mind stamp it themselves.
+            let time = Duration::ZERO;
             self.node.queue(index, time, mapped.memories()).map_err(self.failed(QUEUE))?;
             self.held.push_back(Held { index, time, picture: Picture::Again });
         }
@@ -501,12 +501,6 @@ impl V4l2Sink {
         stopped.map_err(self.failed(STOP))?;
         given_back.map(drop).map_err(self.failed(REQUEST))
     }
-}
-
-/// Now, as V4L2 stamps its pictures.
-fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
 /// The place of a buffer, or a new one.
