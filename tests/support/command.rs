@@ -58,9 +58,18 @@ impl Child {
         kill_process(Pid::from_child(child), signal).expect("it is ours");
     }
 
+    pub fn pid(&self) -> u32 {
+        self.0.as_ref().expect("it ends once").id()
+    }
+
     /// Sends it a signal and waits for its end.
-    pub fn end(mut self, signal: Signal) -> Ran {
+    pub fn end(self, signal: Signal) -> Ran {
         self.signal(signal);
+        self.wait()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(mut self) -> Ran {
         let child = self.0.take().expect("it ends once");
         child.wait_with_output().expect("it ends").into()
     }
