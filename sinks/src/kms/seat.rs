@@ -15,13 +15,14 @@
 
 use std::env;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -46,9 +47,6 @@ const SEATD: &str = "/run/seatd.sock";
 /// What logind has where it runs (`sd_login_monitor_new(3)`).
 const LOGIND: &str = "/run/systemd/seats";
 
-/// How long a seat manager may take to make the session the one on the screen.
-const ENABLE_LIMIT: Duration = Duration::from_secs(5);
-
 /// Why there is no seat.
 #[derive(Debug, thiserror::Error)]
 pub enum SeatError {
@@ -58,12 +56,22 @@ pub enum SeatError {
     /// libseat is not installed, or not as it should be.
     #[error("libseat does not load (Debian's package is libseat1): {0}")]
     Library(#[source] libloading::Error),
+    /// The seat manager does not run, or not for this user.
+    #[error("{manager} cannot be reached: {source}")]
+    Unreachable {
+        /// The value of `LIBSEAT_BACKEND`.
+        manager: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The seat manager gives no seat to this session.
-    #[error("{manager} gives this session no seat: {source}")]
+    #[error(
+        "{manager} gives this session no seat, perhaps because another program has it: {source}"
+    )]
     Refused {
         /// The value of `LIBSEAT_BACKEND`.
         manager: String,
-        /// What libseat said; `EBUSY` if another program has the seat.
+        /// What libseat said, which is not always why: with seatd, libseat 0.9.1 says `EBADF`.
         source: io::Error,
     },
     /// The seat is there, but what is on the screen is another session's.
@@ -84,12 +92,22 @@ pub enum SeatError {
 /// to be told. Left to choose, it goes on where seatd and logind refuse, and becomes a seat manager
 /// itself: as root it takes the virtual terminal from whoever has it.
 pub fn seat_manager() -> Option<&'static str> {
-    let seatd = env::var_os("SEATD_SOCK").unwrap_or_else(|| SEATD.into());
-    // It may be there, and not for this user.
-    if UnixStream::connect(seatd).is_ok() {
-        return Some("seatd");
+    ["seatd", "logind"].into_iter().find(|manager| reach(manager).is_ok())
+}
+
+/// Looks whether a seat manager is there for this user, without libseat; of one that is neither
+/// seatd nor logind nobody knows.
+fn reach(manager: &str) -> io::Result<()> {
+    match manager {
+        "seatd" => {
+            UnixStream::connect(env::var_os("SEATD_SOCK").unwrap_or_else(|| SEATD.into()))?;
+        }
+        "logind" => {
+            fs::metadata(LOGIND)?;
+        }
+        _ => {}
     }
-    Path::new(LOGIND).exists().then_some("logind")
+    Ok(())
 }
 
 /// libseat's `struct libseat`, of which nothing is known.
@@ -117,7 +135,6 @@ struct Api {
     close_device: unsafe extern "C" fn(*mut Libseat, c_int) -> c_int,
     get_fd: unsafe extern "C" fn(*mut Libseat) -> c_int,
     dispatch: unsafe extern "C" fn(*mut Libseat, c_int) -> c_int,
-    _library: Library,
 }
 
 impl Api {
@@ -136,7 +153,7 @@ impl Api {
         // others, and the functions have the types of `libseat.h` for this SONAME.
         unsafe {
             let library = Library::new(LIBRARY)?;
-            Ok(Self {
+            let api = Self {
                 open_seat: *library.get(b"libseat_open_seat\0")?,
                 disable_seat: *library.get(b"libseat_disable_seat\0")?,
                 close_seat: *library.get(b"libseat_close_seat\0")?,
@@ -145,8 +162,10 @@ impl Api {
                 close_device: *library.get(b"libseat_close_device\0")?,
                 get_fd: *library.get(b"libseat_get_fd\0")?,
                 dispatch: *library.get(b"libseat_dispatch\0")?,
-                _library: library,
-            })
+            };
+            // It stays loaded, and so its functions stay where they are.
+            mem::forget(library);
+            Ok(api)
         }
     }
 }
@@ -194,12 +213,18 @@ impl State {
 /// What other threads want of the one that speaks with libseat.
 enum Request {
     Open(CString, Sender<Result<Device, Errno>>),
-    Close(c_int),
+    Close(Device),
     End,
 }
 
-/// A device of the seat, by libseat's number for it.
-type Device = (c_int, OwnedFd);
+/// A device of the seat.
+#[derive(Debug, Clone)]
+struct Device {
+    /// libseat's number for it. With logind it is the descriptor's, of which libseat asks the kernel
+    /// what it is in order to give it back: so it is open until then.
+    id: c_int,
+    fd: Arc<OwnedFd>,
+}
 
 /// The seat, while it is open. Other programs cannot have it meanwhile, unless they have a virtual
 /// terminal of their own.
@@ -214,21 +239,30 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Opens the seat with the manager that `LIBSEAT_BACKEND` names, and waits until the session
-    /// is the one on the screen.
-    pub(crate) fn open() -> Result<Self, SeatError> {
+    /// Opens the seat with the manager that `LIBSEAT_BACKEND` names, and waits for so long until
+    /// the session is the one on the screen; if it is not by then, it may become that later.
+    ///
+    /// A manager that refuses is not to be asked often. libseat 0.9.1 then closes its connection to
+    /// seatd twice, and another thread's new descriptor may have the number by the second time.
+    pub(crate) fn open(wait: Duration) -> Result<Self, SeatError> {
         let manager = env::var(BACKEND).unwrap_or_default();
         if manager.is_empty() {
             return Err(SeatError::NoManager);
         }
-        let api = Api::get()?;
+        if let Err(source) = reach(&manager) {
+            return Err(SeatError::Unreachable { manager, source });
+        }
+        Self::open_with(Api::get()?, manager, wait)
+    }
+
+    fn open_with(api: &'static Api, manager: String, wait: Duration) -> Result<Self, SeatError> {
         let thread_error = |errno: Errno| SeatError::Thread(errno.into());
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let wake = Arc::new(eventfd(0, flags).map_err(thread_error)?);
         let (requests, asked) = channel();
         let (opened, answer) = channel();
         let thread_wake = wake.clone();
-        let run = move || match Session::open(api, manager) {
+        let run = move || match Session::open(api, manager, wait) {
             Ok(session) => {
                 let words = (session.name(), session.client.state.clone());
                 if opened.send(Ok(words)).is_ok() {
@@ -268,8 +302,8 @@ impl Seat {
         let path = CString::new(node.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
         let (reply, answer) = channel();
         self.ask(Request::Open(path, reply));
-        let (id, fd) = answer.recv().unwrap_or(Err(Errno::NOTCONN))?;
-        let device = SeatDevice { seat: self.clone(), id, fd };
+        let device = answer.recv().unwrap_or(Err(Errno::NOTCONN))?;
+        let device = SeatDevice { seat: self.clone(), device };
         // Managers do it; that events are read without waiting hangs on it.
         fcntl_setfl(&device, OFlags::NONBLOCK)?;
         Ok(device)
@@ -296,8 +330,7 @@ impl Drop for Seat {
 #[derive(Debug)]
 pub(crate) struct SeatDevice {
     seat: Arc<Seat>,
-    id: c_int,
-    fd: OwnedFd,
+    device: Device,
 }
 
 impl SeatDevice {
@@ -308,13 +341,13 @@ impl SeatDevice {
 
 impl AsFd for SeatDevice {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.device.fd.as_fd()
     }
 }
 
 impl Drop for SeatDevice {
     fn drop(&mut self) {
-        self.seat.ask(Request::Close(self.id));
+        self.seat.ask(Request::Close(self.device.clone()));
     }
 }
 
@@ -334,6 +367,7 @@ unsafe extern "C" fn enabled(_: *mut Libseat, client: *mut c_void) {
         keyboard.leave_to_the_terminal();
     }
     client.state.set(true);
+    tracing::debug!("the seat is ours");
 }
 
 /// The seat was taken from us, and the manager waits for the word that we know.
@@ -343,43 +377,43 @@ unsafe extern "C" fn disabled(seat: *mut Libseat, client: *mut c_void) {
     // A commit that is made before its thread sees this fails with EACCES and does no harm.
     client.state.set(false);
     // SAFETY: libseat calls us with an open seat, in the thread that uses it.
-    if unsafe { (client.api.disable_seat)(seat) } != 0 {
+    if unsafe { (client.api.disable_seat)(seat) } < 0 {
         tracing::warn!(error = %io::Error::last_os_error(), "the seat could not be given back");
     }
+    tracing::debug!("the seat is another session's");
 }
 
 /// libseat's end of the seat, for its thread alone.
 struct Session {
     seat: NonNull<Libseat>,
-    client: Box<Client>,
+    client: Arc<Client>,
 }
 
 impl Session {
-    /// Opens the seat and waits until it is ours.
-    fn open(api: &'static Api, manager: String) -> Result<Self, SeatError> {
+    /// Opens the seat and waits for so long until it is ours.
+    fn open(api: &'static Api, manager: String, wait: Duration) -> Result<Self, SeatError> {
         // Before a manager changes it.
         let keyboard = Keyboard::of_terminal();
-        let mut client = Box::new(Client { api, state: Arc::default(), keyboard });
-        let data = ptr::from_mut(&mut *client).cast();
-        // SAFETY: the listener is static, and what it is given lives in a box until after
-        // `close_seat`.
+        let client = Arc::new(Client { api, state: Arc::default(), keyboard });
+        let data = Arc::as_ptr(&client).cast_mut().cast();
+        // SAFETY: the listener is static, and what it is given lives until after `close_seat`.
         let seat = unsafe { (api.open_seat)(&raw const LISTENER, data) };
         let error = io::Error::last_os_error();
-        let seat = NonNull::new(seat)
-            .ok_or_else(|| SeatError::Refused { manager: manager.clone(), source: error })?;
+        let Some(seat) = NonNull::new(seat) else {
+            return Err(SeatError::Refused { manager, source: error });
+        };
         let session = Self { seat, client };
-        let deadline = Instant::now() + ENABLE_LIMIT;
-        while !session.client.state.turn().is_ours() {
+        let deadline = Instant::now() + wait;
+        loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(SeatError::Background { seat: session.name() });
+            let milliseconds = c_int::try_from(left.as_millis()).unwrap_or(c_int::MAX);
+            if let Err(source) = session.dispatch(milliseconds) {
+                return Err(SeatError::Refused { manager, source });
             }
-            let milliseconds = c_int::try_from(left.as_millis()).unwrap_or(c_int::MAX).max(1);
-            session
-                .dispatch(milliseconds)
-                .map_err(|source| SeatError::Refused { manager: manager.clone(), source })?;
+            if session.client.state.turn().is_ours() || left.is_zero() {
+                return Ok(session);
+            }
         }
-        Ok(session)
     }
 
     fn name(&self) -> String {
@@ -396,11 +430,11 @@ impl Session {
     fn dispatch(&self, milliseconds: c_int) -> io::Result<()> {
         // SAFETY: the seat is open, and this is its thread.
         match unsafe { (self.client.api.dispatch)(self.seat.as_ptr(), milliseconds) } {
-            -1 => match io::Error::last_os_error() {
+            0.. => Ok(()),
+            _ => match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
                 error => Err(error),
             },
-            _ => Ok(()),
         }
     }
 
@@ -415,9 +449,15 @@ impl Session {
     }
 
     fn serve_while_there(&self, requests: &Receiver<Request>, wake: &OwnedFd) -> io::Result<()> {
-        // SAFETY: the seat is open; the descriptor is libseat's and stays open as long.
-        let fd = unsafe { BorrowedFd::borrow_raw((self.client.api.get_fd)(self.seat.as_ptr())) };
         loop {
+            // SAFETY: the seat is open, and this is its thread.
+            let fd = unsafe { (self.client.api.get_fd)(self.seat.as_ptr()) };
+            if fd < 0 {
+                return Err(Errno::NOTCONN.into());
+            }
+            // SAFETY: it is open, and only libseat closes it, after an error, when it is called: in
+            // this thread, and not before the next round.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             let mut fds =
                 [PollFd::from_borrowed_fd(fd, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
             match poll(&mut fds, None) {
@@ -433,7 +473,7 @@ impl Session {
                     Request::Open(path, reply) => {
                         let _ = reply.send(self.open_device(&path));
                     }
-                    Request::Close(id) => self.close_device(id),
+                    Request::Close(device) => self.close_device(&device),
                     Request::End => return Ok(()),
                 }
             }
@@ -452,12 +492,13 @@ impl Session {
             return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
         }
         // SAFETY: libseat leaves it to the caller to close it.
-        Ok((id, unsafe { OwnedFd::from_raw_fd(fd) }))
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Device { id, fd: Arc::new(fd) })
     }
 
-    fn close_device(&self, id: c_int) {
+    fn close_device(&self, device: &Device) {
         // SAFETY: the seat is open, and this is its thread.
-        if unsafe { (self.client.api.close_device)(self.seat.as_ptr(), id) } != 0 {
+        if unsafe { (self.client.api.close_device)(self.seat.as_ptr(), device.id) } < 0 {
             tracing::debug!(error = %io::Error::last_os_error(), "a device was not given back");
         }
     }
@@ -466,7 +507,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // SAFETY: the seat is open, this is its thread, and nobody uses it afterwards.
-        if unsafe { (self.client.api.close_seat)(self.seat.as_ptr()) } != 0 {
+        if unsafe { (self.client.api.close_seat)(self.seat.as_ptr()) } < 0 {
             tracing::debug!(error = %io::Error::last_os_error(), "the seat was not closed");
         }
     }
@@ -509,7 +550,142 @@ impl Keyboard {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::{AsRawFd, IntoRawFd};
+    use std::sync::Mutex;
+
     use super::*;
+
+    /// A seat of the fake libseat.
+    struct FakeSeat {
+        listener: &'static Listener,
+        client: *mut c_void,
+        /// libseat's connection, on which the word comes that the seat is ours.
+        word: Option<OwnedFd>,
+    }
+
+    /// The connection of the seat that the fake libseat opens next.
+    static NEXT: Mutex<Option<OwnedFd>> = Mutex::new(None);
+
+    /// Held while a device is not to be given back yet.
+    static GATE: Mutex<()> = Mutex::new(());
+
+    /// What the kernel said of the descriptors that were given back.
+    static GIVEN_BACK: Mutex<Vec<Result<u64, Errno>>> = Mutex::new(Vec::new());
+
+    /// A fake libseat that does as the real one does with logind: a device's number is its
+    /// descriptor's, and to give it back the kernel is asked what that is.
+    static FAKE: Api = Api {
+        open_seat: fake_open_seat,
+        disable_seat: fake_disable_seat,
+        close_seat: fake_close_seat,
+        seat_name: fake_seat_name,
+        open_device: fake_open_device,
+        close_device: fake_close_device,
+        get_fd: fake_get_fd,
+        dispatch: fake_dispatch,
+    };
+
+    unsafe extern "C" fn fake_open_seat(
+        listener: *const Listener,
+        client: *mut c_void,
+    ) -> *mut Libseat {
+        let word = NEXT.lock().unwrap().take();
+        // SAFETY: the only listener is a static.
+        let seat = FakeSeat { listener: unsafe { &*listener }, client, word };
+        Box::into_raw(Box::new(seat)).cast()
+    }
+
+    unsafe extern "C" fn fake_disable_seat(_: *mut Libseat) -> c_int {
+        0
+    }
+
+    unsafe extern "C" fn fake_close_seat(seat: *mut Libseat) -> c_int {
+        // SAFETY: `fake_open_seat` made it, and it is closed once.
+        drop(unsafe { Box::from_raw(seat.cast::<FakeSeat>()) });
+        0
+    }
+
+    unsafe extern "C" fn fake_seat_name(_: *mut Libseat) -> *const c_char {
+        c"fake0".as_ptr()
+    }
+
+    unsafe extern "C" fn fake_open_device(
+        _: *mut Libseat,
+        path: *const c_char,
+        fd: *mut c_int,
+    ) -> c_int {
+        // SAFETY: both are the caller's, and the path is a string.
+        unsafe {
+            let path = CStr::from_ptr(path).to_str().unwrap();
+            *fd = File::open(path).unwrap().into_raw_fd();
+            *fd
+        }
+    }
+
+    unsafe extern "C" fn fake_close_device(_: *mut Libseat, id: c_int) -> c_int {
+        let _gate = GATE.lock().unwrap();
+        // SAFETY: it need not be open; then the kernel says so.
+        let node = rustix::fs::fstat(unsafe { BorrowedFd::borrow_raw(id) });
+        GIVEN_BACK.lock().unwrap().push(node.map(|node| node.st_rdev));
+        // Older ones answer with more than 0 when all is well.
+        1
+    }
+
+    unsafe extern "C" fn fake_get_fd(seat: *mut Libseat) -> c_int {
+        // SAFETY: the seat is open, and this is its thread.
+        let seat = unsafe { &*seat.cast::<FakeSeat>() };
+        seat.word.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    unsafe extern "C" fn fake_dispatch(libseat: *mut Libseat, _: c_int) -> c_int {
+        // SAFETY: the seat is open, and this is its thread.
+        let seat = unsafe { &*libseat.cast::<FakeSeat>() };
+        if seat.word.as_ref().is_some_and(|word| rustix::io::read(word, &mut [0; 8]).is_ok()) {
+            // SAFETY: as in libseat.
+            unsafe { (seat.listener.enable_seat)(libseat, seat.client) };
+        }
+        0
+    }
+
+    /// A seat, and what gives it to us when it is written to.
+    fn fake_seat() -> (Arc<Seat>, OwnedFd) {
+        let word = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        let ours = word.try_clone().unwrap();
+        *NEXT.lock().unwrap() = Some(word);
+        let seat = Seat::open_with(&FAKE, "fake".into(), Duration::ZERO).unwrap();
+        (Arc::new(seat), ours)
+    }
+
+    fn until(what: &str, happened: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !happened() {
+            assert!(Instant::now() < deadline, "{what}: never");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_seat_is_waited_for_gives_devices_and_may_be_lost() {
+        let (seat, word) = fake_seat();
+        assert_eq!(seat.name(), "fake0");
+        // It is kept, and is ours when the manager says so.
+        assert!(!seat.turn().is_ours() && !seat.is_lost());
+        rustix::io::write(&word, &1_u64.to_ne_bytes()).unwrap();
+        until("the seat is ours", || seat.turn().is_ours());
+
+        let device = seat.open_device(Path::new("/dev/null")).unwrap();
+        let null = rustix::fs::fstat(&device).unwrap().st_rdev;
+        let gate = GATE.lock().unwrap();
+        drop(device);
+        drop(gate);
+        // Ends once all that was asked is done.
+        drop(seat);
+        assert_eq!(*GIVEN_BACK.lock().unwrap(), [Ok(null)]);
+
+        // One that has no connection, as libseat's after an error.
+        let seat = Seat::open_with(&FAKE, "fake".into(), Duration::ZERO).unwrap();
+        until("the seat is lost", || seat.is_lost());
+    }
 
     #[test]
     fn a_turn_that_came_and_went_is_noticed() {

@@ -2,10 +2,17 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use super::card::Card;
 use super::error::KmsError;
 use super::seat::{Seat, SeatError};
+
+/// How long a seat manager may take to make the session the one on the screen.
+const ENABLE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a seat manager that has refused is not asked again ([`Seat::open`] says why).
+const REFUSED: Duration = Duration::from_secs(60);
 
 /// The cards that the displays of a program have open; a clone is the same ones.
 ///
@@ -31,7 +38,11 @@ enum Way {
     ToAsk,
     Seat(Arc<Seat>),
     /// Directly, because there is no seat.
-    NoSeat(Arc<SeatError>),
+    NoSeat {
+        why: Arc<SeatError>,
+        /// When to look again, if there was one before.
+        again: Option<Instant>,
+    },
 }
 
 impl Cards {
@@ -64,28 +75,50 @@ impl Cards {
 
 impl Way {
     fn open(&mut self, path: &Path) -> Result<Card, KmsError> {
-        let lost = matches!(self, Self::Seat(seat) if seat.is_lost());
-        if lost || matches!(self, Self::ToAsk) {
-            match Seat::open() {
-                Ok(seat) => {
-                    tracing::info!(seat = seat.name(), "cards are opened through the seat");
-                    *self = Self::Seat(Arc::new(seat));
-                }
-                // Whoever is on the screen has the display, also where we could open the card.
-                Err(error @ SeatError::Background { .. }) => return Err(KmsError::NoSeat(error)),
-                // Its manager may be started again.
-                Err(error) if lost => return directly(path, &Arc::new(error)),
-                Err(error) => {
-                    tracing::info!(%error, "cards are opened directly");
-                    *self = Self::NoSeat(Arc::new(error));
-                }
-            }
-        }
+        self.ask();
         match self {
+            // Whoever is on the screen has the display, also where we could open the card.
+            Self::Seat(seat) if !seat.turn().is_ours() => {
+                let seat = seat.name().to_owned();
+                Err(KmsError::NoSeat(SeatError::Background { seat }))
+            }
             Self::Seat(seat) => Card::open_on_seat(seat, path),
-            Self::NoSeat(why) => directly(path, why),
+            Self::NoSeat { why, .. } => directly(path, why),
             Self::Direct | Self::ToAsk => Card::open(path),
         }
+    }
+
+    /// Opens the seat if that is due: at first, and once its manager, which has ended, may have been
+    /// started again. Then frames wait for this, and so nothing else is waited for.
+    fn ask(&mut self) {
+        let now = Instant::now();
+        let first = matches!(self, Self::ToAsk);
+        let lost = match self {
+            Self::Seat(seat) => seat.is_lost(),
+            Self::NoSeat { again, .. } => again.is_some_and(|again| again <= now),
+            Self::Direct | Self::ToAsk => false,
+        };
+        if !first && !lost {
+            return;
+        }
+        *self = match Seat::open(if first { ENABLE_LIMIT } else { Duration::ZERO }) {
+            Ok(seat) => {
+                tracing::info!(seat = seat.name(), "cards are opened through the seat");
+                Self::Seat(Arc::new(seat))
+            }
+            Err(error) => {
+                let pause = match error {
+                    SeatError::Unreachable { .. } => Duration::ZERO,
+                    _ => REFUSED,
+                };
+                if first {
+                    tracing::info!(%error, "cards are opened directly");
+                } else {
+                    tracing::debug!(%error, "the seat is not back");
+                }
+                Self::NoSeat { why: Arc::new(error), again: lost.then(|| now + pause) }
+            }
+        };
     }
 }
 
