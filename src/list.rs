@@ -173,6 +173,7 @@ pub(crate) fn sysfs_driver(class: &str, node: &Path) -> Option<String> {
 }
 
 fn displays() -> Vec<Entry> {
+    let manager = vcam_sinks::seat_manager();
     vcam_sinks::cards()
         .into_iter()
         .map(|card| {
@@ -181,10 +182,18 @@ fn displays() -> Vec<Entry> {
             let connectors: Vec<_> = card.connectors.iter().map(ToString::to_string).collect();
             let description = format!("{driver} {}", connectors.join(", "));
             match card.error {
-                Some(KmsError::Permission { permission, .. }) => {
-                    let (reason, fix) = forbidden(&permission);
-                    Entry::unusable(name, description, reason, Some(fix))
-                }
+                Some(KmsError::Permission { permission, .. }) => match manager {
+                    Some(manager) => {
+                        let driver = sysfs_driver("drm", &card.path);
+                        let driver = driver.unwrap_or_else(|| "driver unknown".to_owned());
+                        let note = format!("through the seat, if {manager} gives it");
+                        Entry { note: Some(note), ..Entry::usable(name, driver) }
+                    }
+                    None => {
+                        let (reason, fix) = forbidden(&permission);
+                        Entry::unusable(name, description, reason, Some(fix))
+                    }
+                },
                 Some(error) => Entry::unusable(name, description, chain(&error), None),
                 None if !card.free => {
                     Entry::unusable(name, description, "another program controls it", None)

@@ -15,6 +15,7 @@ use super::error::KmsError;
 use super::events::Flips;
 use super::modes::ModeInfo;
 use super::seat::{Seat, SeatDevice, Turn};
+use super::share::Cards;
 use crate::device::{self, Closed};
 
 const FOLDER: &str = "/dev/dri";
@@ -350,17 +351,22 @@ impl fmt::Display for CardInfo {
     }
 }
 
-/// Every display card of this machine, usable or not.
+/// Every display card of this machine, usable or not, opened directly and not through the seat: what
+/// a seat manager gives is only known once it has, and then the virtual terminal is ours.
 ///
 /// To find out whether a card is free, this takes control of it for a moment; nothing is changed.
 pub fn cards() -> Vec<CardInfo> {
-    nodes().into_iter().map(describe).collect()
+    describe_all(&Cards::default())
 }
 
-fn describe(path: PathBuf) -> CardInfo {
+fn describe_all(cards: &Cards) -> Vec<CardInfo> {
+    nodes().into_iter().map(|node| describe(cards, node)).collect()
+}
+
+fn describe(cards: &Cards, path: PathBuf) -> CardInfo {
     let mut info =
         CardInfo { path, driver: None, connectors: Vec::new(), free: false, error: None };
-    let card = match Card::open(&info.path) {
+    let card = match cards.open(&info.path) {
         Ok(card) => card,
         Err(error) => {
             info.error = Some(error);
@@ -378,6 +384,6 @@ fn describe(path: PathBuf) -> CardInfo {
 }
 
 /// The cards and connectors there are, for an error that says that none of them will do.
-pub(crate) fn available() -> Vec<String> {
-    cards().iter().map(ToString::to_string).collect()
+pub(crate) fn available(cards: &Cards) -> Vec<String> {
+    describe_all(cards).iter().map(ToString::to_string).collect()
 }

@@ -151,7 +151,7 @@ fn mode(timings: &Timings) -> control::Mode {
 /// The connector that the user means, or the first one that has a display.
 ///
 /// A connector that is asked for by name need not say that it is connected: some cannot tell. But
-/// it must have modes.
+/// it must have modes. The error does not tell which others there are; [`first_card`] does.
 pub(crate) fn connector(
     card: &Card,
     asked: Option<&str>,
@@ -170,10 +170,11 @@ pub(crate) fn connector(
         let (card, connector) = (card.name().to_owned(), found.to_string());
         return Err(KmsError::Taken { card, connector });
     }
-    found.ok_or_else(|| KmsError::NoConnector {
-        asked: asked.map(str::to_owned),
-        available: card::available(),
-    })
+    found.ok_or_else(|| no_connector(asked))
+}
+
+fn no_connector(asked: Option<&str>) -> KmsError {
+    KmsError::NoConnector { asked: asked.map(str::to_owned), available: Vec::new() }
 }
 
 /// Whether the user's name for a connector is the kernel's, in whatever case.
@@ -305,10 +306,13 @@ pub(crate) fn first_card<T>(
             }
         }
     }
-    Err(closest.unwrap_or_else(|| KmsError::NoCard {
-        asked: asked.map(str::to_owned),
-        available: card::available(),
-    }))
+    let no_card = || KmsError::NoCard { asked: asked.map(str::to_owned), available: Vec::new() };
+    let mut error = closest.unwrap_or_else(no_card);
+    if let KmsError::NoCard { available, .. } | KmsError::NoConnector { available, .. } = &mut error
+    {
+        *available = card::available(cards);
+    }
+    Err(error)
 }
 
 /// Whether the user's name for a driver is the kernel's: `bochs` will do for `bochs-drm`,
@@ -344,10 +348,7 @@ pub fn preferred_size(
     first_card(card, cards, |card| {
         card.enable_atomic()?;
         let info = ConnectorInfo::from(&self::connector(&card, connector, false)?);
-        modes::preferred(&info.modes).map(ModeInfo::size).ok_or_else(|| KmsError::NoConnector {
-            asked: connector.map(str::to_owned),
-            available: card::available(),
-        })
+        modes::preferred(&info.modes).map(ModeInfo::size).ok_or_else(|| no_connector(connector))
     })
 }
 
