@@ -23,9 +23,18 @@ static HEAP: count::Counting = count::Counting;
 
 fn main() -> ExitCode {
     quiet_egl();
-    name_seat_manager();
     // clap itself ends with 2 on bad usage, and with 0 after --help.
     let cli = Cli::parse();
+    let display = match &cli.command {
+        Some(Command::Plan(args)) => &args.display,
+        Some(Command::List { .. } | Command::Probe { .. } | Command::ProbeImporters { .. }) => {
+            &None
+        }
+        None => &cli.run.display,
+    };
+    if display.is_some() {
+        name_seat_manager();
+    }
     let filter = EnvFilter::try_from_env("VCAM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
