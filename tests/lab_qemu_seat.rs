@@ -18,7 +18,7 @@ use support::qmp::Qmp;
 use support::seat::{self, BACKEND, Seatd, on_the_screen, switch_to, until, use_seatd, write_on};
 use support::show::{self, Show};
 use vcam_allocator::{Fourcc, Method};
-use vcam_sinks::{Cards, KmsError, KmsOptions, KmsSink, Sink};
+use vcam_sinks::{Cards, KmsError, KmsOptions, KmsSink, SeatError, Sink};
 
 const SIZE: (u32, u32) = (320, 240);
 
@@ -146,21 +146,24 @@ fn a_switch_that_no_frame_saw_loses_none() {
     let _seatd = Seatd::start();
     let mut qmp = Qmp::open();
     consoles(&mut qmp);
+    // The seat manager's word comes after the card is ours; that it is there only the log tells.
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
+    subscriber.with_writer(log.reopen().unwrap()).init();
+    let said = |words| fs::read_to_string(log.path()).unwrap().matches(words).count();
     let mut show = Show::on(&Cards::through_seat(), &options());
     for _ in 0..3 {
         show.frame();
     }
     show.sink.wait_flip().unwrap();
     switch_to(ELSEWHERE);
-    until("the card is given up", || !has_master(&node()));
+    until("the card is given up", || said("the seat is another session's") == 1);
     switch_to(HOME);
-    until("the card is ours again", || has_master(&node()));
-    // The seat manager's word comes after that.
-    show.until_back();
+    until("the card is ours again", || said("the seat is ours") == 2);
     show.frame();
     assert_on_the_screen(&mut show, &mut qmp);
     let counts = show.finish();
-    assert!(counts.dropped <= 1, "{counts:?}");
+    assert_eq!((counts.displayed, counts.dropped), (4, 0));
 }
 
 /// The node of bochs, as sysfs tells it; to open it could make us its master.
@@ -251,8 +254,17 @@ fn a_user_at_the_console_has_display_and_keyboard() {
     // Without a seat manager the user is told what is in the way.
     let ran = as_user(&format!("{arguments} --frames 1"));
     ran.failed_with(4, &["not permitted", "neither seatd nor logind is there"]);
+    let listed = listed();
+    assert_eq!(listed["available"], false, "{listed:#}");
+    assert!(listed["reason"].as_str().unwrap().contains("not permitted"), "{listed:#}");
 
     let _seatd = Seatd::start();
+    let listed = self::listed();
+    assert_eq!(listed["available"], true, "{listed:#}");
+    assert_eq!(listed["description"], "bochs-drm", "{listed:#}");
+    assert_eq!(listed["note"], "through the seat, if seatd gives it", "{listed:#}");
+    let ran = as_user("--display=Nowhere-1 --card bochs-drm --size 320x240 --frames 1");
+    ran.failed_with(2, &["no display 'Nowhere-1'", "(bochs-drm): Virtual-"]);
     let before = Held::read();
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
@@ -320,6 +332,47 @@ fn as_user(arguments: &str) -> Ran {
     run.args(["--reuid", seat::USER, "--regid", "nogroup", "--clear-groups"]);
     run.arg(env!("CARGO_BIN_EXE_vcam")).args(arguments.split_whitespace());
     run.env_remove(BACKEND).env("XDG_CACHE_HOME", "/nowhere").output().unwrap().into()
+}
+
+/// What a user without rights reads of bochs in `vcam list`.
+fn listed() -> serde_json::Value {
+    let list = as_user("list --json").report();
+    let node = node().display().to_string();
+    let mut displays = list["displays"].as_array().unwrap().iter();
+    displays.find(|entry| entry["name"] == *node).unwrap().clone()
+}
+
+/// The card is opened for the display's favourite size, given back, and opened again.
+#[test]
+fn a_display_is_asked_for_its_size() {
+    let _seatd = Seatd::start();
+    let mut qmp = Qmp::open();
+    let Consoles { home, .. } = consoles(&mut qmp);
+    let before = Held::read();
+    let mut run = command("--isp cpu --display --card bochs-drm --frames 2 --json");
+    let ran = Ran::from(run.env_remove(BACKEND).env("VCAM_LOG", "info").output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains("through the seat"), "{ran:?}");
+    let report = ran.report();
+    assert_eq!(report["size"], serde_json::json!([1280, 800]), "{report:#}");
+    assert_eq!(report["frames"]["displayed"], 2, "{report:#}");
+    until_screen(&mut qmp, "the console is on the screen again", &home);
+    before.assert_unchanged();
+}
+
+/// Where virtual terminals are not what tells who is on the screen, a seat has several programs,
+/// and the next one gets it when the first has ended.
+#[test]
+fn a_seat_in_the_background_is_kept_until_it_is_given() {
+    use_seatd();
+    let _seatd = Seatd::start_without_terminals();
+    let first = Show::on(&Cards::through_seat(), &options());
+    let cards = Cards::through_seat();
+    let open = || KmsSink::open_beside(&cards, &options());
+    let error = open().unwrap_err();
+    assert!(matches!(error, KmsError::NoSeat(SeatError::Background { .. })), "{error:?}");
+    first.finish();
+    until("the seat is given to the second", || open().is_ok());
 }
 
 /// Without a seat vcam stays master over switches, and the kernel's console does not take the

@@ -25,7 +25,17 @@ pub struct Seatd(Child);
 impl Seatd {
     /// Starts it, and waits until it listens.
     pub fn start() -> Self {
-        let child = Command::new("seatd").args(["-u", USER, "-l", "error"]).spawn();
+        Self::start_bound("1")
+    }
+
+    /// As [`Seatd::start`], with a seat that has nothing to do with virtual terminals.
+    pub fn start_without_terminals() -> Self {
+        Self::start_bound("0")
+    }
+
+    fn start_bound(bound: &str) -> Self {
+        let mut seatd = Command::new("seatd");
+        let child = seatd.args(["-u", USER, "-l", "error"]).env("SEATD_VTBOUND", bound).spawn();
         let seatd = Self(child.expect("the lab has seatd"));
         until("seatd listens", || UnixStream::connect(SOCKET).is_ok());
         seatd
@@ -43,9 +53,13 @@ impl Drop for Seatd {
 /// Has displays of this process go through seatd.
 pub fn use_seatd() {
     static ONCE: Once = Once::new();
-    // SAFETY: what other threads there are read the environment by Rust's functions, which have a
-    // lock in common with this one.
-    ONCE.call_once(|| unsafe { std::env::set_var(BACKEND, "seatd") });
+    ONCE.call_once(|| {
+        let threads = fs::read_dir("/proc/self/task").expect("/proc is there").count();
+        assert_eq!(threads, 2, "the tests run one at a time, and leave no threads");
+        // SAFETY: besides this thread there is only the test harness's, which waits for the end of
+        // this test: nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(BACKEND, "seatd") };
+    });
 }
 
 /// Switches to a virtual terminal, and waits until it is on the screen.
