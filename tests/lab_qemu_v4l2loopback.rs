@@ -262,3 +262,13 @@ fn strict_ends_before_the_first_frame() {
         assert_eq!(settings(&node), before);
     }
 }
+
+#[test]
+fn its_memory_is_nobody_else_s() {
+    let [_, exclusive] = nodes();
+    let name = format!("v4l2:{}", exclusive.file_name().unwrap().display());
+    let error = heaps::open(&name).unwrap_err().to_string();
+    assert_eq!(error, format!("heap '{name}': /dev/video41 cannot export its buffers as dma-bufs"));
+    let list = command("list --json").output().unwrap();
+    assert!(String::from_utf8(list.stdout).unwrap().contains(&error));
+}

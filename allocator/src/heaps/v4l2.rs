@@ -128,6 +128,10 @@ impl V4l2 {
                 let what = "keep the planes of a picture apart";
                 Err(OpenError::Unsuitable { name: name_of(), node: node_of(), what })
             }
+            Ok(Some(queue)) if !v4l2::exports(file.as_fd(), queue) => {
+                let what = "export its buffers as dma-bufs";
+                Err(OpenError::Unsuitable { name: name_of(), node: node_of(), what })
+            }
             Ok(Some(queue)) => Ok(Self { name: name.as_str().into(), node, queue, split }),
             Ok(None) => {
                 let what = "stream pictures in one direction";

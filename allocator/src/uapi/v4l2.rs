@@ -188,9 +188,19 @@ pub(crate) fn export_buffer(
     queue: Queue,
     memory: u32,
 ) -> io::Result<OwnedFd> {
+    export(node, queue, 0, memory)
+}
+
+/// Whether the driver exports buffers at all. It is asked for one that no queue has: `ENOTTY` says
+/// that it does not know the call, and every other error that it does.
+pub(crate) fn exports(node: BorrowedFd<'_>, queue: Queue) -> bool {
+    !matches!(export(node, queue, u32::MAX, 0), Err(io::Errno::NOTTY))
+}
+
+fn export(node: BorrowedFd<'_>, queue: Queue, index: u32, memory: u32) -> io::Result<OwnedFd> {
     // SAFETY: all fields of the structure are integers, for which zero is a value.
     let mut export: v4l2_exportbuffer = unsafe { zeroed() };
-    (export.type_, export.plane) = (queue as u32, memory);
+    (export.type_, export.index, export.plane) = (queue as u32, index, memory);
     export.flags = (OFlags::CLOEXEC | OFlags::RDWR).bits();
     // SAFETY: the argument is the request's `struct v4l2_exportbuffer`.
     unsafe { call(node, "VIDIOC_EXPBUF", vidioc::VIDIOC_EXPBUF, &mut export)? };
