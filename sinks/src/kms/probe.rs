@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use drm::control::{AtomicCommitFlags, Device as _, PlaneType, connector};
 use rustix::io::Errno;
@@ -37,13 +37,6 @@ use super::writeback::Writeback;
 
 const COMMIT: &str = "atomic commit";
 const WRITEBACK: &str = "writeback";
-
-/// How long a card may take to forget a capture that is done.
-///
-/// vkms signals that it is written, and a worker of the kernel then turns the composer off; if the
-/// next capture was begun in between, nobody writes it, and from then on each comes one too late
-/// (`vkms_wb_cleanup_job` in `vkms_writeback.c`, Linux 7.2).
-const CLEANUP: Duration = Duration::from_millis(5);
 
 /// What stands below the plane that is tried.
 const BACKDROP: Fourcc = Fourcc::XRGB8888;
@@ -306,7 +299,6 @@ impl PlaneProber {
         screen.changed = true;
         steps(WRITEBACK);
         let captured = writeback.collect().map_err(|error| failed(WRITEBACK, error))?;
-        std::thread::sleep(CLEANUP);
         let Placement { x: left, y: top, .. } = screen.fit.placement;
         let colours = colours(&self.plane.object);
         let should = |seed, x, y| match buffer.format() {

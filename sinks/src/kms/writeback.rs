@@ -7,6 +7,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use drm::control::{AtomicCommitFlags, Device as _, connector};
 use vcam_allocator::{Fence, Fourcc};
@@ -65,6 +66,13 @@ pub(crate) struct Writeback {
     /// Where the kernel puts the descriptor of the fence; it keeps the address during a commit.
     fence: Box<AtomicI32>,
 }
+
+/// How long a card may take to forget a capture that is done.
+///
+/// vkms signals that it is written, and a worker of the kernel then turns the composer off; if the
+/// next capture was begun in between, nobody writes it, and from then on each comes one too late
+/// (`vkms_wb_cleanup_job` in `vkms_writeback.c`, Linux 7.2). On a busy machine 5 ms were too few.
+const CLEANUP: Duration = Duration::from_millis(20);
 
 impl Writeback {
     /// Finds a writeback connector for the output's CRTC.
@@ -129,6 +137,7 @@ impl Writeback {
             fence
                 .wait(READY_LIMIT)
                 .map_err(|source| KmsError::Fence { what: "the capture of the screen", source })?;
+            std::thread::sleep(CLEANUP);
         }
         let (rows, stride) = self.buffer.plane(0);
         let mut rgb = Vec::new();
