@@ -60,3 +60,7 @@ channels() {
 drain() {
     :
 }
+
+terminal() {
+    echo /dev/hvc0
+}

@@ -51,8 +51,22 @@ err=$!
 # From here on the driver does not start the machine anew if it crashes.
 : >"$run/started"
 say "runs the command"
-sh /run/lab/command </dev/null >/run/lab/out 2>/run/lab/err
-status=$?
+if [ -e /run/lab/terminal ]; then
+    # For a person: on a terminal of its own, of the size and kind of theirs.
+    terminal=$(terminal)
+    { read -r rows && read -r columns && read -r TERM; } </run/lab/terminal
+    export TERM
+    stty sane rows "$rows" cols "$columns" <"$terminal"
+    setsid --ctty --wait sh /run/lab/command <"$terminal" >"$terminal" 2>&1
+    status=$?
+    stty sane <"$terminal"
+    # Nothing came this way, and the relays end.
+    : >/run/lab/out
+    : >/run/lab/err
+else
+    sh /run/lab/command </dev/null >/run/lab/out 2>/run/lab/err
+    status=$?
+fi
 say "command ended: $status"
 # A child that was left behind may still hold the pipes: wait for the bytes
 # that are under way, not for the child.

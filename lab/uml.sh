@@ -29,3 +29,7 @@ drain() {
     stty raw -echo <"$out_channel"
     stty raw -echo <"$err_channel"
 }
+
+terminal() {
+    echo /dev/tty3
+}

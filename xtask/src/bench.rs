@@ -15,7 +15,7 @@ use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::build::executables;
-use crate::host::{self, Purpose};
+use crate::host;
 use crate::lab::{self, Job, Kind, Lab, Output};
 use crate::process::{self, End};
 use crate::progress::note;
@@ -78,7 +78,7 @@ pub(crate) fn bench(workspace: &Workspace, filter: Option<&str>, quick: bool) ->
     let (chosen, rows_with) = chosen(filter);
     let in_uml = chosen.iter().any(|bench| bench.place == Place::Uml);
     let machine = if in_uml { lab::purposes(&[Kind::Uml]) } else { &[] };
-    host::provide(workspace, &[&[Purpose::Build], machine].concat())?;
+    host::provide(workspace, machine)?;
     let lab = if in_uml { Some(Lab::set_up(workspace, &[Kind::Uml])?) } else { None };
     let folder = make_folder(&workspace.target.join("bench"))?;
     let mut rows = Vec::new();
@@ -143,6 +143,7 @@ fn in_lab(lab: &Lab, workspace: &Workspace, program: &Path, quick: bool) -> Resu
         environment: if quick { vec![(QUICK.to_owned(), "1".to_owned())] } else { Vec::new() },
         limit: LIMIT,
         output: Output::StdoutKept,
+        programs: Vec::new(),
     };
     let outcome = lab.run(Kind::Uml, &job)?;
     if outcome.status != 0 {

@@ -33,6 +33,12 @@ pub(crate) fn executables(
     }
 }
 
+/// Builds the command as a user would, and returns the file.
+pub(crate) fn vcam(workspace: &Workspace) -> Result<PathBuf> {
+    let arguments = ["build", "--release", "--package", "vcam", "--bin", "vcam"];
+    executables(workspace, &arguments)?.remove("vcam").context("cargo built no vcam")
+}
+
 fn parse(messages: &str) -> HashMap<String, PathBuf> {
     messages
         .lines()

@@ -13,8 +13,8 @@ use drm::Device as _;
 use drm::control::{Device as _, connector};
 use serde_json::Value;
 
-use crate::build::executables;
-use crate::host::{self, Purpose};
+use crate::build;
+use crate::host;
 use crate::lab::{self, Job, Kind, Lab, Output};
 use crate::process::{self, End};
 use crate::progress::note;
@@ -30,10 +30,8 @@ pub(crate) fn demo(workspace: &Workspace) -> Result<i32> {
     let obstacle = obstacle();
     // All at once, so that whoever must install by hand does it once.
     let machine = if obstacle.is_some() { lab::purposes(&[Kind::Uml]) } else { &[] };
-    host::provide(workspace, &[&[Purpose::Build], machine].concat())?;
-    let programs =
-        executables(workspace, &["build", "--release", "--package", "vcam", "--bin", "vcam"])?;
-    let vcam = programs.get("vcam").context("cargo built no vcam")?;
+    host::provide(workspace, machine)?;
+    let vcam = &build::vcam(workspace)?;
 
     let folder = make_folder(&workspace.target.join("demo"))?;
     let picture = folder.join("display.png");
@@ -50,20 +48,21 @@ pub(crate) fn demo(workspace: &Workspace) -> Result<i32> {
             .collect();
     arguments.push(picture.display().to_string());
 
-    let here = match obstacle {
-        None => Some(run_here(vcam, &arguments)?),
+    let place = match obstacle {
+        None => Place::Here,
         Some(obstacle) => {
             note(&format!("runs in the lab, because {obstacle}"));
-            None
+            Place::lab(workspace, &folder)?
         }
     };
-    let (status, stdout) = match here {
-        Some((LACKS, _)) => {
+    let (place, status, stdout) = match (place.run(vcam, &arguments)?, place) {
+        ((LACKS, _), Place::Here) => {
             note("this machine's display cannot give back what it scans out: runs in the lab");
-            run_in_lab(workspace, vcam, &arguments, &folder)?
+            let place = Place::lab(workspace, &folder)?;
+            let (status, stdout) = place.run(vcam, &arguments)?;
+            (place, status, stdout)
         }
-        Some(outcome) => outcome,
-        None => run_in_lab(workspace, vcam, &arguments, &folder)?,
+        ((status, stdout), place) => (place, status, stdout),
     };
     fs::write(&report, &stdout).with_context(|| format!("cannot write {}", report.display()))?;
     if status != 0 {
@@ -76,9 +75,64 @@ pub(crate) fn demo(workspace: &Workspace) -> Result<i32> {
         bail!("vcam left no picture at {}", picture.display());
     }
     println!("{}", summary(&json));
+    if let Some(reason) = choice(&place, vcam)? {
+        println!(
+            "isp      the demonstration asks for the GPU; left to choose, vcam says: {reason}"
+        );
+    }
     println!("picture  {}", picture.display());
     println!("report   {}", report.display());
     Ok(0)
+}
+
+/// The ISP that vcam takes when it is left to choose, and why, where there is a choice.
+fn choice(place: &Place, vcam: &Path) -> Result<Option<String>> {
+    let arguments = "plan --heap udmabuf --display --size 640x480 --json";
+    let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+    let (status, stdout) = place.run(vcam, &arguments)?;
+    let plan: Value = serde_json::from_slice(&stdout).unwrap_or_default();
+    if status != 0 {
+        bail!("`vcam {}` ended with status {status}", arguments.join(" "));
+    }
+    Ok(plan["isp"]["reason"].as_str().map(str::to_owned))
+}
+
+/// Where the demonstration runs.
+enum Place {
+    /// On this machine's devices.
+    Here,
+    /// In the uml machine.
+    Lab { lab: Box<Lab>, folder: PathBuf, out: PathBuf },
+}
+
+impl Place {
+    fn lab(workspace: &Workspace, out: &Path) -> Result<Self> {
+        let lab = Box::new(Lab::set_up(workspace, &[Kind::Uml])?);
+        Ok(Self::Lab { lab, folder: workspace.root.clone(), out: out.to_path_buf() })
+    }
+
+    /// Runs vcam; its exit status and what it wrote to stdout.
+    fn run(&self, vcam: &Path, arguments: &[String]) -> Result<(i32, Vec<u8>)> {
+        match self {
+            Self::Here => run_here(vcam, arguments),
+            Self::Lab { lab, folder, out } => {
+                let mut command = vec![vcam.display().to_string()];
+                command.extend(arguments.iter().cloned());
+                let job = Job {
+                    command,
+                    folder: folder.clone(),
+                    out: out.clone(),
+                    environment: Vec::new(),
+                    kernel: String::new(),
+                    limit: LIMIT,
+                    output: Output::StdoutKept,
+                    programs: Vec::new(),
+                };
+                let outcome = lab.run(Kind::Uml, &job)?;
+                Ok((outcome.status, outcome.stdout))
+            }
+        }
+    }
 }
 
 fn run_here(vcam: &Path, arguments: &[String]) -> Result<(i32, Vec<u8>)> {
@@ -104,28 +158,6 @@ fn run_here(vcam: &Path, arguments: &[String]) -> Result<(i32, Vec<u8>)> {
         End::TimedOut => bail!("vcam did not end in {} s", LIMIT.as_secs()),
         End::Interrupted | End::OutputClosed => bail!("interrupted"),
     }
-}
-
-fn run_in_lab(
-    workspace: &Workspace,
-    vcam: &Path,
-    arguments: &[String],
-    folder: &Path,
-) -> Result<(i32, Vec<u8>)> {
-    let lab = Lab::set_up(workspace, &[Kind::Uml])?;
-    let mut command = vec![vcam.display().to_string()];
-    command.extend(arguments.iter().cloned());
-    let job = Job {
-        command,
-        folder: workspace.root.clone(),
-        out: folder.to_path_buf(),
-        environment: Vec::new(),
-        kernel: String::new(),
-        limit: LIMIT,
-        output: Output::StdoutKept,
-    };
-    let outcome = lab.run(Kind::Uml, &job)?;
-    Ok((outcome.status, outcome.stdout))
 }
 
 /// What keeps the demonstration from running on this machine, if anything does.

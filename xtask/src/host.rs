@@ -4,24 +4,23 @@
 use std::env;
 use std::fs;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use crate::Lacking;
+use crate::lab::{Cache, list};
 use crate::progress::{note, step};
 use crate::workspace::Workspace;
 
-/// What the packages are wanted for; the first column of `host-packages.txt`.
+/// Why a package is wanted; the first column of `host-packages.txt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To make the machines and run the uml one.
     Lab,
     /// To run the qemu machine.
     Qemu,
-    /// To build vcam.
-    Build,
 }
 
 impl Purpose {
@@ -29,7 +28,6 @@ impl Purpose {
         match word {
             "lab" => Some(Self::Lab),
             "qemu" => Some(Self::Qemu),
-            "build" => Some(Self::Build),
             _ => None,
         }
     }
@@ -40,19 +38,17 @@ impl Purpose {
 struct Need<'a> {
     purpose: Purpose,
     package: &'a str,
-    proof: &'a str,
+    program: &'a str,
 }
 
 fn parse_needs(text: &str) -> Result<Vec<Need<'_>>> {
-    let lines =
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
+    list(text)
         .map(|line| {
             let mut words = line.split_whitespace();
             match (words.next().and_then(Purpose::parse), words.next(), words.next(), words.next())
             {
-                (Some(purpose), Some(package), Some(proof), None) => {
-                    Ok(Need { purpose, package, proof })
+                (Some(purpose), Some(package), Some(program), None) => {
+                    Ok(Need { purpose, package, program })
                 }
                 _ => bail!("lab/host-packages.txt: cannot read the line `{line}`"),
             }
@@ -66,26 +62,42 @@ pub(crate) fn provide(workspace: &Workspace, purposes: &[Purpose]) -> Result<()>
     let list = workspace.recipe().join("host-packages.txt");
     let text =
         fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
-    let missing: Vec<&str> = parse_needs(&text)?
-        .into_iter()
-        .filter(|need| purposes.contains(&need.purpose) && !is_there(need.proof))
-        .map(|need| need.package)
-        .collect();
-    if missing.is_empty() {
+    let needs: Vec<Need<'_>> =
+        parse_needs(&text)?.into_iter().filter(|need| purposes.contains(&need.purpose)).collect();
+    let missing = || -> Vec<&str> {
+        let missing = needs.iter().filter(|need| find_program(need.program).is_none());
+        missing.map(|need| need.package).collect()
+    };
+    if missing().is_empty() {
         return Ok(());
     }
-    let line = format!("apt-get install --no-install-recommends {}", missing.join(" "));
     if find_program("apt-get").is_none() {
         return Err(Lacking(format!(
             "this machine lacks what Debian calls {}, and has no apt-get to install it with",
-            missing.join(", ")
+            missing().join(", ")
         ))
         .into());
     }
     if !can_be_root() {
-        return Err(Lacking(line).into());
+        return Err(Lacking(apt_line(&missing())).into());
     }
-    install(workspace, &missing).with_context(|| format!("could not run `{line}`"))
+    // One at a time: apt's own locks do not wait.
+    let _lock = Cache::new(workspace.cache.clone()).set_up_lock()?;
+    let packages = missing();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    install(workspace, &packages)
+        .with_context(|| format!("could not run `{}`", apt_line(&packages)))?;
+    match missing().as_slice() {
+        [] => Ok(()),
+        left => bail!("{} was installed, and its program is not on the PATH", left.join(", ")),
+    }
+}
+
+/// The command that installs packages, for a person to run as root.
+fn apt_line(packages: &[&str]) -> String {
+    format!("apt-get install --no-install-recommends {}", packages.join(" "))
 }
 
 fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {
@@ -108,7 +120,8 @@ fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {
             &logs.join("apt-install.log"),
             as_root("env")
                 .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes"])
-                .arg("--no-install-recommends")
+                // Another program may be installing something.
+                .args(["--option", "DPkg::Lock::Timeout=300", "--no-install-recommends"])
                 .args(packages),
         )
     };
@@ -120,39 +133,12 @@ fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     install().or_else(|_| update().and_then(|()| install()))
 }
 
-/// Whether a need is met: by a program on the PATH or a library's file.
-fn is_there(proof: &str) -> bool {
-    match proof.strip_prefix("lib:") {
-        Some(beginning) => has_library(beginning),
-        None => find_program(proof).is_some(),
-    }
-}
-
 /// The file that a program's name stands for.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     // Where Debian keeps programs that a user's PATH may leave out.
     let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path).chain(more).map(|dir| dir.join(name)).find(|file| file.is_file())
-}
-
-fn has_library(beginning: &str) -> bool {
-    let mut folders: Vec<PathBuf> =
-        ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"]
-            .map(PathBuf::from)
-            .into();
-    folders.extend(env::var_os("LIBCLANG_PATH").map(PathBuf::from));
-    let llvm = entries(Path::new("/usr/lib")).filter(|name| name.starts_with("llvm-"));
-    folders.extend(llvm.map(|name| Path::new("/usr/lib").join(name).join("lib")));
-    folders.iter().any(|folder| entries(folder).any(|name| name.starts_with(beginning)))
-}
-
-fn entries(folder: &Path) -> impl Iterator<Item = String> {
-    fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
 }
 
 /// Whether commands can be run as root here. Asks for sudo's password once, if
@@ -176,15 +162,37 @@ pub(crate) fn can_be_root() -> bool {
         && Command::new("sudo").arg("--validate").status().is_ok_and(|status| status.success())
 }
 
-/// A command that runs as root; see [`can_be_root`].
+/// A command that runs as root; see [`can_be_root`]. It makes files that all users can read, and
+/// reaches the network as this program does: sudo passes neither a mask nor proxies on as they are.
 pub(crate) fn as_root(program: &str) -> Command {
-    if rustix::process::geteuid().is_root() {
-        Command::new(program)
+    let mut command = if rustix::process::geteuid().is_root() {
+        Command::new("sh")
     } else {
         let mut sudo = Command::new("sudo");
-        sudo.args(["--non-interactive", "--", program]);
+        sudo.args(["--non-interactive", "--", "env"]);
+        sudo.args(proxies().map(|(name, value)| format!("{name}={value}"))).arg("sh");
         sudo
-    }
+    };
+    command.args(["-c", r#"umask 022; exec "$0" "$@""#, program]);
+    command
+}
+
+/// The variables of the environment that name proxies.
+pub(crate) fn proxies() -> impl Iterator<Item = (String, String)> {
+    env::vars().filter(|(name, _)| {
+        let name = name.to_ascii_lowercase();
+        ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"].contains(&name.as_str())
+    })
+}
+
+/// Signals a process group of root's; whether that could be done.
+pub(crate) fn signal_roots_group(group: i32, signal: &str) -> bool {
+    as_root("kill")
+        .args(["-s", signal, "--", &format!("-{group}")])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]
@@ -193,13 +201,12 @@ mod tests {
 
     #[test]
     fn the_list_is_read() {
-        let needs =
-            parse_needs("# comment\n\nlab mmdebstrap mmdebstrap\nbuild libgbm-dev lib:libgbm.so\n");
+        let needs = parse_needs("# comment\n\nlab mmdebstrap mmdebstrap\nlab util-linux setpriv\n");
         let needs = needs.unwrap();
         assert_eq!(needs.len(), 2);
         assert_eq!(
             needs[1],
-            Need { purpose: Purpose::Build, package: "libgbm-dev", proof: "lib:libgbm.so" }
+            Need { purpose: Purpose::Lab, package: "util-linux", program: "setpriv" }
         );
         assert!(parse_needs("lab mmdebstrap\n").is_err());
         assert!(parse_needs("other mmdebstrap mmdebstrap\n").is_err());
@@ -207,8 +214,7 @@ mod tests {
 
     #[test]
     fn programs_are_found_on_the_path() {
-        assert!(is_there("sh"));
-        assert!(!is_there("no-such-program-anywhere"));
-        assert!(!is_there("lib:no-such-library"));
+        assert!(find_program("sh").is_some());
+        assert!(find_program("no-such-program-anywhere").is_none());
     }
 }

@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fresh;
 mod host;
 mod lab;
 mod process;
@@ -12,13 +13,15 @@ mod test;
 mod workspace;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
+use crate::fresh::{Extent, Release};
 use crate::lab::{Job, Kind, Lab, Output};
 use crate::test::{Place, Plan};
 use crate::workspace::Workspace;
@@ -33,7 +36,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Runs a command in one of the lab's machines.
+    /// Runs a command in one of the lab's machines, which has this checkout's vcam on its PATH;
+    /// without a command, and on a terminal, a shell.
     Lab {
         /// The machine.
         #[arg(long, value_enum, default_value_t = Kind::Uml)]
@@ -41,9 +45,9 @@ enum Task {
         /// A folder the command can leave files in [default: target/lab/out].
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
-        /// Kills the machine after this many seconds.
-        #[arg(long, value_name = "SECS", default_value_t = 600)]
-        timeout: u64,
+        /// Kills the machine after this many seconds [default: 600; a shell has no limit].
+        #[arg(long, value_name = "SECS")]
+        timeout: Option<u64>,
         /// Sets an environment variable for the command; may be repeated.
         #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
         env: Vec<(String, String)>,
@@ -54,7 +58,7 @@ enum Task {
         #[arg(long, conflicts_with = "command")]
         setup_only: bool,
         /// The command and its arguments.
-        #[arg(last = true, required_unless_present = "setup_only")]
+        #[arg(last = true)]
         command: Vec<String>,
     },
     /// Makes both machines and prints what they are made of.
@@ -73,6 +77,19 @@ enum Task {
     },
     /// Runs vcam with a display, here or in the lab, and keeps the picture.
     Demo,
+    /// Follows the README on bare trees of Debian 12 and 13, as root, with sudo and without.
+    Fresh {
+        /// Only this release; may be repeated.
+        #[arg(long, value_enum, value_name = "RELEASE")]
+        only: Vec<Release>,
+        /// Stops after what needs no lab: the build, vcam, and the line that a user without sudo
+        /// gets.
+        #[arg(long, conflicts_with = "whole")]
+        build: bool,
+        /// Makes the lab anew on each release, instead of showing this machine's.
+        #[arg(long)]
+        whole: bool,
+    },
     /// Measures what the allocator costs, in the uml machine.
     Bench {
         /// Measures less, and less well: to see whether it works.
@@ -82,6 +99,9 @@ enum Task {
         filter: Option<String>,
     },
 }
+
+/// How long a command may take in the lab, unless it is given another limit.
+const LAB_LIMIT: Duration = Duration::from_secs(600);
 
 /// Something this machine lacks, in words that say how to get it. Exit code 4.
 #[derive(Debug)]
@@ -128,22 +148,39 @@ fn perform(task: Task) -> Result<i32> {
         Task::Setup => set_up(&workspace),
         Task::Lab { setup_only: true, .. } => set_up(&workspace),
         Task::Lab { machine, out, timeout, env, kernel, command, .. } => {
-            let out = out.unwrap_or_else(|| workspace.target.join("lab/out"));
-            let job = Job {
+            if command.is_empty() && !std::io::stdin().is_terminal() {
+                bail!("a shell needs a terminal as its input: say a command after `--`");
+            }
+            let vcam = build::vcam(&workspace)?;
+            let mut job = Job {
                 command,
                 folder: std::env::current_dir()?,
-                out,
+                out: out.unwrap_or_else(|| workspace.target.join("lab/out")),
                 environment: env,
                 kernel,
-                limit: Duration::from_secs(timeout),
+                limit: timeout.map_or(LAB_LIMIT, Duration::from_secs),
                 output: Output::Shown,
+                programs: vcam.parent().map(Path::to_path_buf).into_iter().collect(),
             };
+            if job.command.is_empty() {
+                job.command = vec!["bash".to_owned()];
+                job.output = Output::Terminal;
+                job.limit = timeout.map_or(Duration::MAX, Duration::from_secs);
+            }
             let outcome = Lab::set_up(&workspace, &[machine])?.run(machine, &job)?;
             Ok(outcome.status)
         }
         Task::Test { only, timeout, arguments } => {
             let limit = Duration::from_secs(timeout);
             test::test(&workspace, &Plan { places: only, arguments, limit })
+        }
+        Task::Fresh { only, build, whole } => {
+            let extent = match (build, whole) {
+                (true, _) => Extent::Build,
+                (_, true) => Extent::Whole,
+                _ => Extent::Usual,
+            };
+            fresh::fresh(&workspace, &only, extent)
         }
         Task::Demo => demo::demo(&workspace),
         Task::Bench { filter, quick } => bench::bench(&workspace, filter.as_deref(), quick),

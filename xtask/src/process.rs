@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::host::signal_roots_group;
+
 /// How a supervised child came to its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
@@ -115,16 +117,29 @@ pub(crate) fn supervise(
 fn kill_group(child: &mut Child) -> io::Result<()> {
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         match kill_process_group(group, Signal::KILL) {
-            // Nothing is left, or what is left belongs to root: sudo passes
-            // the gentler signal on to its own child.
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(rustix::io::Errno::PERM) => {
-                let _ = kill_process_group(group, Signal::TERM);
-            }
+            // What is left is root's, started by sudo.
+            Err(rustix::io::Errno::PERM) => return end_roots_child(child, group.as_raw_pid()),
             Err(errno) => return Err(errno.into()),
         }
     }
     child.wait().map(|_| ())
+}
+
+/// Ends a child of root's, which may first undo its mounts.
+fn end_roots_child(child: &mut Child, group: i32) -> io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let begun = Instant::now();
+    let mut signalled = signal_roots_group(group, "TERM");
+    while signalled && begun.elapsed() < PATIENCE {
+        if child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    signalled |= signal_roots_group(group, "KILL");
+    // Without sudo's permission it would end when it pleases.
+    if signalled { child.wait().map(|_| ()) } else { child.try_wait().map(|_| ()) }
 }
 
 #[cfg(test)]

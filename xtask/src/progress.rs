@@ -51,7 +51,12 @@ pub(crate) fn step(title: &str, log: &Path, command: &mut Command) -> Result<()>
             note(&format!("{title}: done in {} s", begun.elapsed().as_secs()));
             Ok(())
         }
-        End::Exited(status) => bail!("{title} failed ({status}); its log is {}", log.display()),
+        End::Exited(status) => match last_line(log) {
+            line if line.is_empty() => {
+                bail!("{title} failed ({status}); its log is {}", log.display())
+            }
+            line => bail!("{title} failed ({status}): {line}; its log is {}", log.display()),
+        },
         End::TimedOut | End::Interrupted | End::OutputClosed => {
             bail!("{title} was interrupted; its log is {}", log.display())
         }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::build::executables;
-use crate::host::{self, Purpose};
+use crate::host;
 use crate::lab::{self, Job, Kind, Lab, Output, list};
 use crate::process::{self, End};
 use crate::progress::note;
@@ -60,7 +60,7 @@ pub(crate) fn test(workspace: &Workspace, plan: &Plan) -> Result<i32> {
         places.iter().filter_map(|place| place.machine()).map(|(kind, _)| kind).collect();
     // All at once, so that whoever must install by hand does it once.
     let needs = if kinds.is_empty() { &[] } else { lab::purposes(&kinds) };
-    host::provide(workspace, &[&[Purpose::Build], needs].concat())?;
+    host::provide(workspace, needs)?;
     // First, since it is what may lack something.
     let machines = if kinds.is_empty() { None } else { Some(Lab::set_up(workspace, &kinds)?) };
     let (here, there): (Vec<Place>, Vec<Place>) =
@@ -223,6 +223,7 @@ impl Machines<'_> {
             kernel,
             limit: plan.limit,
             output,
+            programs: Vec::new(),
         };
         let outcome = self.lab.run(kind, &job)?;
         let text = String::from_utf8_lossy(&outcome.stdout);

@@ -49,7 +49,7 @@ impl Cache {
         if ready.is_dir() {
             return Ok(ready);
         }
-        let _lock = self.lock()?;
+        let _lock = self.set_up_lock()?;
         if ready.is_dir() {
             return Ok(ready);
         }
@@ -69,15 +69,18 @@ impl Cache {
     }
 
     /// One maker at a time: they would only take each other's processor.
-    fn lock(&self) -> Result<File> {
-        let path = self.folder.join("lock");
+    pub(crate) fn set_up_lock(&self) -> Result<File> {
+        self.lock("lock", "another process that sets up the lab")
+    }
+
+    /// A lock on the file `name`, waiting for `other` to give it up.
+    pub(crate) fn lock(&self, name: &str, other: &str) -> Result<File> {
+        let path = self.folder.join(name);
         let file = File::create(&path)
             .with_context(|| format!("cannot open the lock {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(fs::TryLockError::WouldBlock) => {
-                note("waits for another process that sets up the lab")
-            }
+            Err(fs::TryLockError::WouldBlock) => note(&format!("waits for {other}")),
             Err(fs::TryLockError::Error(error)) => {
                 return Err(error).context(format!("cannot lock {}", path.display()));
             }

@@ -7,21 +7,23 @@ mod kernels;
 mod qemu;
 mod recipe;
 mod run;
+mod terminal;
 mod tree;
 mod uml;
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use self::cache::Cache;
+pub(crate) use self::cache::{Cache, Site, remove};
 use self::recipe::Recipe;
-pub(crate) use self::recipe::list;
+pub(crate) use self::recipe::{hash, list};
 pub(crate) use self::run::{Job, Outcome, Output};
 use self::tree::Tree;
+pub(crate) use self::tree::sources;
 use crate::host::{self, Purpose};
 use crate::workspace::Workspace;
 
@@ -78,6 +80,17 @@ impl Lab {
     /// Runs a command in a machine that was set up.
     pub(crate) fn run(&self, kind: Kind, job: &Job) -> Result<Outcome> {
         run::run(self, kind, job)
+    }
+
+    /// The folders of the cache that the uml machine runs from.
+    pub(crate) fn parts(&self) -> Vec<PathBuf> {
+        let parts = [Some(&self.tree.root), self.uml.as_ref()];
+        parts
+            .into_iter()
+            .flatten()
+            .filter_map(|part| part.parent())
+            .map(Path::to_path_buf)
+            .collect()
     }
 
     /// What the machines are made of, for a person to read: the kernel and the

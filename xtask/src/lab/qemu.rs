@@ -44,6 +44,14 @@ pub(crate) fn command(boot: &Boot<'_>) -> Result<Command> {
             .args(["-chardev", &format!("file,id={name},path=/proc/self/fd/{fd}")])
             .args(["-device", &format!("virtserialport,chardev={name},name={name}")]);
     }
+    if let Some((input, output)) = boot.terminal {
+        command
+            .arg("-chardev")
+            .arg(format!(
+                "file,id=lab.tty,path=/proc/self/fd/{output},input-path=/proc/self/fd/{input}"
+            ))
+            .args(["-device", "virtconsole,chardev=lab.tty,name=lab.tty"]);
+    }
     // QEMU talks to itself: the machine's end of this port is QMP. The socket is
     // named relative to the run folder, since such names must be short.
     command

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::initramfs::Initramfs;
+use super::terminal::{self, Terminal};
 use super::{Kind, Lab, qemu, uml};
 use crate::process::{self, End};
 use crate::progress::note;
@@ -36,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) limit: Duration,
     /// Where its output goes.
     pub(crate) output: Output,
+    /// Folders of programs, before those of the machine's own PATH.
+    pub(crate) programs: Vec<PathBuf>,
 }
 
 /// Where a command's output goes; stdout is in the outcome in any case.
@@ -43,6 +46,8 @@ pub(crate) struct Job {
 pub(crate) enum Output {
     /// To our own stdout and stderr, as it comes.
     Shown,
+    /// To our terminal, which is also where its input comes from: a shell for a person.
+    Terminal,
     /// Its stderr to ours, its stdout into the outcome alone.
     StdoutKept,
     /// To our stdout in one piece below this heading, when the machine is gone: another one shows
@@ -81,6 +86,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) stdout: i32,
     /// File descriptor for the command's stderr.
     pub(crate) stderr: i32,
+    /// File descriptors for the input and the output of the command's terminal, if it has one.
+    pub(crate) terminal: Option<(i32, i32)>,
 }
 
 /// How often a machine is started that crashes before it comes to its command.
@@ -131,15 +138,26 @@ fn boot(lab: &Lab, kind: Kind, job: &Job) -> Result<Booted> {
 
     let (stdout, stdout_end) = pipe()?;
     let (stderr, stderr_end) = pipe()?;
-    let number = |fd: &OwnedFd| std::os::fd::AsRawFd::as_raw_fd(fd);
+    let mut ends = vec![];
+    let terminal = match job.output {
+        Output::Terminal => {
+            let (input, to_machine) = pipe()?;
+            let (from_machine, output) = pipe()?;
+            let numbers = (input.as_raw_fd(), output.as_raw_fd());
+            ends.extend([input, output]);
+            Some((numbers, to_machine, from_machine))
+        }
+        _ => None,
+    };
     let boot = Boot {
         lab,
         folder: &folder,
         initramfs: &initramfs,
         shares: &shares,
         kernel: &job.kernel,
-        stdout: number(&stdout_end),
-        stderr: number(&stderr_end),
+        stdout: stdout_end.as_raw_fd(),
+        stderr: stderr_end.as_raw_fd(),
+        terminal: terminal.as_ref().map(|(numbers, ..)| *numbers),
     };
     let mut command = match kind {
         Kind::Uml => uml::command(&boot)?,
@@ -150,10 +168,15 @@ fn boot(lab: &Lab, kind: Kind, job: &Job) -> Result<Booted> {
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("cannot share the console's log")?)
         .stderr(log);
-    let mut child = spawn(&mut command, [stdout_end, stderr_end])?;
+    ends.extend([stdout_end, stderr_end]);
+    let mut child = spawn(&mut command, ends)?;
+    let terminal =
+        terminal.map(|(_, input, output)| Terminal::connect(input, output)).transpose()?;
     let held = Held::default();
     let (to_stdout, to_stderr): (Box<dyn Write + Send>, Box<dyn Write + Send>) = match job.output {
-        Output::Shown => (Box::new(std::io::stdout()), Box::new(std::io::stderr())),
+        Output::Shown | Output::Terminal => {
+            (Box::new(std::io::stdout()), Box::new(std::io::stderr()))
+        }
         Output::StdoutKept => (Box::new(std::io::sink()), Box::new(std::io::stderr())),
         Output::InOnePiece(_) => (Box::new(held.clone()), Box::new(held.clone())),
     };
@@ -163,6 +186,7 @@ fn boot(lab: &Lab, kind: Kind, job: &Job) -> Result<Booted> {
     let end = process::supervise(&mut child, Some(job.limit), || ())?;
     let stdout = stdout.join().unwrap_or_default();
     let _ = stderr.join();
+    drop(terminal);
     if let Output::InOnePiece(heading) = &job.output {
         held.show(heading);
     }
@@ -263,6 +287,11 @@ fn pack(
     let environment: String = environment
         .iter()
         .map(|(name, value)| format!("export {name}={}\n", quote(value)))
+        .chain(
+            job.programs
+                .iter()
+                .map(|folder| format!("export PATH={}:\"$PATH\"\n", quote(&text(folder)))),
+        )
         .collect();
     let seen = shares.iter().any(|share| job.folder.starts_with(share));
     let command = format!(
@@ -280,6 +309,9 @@ fn pack(
         ("command", command),
     ] {
         archive.file(&format!("lab/{name}"), contents.as_bytes())?;
+    }
+    if matches!(job.output, Output::Terminal) {
+        archive.file("lab/terminal", terminal::description().as_bytes())?;
     }
     archive.finish()
 }
@@ -301,7 +333,7 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 ///
 /// Only it: a machine that starts at the same time would hold them open for as long as it lives, and
 /// the end of this one's output would come no sooner.
-fn spawn(command: &mut Command, descriptors: [OwnedFd; 2]) -> Result<Child> {
+fn spawn(command: &mut Command, descriptors: Vec<OwnedFd>) -> Result<Child> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     for fd in &descriptors {
@@ -342,7 +374,7 @@ impl Write for Held {
 }
 
 /// Copies bytes as they come, and keeps them if asked to.
-fn relay(from: OwnedFd, mut to: impl Write, keep: bool) -> Vec<u8> {
+pub(super) fn relay(from: OwnedFd, mut to: impl Write, keep: bool) -> Vec<u8> {
     let mut from = fs::File::from(from);
     let mut kept = Vec::new();
     let mut buffer = vec![0; 64 * 1024];

@@ -155,7 +155,7 @@ fn make(recipe: &Recipe, packages: &str, folder: &Path, log: &Path) -> Result<()
         let script = script.to_str().context("the workspace's path is not UTF-8")?;
         command.arg(format!("--customize-hook=chroot \"$1\" sh <{}", super::run::quote(script)));
     }
-    let sources = sources(&mirrors());
+    let sources = sources(SUITE, &["", "-updates", "-backports"]);
     if sources.is_empty() {
         // mmdebstrap writes its default mirror; backports come from there too.
         command.arg(format!(
@@ -217,11 +217,16 @@ fn choose_mirrors(targets: &str) -> Vec<String> {
     found
 }
 
-/// Sources for the tree: nothing when no mirror is known.
-fn sources(mirrors: &[String]) -> Vec<String> {
+/// Sources for a tree of `suite` with these parts of it, such as "-updates", from where the host has
+/// its packages; nothing when no mirror is known.
+pub(crate) fn sources(suite: &str, parts: &[&str]) -> Vec<String> {
+    sources_of(&mirrors(), suite, parts)
+}
+
+fn sources_of(mirrors: &[String], suite: &str, parts: &[&str]) -> Vec<String> {
     // One archive is enough, and a second only makes the lists longer.
     let Some(uri) = mirrors.first() else { return Vec::new() };
-    ["", "-updates", "-backports"].map(|part| format!("deb {uri} {SUITE}{part} main")).into()
+    parts.iter().map(|part| format!("deb {uri} {suite}{part} main")).collect()
 }
 
 #[cfg(test)]
@@ -248,8 +253,8 @@ mod tests {
 
     #[test]
     fn without_a_mirror_there_are_no_sources() {
-        assert!(sources(&[]).is_empty());
-        let sources = sources(&["http://a.example/debian/".to_owned()]);
-        assert_eq!(sources[2], "deb http://a.example/debian/ trixie-backports main");
+        assert!(sources_of(&[], "trixie", &[""]).is_empty());
+        let sources = sources_of(&["http://a.example/debian/".to_owned()], "trixie", &["", "-x"]);
+        assert_eq!(sources[1], "deb http://a.example/debian/ trixie-x main");
     }
 }
