@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod check;
 mod demo;
 mod fresh;
 mod host;
@@ -77,6 +78,8 @@ enum Task {
     },
     /// Runs vcam with a display, here or in the lab, and keeps the picture.
     Demo,
+    /// Looks for shared names, circles of imports and odd words, beyond what the compiler sees.
+    Check,
     /// Follows the README on bare trees of Debian 12 and 13, as root, with sudo and without.
     Fresh {
         /// Only this release; may be repeated.
@@ -174,6 +177,7 @@ fn perform(task: Task) -> Result<i32> {
             let limit = Duration::from_secs(timeout);
             test::test(&workspace, &Plan { places: only, arguments, limit })
         }
+        Task::Check => check::check(&workspace),
         Task::Fresh { only, build, whole } => {
             let extent = match (build, whole) {
                 (true, _) => Extent::Build,
