@@ -105,3 +105,55 @@ pub(crate) fn remove(folder: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().to_path_buf());
+        (folder, cache)
+    }
+
+    #[test]
+    fn what_was_half_made_is_never_used() {
+        let (_folder, cache) = cache();
+        let half = |site: &Site| -> Result<()> {
+            fs::write(site.folder.join("first"), "half").unwrap();
+            bail!("no space left")
+        };
+        assert!(cache.get("tree", "1", half).is_err());
+        let ready = cache.get("tree", "1", |site| {
+            // Also when a process was killed in the middle, nothing of it is left.
+            assert_eq!(fs::read_dir(&site.folder).unwrap().count(), 0);
+            fs::write(site.folder.join("whole"), "").context("cannot write")
+        });
+        let ready = ready.unwrap();
+        assert!(ready.join("whole").exists() && !ready.join("first").exists());
+        let again = cache.get("tree", "1", |_| bail!("made again")).unwrap();
+        assert_eq!(again, ready);
+    }
+
+    #[test]
+    fn two_that_want_the_same_make_it_once() {
+        let (_folder, cache) = cache();
+        let made = AtomicU32::new(0);
+        let get = || {
+            let make = |_: &Site| {
+                made.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(std::time::Duration::from_millis(50));
+                Ok(())
+            };
+            cache.get("tree", "1", make).unwrap()
+        };
+        let folders = thread::scope(|scope| {
+            [scope.spawn(get), scope.spawn(get)].map(|one| one.join().unwrap())
+        });
+        assert_eq!(folders[0], folders[1]);
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+    }
+}
