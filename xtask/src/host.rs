@@ -177,6 +177,23 @@ pub(crate) fn as_root(program: &str) -> Command {
     command
 }
 
+/// A command as root whose mounts are its own: they go with it, also when it is killed. Where there
+/// are no such namespaces for root, as in many containers, there are no mounts either.
+pub(crate) fn as_root_apart(program: &str) -> Command {
+    let namespaces = !rustix::process::geteuid().is_root()
+        || Command::new("unshare")
+            .args(["--mount", "true"])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+    if !namespaces {
+        return as_root(program);
+    }
+    let mut command = as_root("unshare");
+    command.args(["--mount", "--", program]);
+    command
+}
+
 /// The variables of the environment that name proxies.
 pub(crate) fn proxies() -> impl Iterator<Item = (String, String)> {
     env::vars().filter(|(name, _)| {

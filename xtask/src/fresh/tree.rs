@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::Release;
-use crate::host::as_root;
+use crate::host::as_root_apart;
 use crate::lab::{Cache, Site, hash, sources};
 use crate::progress::step;
 
@@ -45,7 +45,7 @@ impl BareTree {
 }
 
 fn make(site: &Site, release: Release, packages: &str) -> Result<()> {
-    let mut command = as_root("mmdebstrap");
+    let mut command = as_root_apart("mmdebstrap");
     command.args(ARGUMENTS).arg(format!("--include={packages}"));
     let sources = sources(release.suite(), &["", "-updates"]);
     command.arg(release.suite()).arg(site.folder.join("root")).args(sources);
