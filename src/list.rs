@@ -1,16 +1,19 @@
 //! `vcam list`: what this machine has, and what keeps each thing from being used.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
 
+use rustix::io::Errno;
 use serde::Serialize;
 use vcam_allocator::{OpenError, Permission, heaps, uaccess_rule};
 use vcam_isp_gpu::{GpuIsp, Isp};
 use vcam_pipeline::chain;
 use vcam_pipeline::sensor::{HEIGHTS, WIDTHS};
 use vcam_sinks::KmsError;
+use vcam_uapi::node::{numbered, open_read_write};
+use vcam_uapi::v4l2::querycap;
 
 use crate::exit::Error;
 
@@ -64,9 +67,9 @@ impl Entry {
     /// An entry for a device node that counts as usable if this user may open it.
     fn node(node: &Path, description: impl Into<String>) -> Self {
         let name = node.display().to_string();
-        match File::options().read(true).write(true).open(node) {
+        match open_read_write(node) {
             Ok(_) => Self::usable(name, description),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(Errno::ACCESS | Errno::PERM) => {
                 let (reason, fix) = forbidden(&Permission::of(node));
                 Self::unusable(name, description, reason, Some(fix))
             }
@@ -146,24 +149,11 @@ fn gpus() -> Vec<Entry> {
         Ok(isp) => Entry::usable(isp.name(), isp.describe()),
         Err(error) => Entry::unusable("gpu", "EGL", chain(&error), None),
     };
-    let nodes = nodes("/dev/dri", "renderD").into_iter().map(|node| {
+    let nodes = numbered(Path::new("/dev/dri"), "renderD").into_iter().map(|node| {
         let driver = sysfs_driver("drm", &node).unwrap_or_else(|| "driver unknown".to_owned());
         Entry::node(&node, driver)
     });
     std::iter::once(egl).chain(nodes).collect()
-}
-
-/// The nodes in a folder whose names start with this, sorted.
-fn nodes(folder: &str, prefix: &str) -> Vec<PathBuf> {
-    let mut nodes: Vec<_> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
-        .map(|entry| entry.path())
-        .collect();
-    nodes.sort();
-    nodes
 }
 
 /// The name of the driver behind a node, as sysfs tells it without opening the node.
@@ -204,26 +194,24 @@ fn displays() -> Vec<Entry> {
         .collect()
 }
 
-#[cfg(feature = "v4l")]
 fn v4l2() -> Vec<Entry> {
-    let mut nodes = v4l::context::enum_devices();
-    nodes.sort_by_key(v4l::context::Node::index);
-    nodes
+    numbered(Path::new("/dev"), "video")
         .iter()
         .map(|node| {
-            let name = node.name().unwrap_or_default();
-            let capabilities = v4l::Device::with_path(node.path())
-                .and_then(|device| device.query_caps())
-                .map(|caps| format!(" ({}; {})", caps.driver, caps.capabilities))
+            let name = sysfs_name(node).unwrap_or_default();
+            let capability = open_read_write(node)
+                .and_then(|file| querycap(file.as_fd()))
+                .map(|found| format!(" ({}; {})", found.driver, found.capabilities))
                 .unwrap_or_default();
-            Entry::node(node.path(), format!("{name}{capabilities}"))
+            Entry::node(node, format!("{name}{capability}"))
         })
         .collect()
 }
 
-#[cfg(not(feature = "v4l"))]
-fn v4l2() -> Vec<Entry> {
-    nodes("/dev", "video").iter().map(|node| Entry::node(node, "")).collect()
+/// What a video node's driver calls it, without opening it.
+fn sysfs_name(node: &Path) -> Option<String> {
+    let device = Path::new("/sys/class/video4linux").join(node.file_name()?);
+    Some(fs::read_to_string(device.join("name")).ok()?.trim().to_owned())
 }
 
 impl fmt::Display for List {

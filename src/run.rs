@@ -21,7 +21,6 @@ use vcam_pipeline::{
     Config, IspChoice, PauseHandle, Prepared, StartError, StopHandle, SyscallCount, chain,
     raw_description,
 };
-#[cfg(feature = "v4l")]
 use vcam_sinks::v4l2::{V4l2Options, V4l2Sink};
 use vcam_sinks::{
     Cards, FileSink, KmsOptions, KmsSink, Latest, NullSink, RawFileSink, Sink, StreamReader,
@@ -447,7 +446,6 @@ fn open_sinks(
 }
 
 /// Opens a V4L2 node that takes pictures.
-#[cfg(feature = "v4l")]
 fn open_node(
     node: &Path,
     format: Fourcc,
@@ -456,13 +454,6 @@ fn open_node(
 ) -> Result<Box<dyn Sink>, Error> {
     let (node, size) = (node.to_owned(), (size.0, size.1));
     Ok(Box::new(V4l2Sink::open(&V4l2Options { node, size, format, period })?))
-}
-
-/// Says that there are no V4L2 nodes to open.
-#[cfg(not(feature = "v4l"))]
-fn open_node(node: &Path, _: Fourcc, _: Size, _: Duration) -> Result<Box<dyn Sink>, Error> {
-    let node = node.display();
-    Err(Error::Usage(format!("this vcam was built without V4L2, so it cannot write to {node}")))
 }
 
 /// A file of pictures, or of raw frames, as its ending says.

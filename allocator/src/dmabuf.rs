@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::io;
+use vcam_uapi::dma_buf::{self, Direction};
 
 use crate::access::{AccessError, CpuAccess, CpuGuard};
 use crate::fence::{self, Fence, FenceError};
 use crate::format::{Fourcc, Modifier};
 use crate::layout::{Layout, LayoutError, PlaneLayout};
 use crate::memory::{Memory, MemoryId, MemoryKind};
-use crate::uapi::dma_buf::{self, Direction};
 
 /// A buffer that devices share without copying: planes over one dma-buf or several.
 ///

@@ -10,6 +10,7 @@ use crate::constraints::FormatSet;
 use crate::dmabuf::{Dmabuf, JoinError, WrapError};
 use crate::format::Fourcc;
 use crate::free::BudgetOf;
+use crate::gbm::GbmError;
 use crate::layout::{Alignment, Layout, LayoutError};
 use crate::permission::Permission;
 
@@ -345,6 +346,14 @@ pub enum OpenError {
         node: PathBuf,
         /// What the kernel said.
         source: io::Errno,
+    },
+    /// libgbm, which such a heap is made with, is of no use.
+    #[error("heap '{name}' cannot be used")]
+    Gbm {
+        /// The name that was asked for.
+        name: String,
+        /// What is wrong with the library.
+        source: GbmError,
     },
 }
 

@@ -28,6 +28,7 @@ mod fence;
 pub mod foreign;
 mod format;
 mod free;
+pub mod gbm;
 mod heap;
 pub mod heaps;
 mod import;
@@ -41,10 +42,9 @@ mod pool;
 pub mod probe;
 pub mod socket;
 pub mod sysfs;
-mod uapi;
 
 #[cfg(any(test, feature = "fault"))]
-pub use uapi::fault;
+pub use vcam_uapi::fault;
 
 pub use access::{AccessError, CpuAccess, CpuGuard, sync_counts};
 pub use accounting::{Accounting, Held};

@@ -1,13 +1,9 @@
 //! Why a device node cannot be opened, and what mends it.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use rustix::io::Errno;
-
-use crate::uapi::fault;
 
 /// A device node that this user may not open, and what would mend that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,28 +151,6 @@ fn gives(rule: &str, name: &str) -> bool {
             let names = part.strip_prefix("KERNEL==\"").and_then(|rest| rest.strip_suffix('"'));
             names.is_some_and(|names| names.split('|').any(|one| one == name))
         })
-}
-
-/// Opens a node for reading, which is all that allocators ask for.
-///
-/// Write access is not needed for the ioctls and fails where a node is handed out read-only.
-pub(crate) fn open_readonly(node: &Path) -> Result<fs::File, Errno> {
-    open(node, false)
-}
-
-/// Opens a node for reading and writing, which is what the exporters among devices ask for.
-pub(crate) fn open_read_write(node: &Path) -> Result<fs::File, Errno> {
-    open(node, true)
-}
-
-fn open(node: &Path, write: bool) -> Result<fs::File, Errno> {
-    fault::call("open")?;
-    OpenOptions::new()
-        .read(true)
-        .write(write)
-        .custom_flags(rustix::fs::OFlags::CLOEXEC.bits() as i32)
-        .open(node)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// The name of a group, from `/etc/group`.

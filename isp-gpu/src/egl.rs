@@ -16,6 +16,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use glow::HasContext;
 use khronos_egl as egl;
 use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
+use vcam_allocator::gbm;
 
 use crate::fault;
 use crate::gl::{Current, GlFault};
@@ -45,14 +46,8 @@ pub enum EglError {
     Gbm {
         /// The render node.
         node: PathBuf,
-        /// What GBM said.
-        source: std::io::Error,
-    },
-    /// A render node needs GBM, which was left out.
-    #[error("could not use {}: this was built without the feature 'gbm'", node.display())]
-    NoGbm {
-        /// The render node.
-        node: PathBuf,
+        /// What GBM said, or that there is no GBM.
+        source: gbm::GbmError,
     },
     /// EGL lacks an extension that nothing works without.
     #[error("EGL does not list {extension}, which is needed {purpose}")]
@@ -179,11 +174,9 @@ struct Display {
     platform: &'static str,
     extensions: Extensions,
     /// What a GBM display lives on; dropped after it is terminated.
-    #[cfg(feature = "gbm")]
-    _device: Option<gbm::Device<std::fs::File>>,
+    _device: Option<gbm::Device>,
 }
 
-#[cfg(feature = "gbm")]
 const EGL_PLATFORM_GBM_KHR: egl::Enum = 0x31D7;
 const EGL_PLATFORM_SURFACELESS_MESA: egl::Enum = 0x31DD;
 const EGL_PLATFORM_DEVICE_EXT: egl::Enum = 0x313F;
@@ -213,15 +206,7 @@ impl Display {
         }
     }
 
-    #[cfg(not(feature = "gbm"))]
-    fn on_gbm(_: &'static Library, node: &Path) -> Result<Self, EglError> {
-        Err(EglError::NoGbm { node: node.into() })
-    }
-
-    #[cfg(feature = "gbm")]
     fn on_gbm(library: &'static Library, node: &Path) -> Result<Self, EglError> {
-        use gbm::AsRaw;
-
         let client = Extensions::of(library, None);
         if !client.has("EGL_KHR_platform_gbm") && !client.has("EGL_MESA_platform_gbm") {
             let purpose = "to use a render node";
@@ -234,8 +219,7 @@ impl Display {
             .map_err(|source| EglError::Node { node: node.into(), source })?;
         let device =
             gbm::Device::new(file).map_err(|source| EglError::Gbm { node: node.into(), source })?;
-        let native = device.as_raw().cast_mut().cast();
-        let raw = platform_display(library, EGL_PLATFORM_GBM_KHR, native)?;
+        let raw = platform_display(library, EGL_PLATFORM_GBM_KHR, device.as_ptr())?;
         let mut display = Self::initialise(library, raw, "GBM")?;
         display._device = Some(device);
         Ok(display)
@@ -296,7 +280,6 @@ impl Display {
             version,
             platform,
             extensions: Extensions::of(library, Some(raw)),
-            #[cfg(feature = "gbm")]
             _device: None,
         })
     }

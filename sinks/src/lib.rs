@@ -18,7 +18,6 @@ mod pixels;
 mod planar;
 mod sink;
 mod terminal;
-#[cfg(feature = "v4l")]
 pub mod v4l2;
 
 pub use file::{

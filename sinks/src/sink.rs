@@ -150,7 +150,6 @@ pub enum SinkError {
     #[error(transparent)]
     Kms(#[from] KmsError),
     /// The V4L2 node.
-    #[cfg(feature = "v4l")]
     #[error(transparent)]
     V4l2(#[from] crate::v4l2::V4l2Error),
     /// The file.

@@ -82,10 +82,7 @@ fn open(source: &Source) -> Result<Vec<Box<dyn Prober>>, String> {
         Source::Heaps => Ok(Vec::new()),
         Source::Egl => vcam_isp_gpu::probe::probers().map_err(|error| chain(&error)),
         Source::Kms(node) => vcam_sinks::kms::probe::probers(node).map_err(|error| chain(&error)),
-        #[cfg(feature = "v4l")]
         Source::V4l2(node) => vcam_sinks::v4l2::probe::probers(node).map_err(|error| chain(&error)),
-        #[cfg(not(feature = "v4l"))]
-        Source::V4l2(_) => Err("this was built without the feature 'v4l'".to_owned()),
     }
 }
 

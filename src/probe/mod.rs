@@ -9,7 +9,7 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use vcam_allocator::Fourcc;
 use vcam_allocator::probe::{Cell, HeapInfo, ImporterInfo};
 use vcam_pipeline::chain;
+use vcam_uapi::node::numbered;
 
 use crate::exit::Error;
 use crate::run::{knowledge, print, print_json};
@@ -58,10 +59,8 @@ impl Source {
     /// All there are on this machine.
     fn all() -> Vec<Self> {
         let cards = vcam_sinks::kms::probe::nodes().into_iter().map(Self::Kms);
-        std::iter::once(Self::Egl)
-            .chain(cards)
-            .chain(video_nodes().into_iter().map(Self::V4l2))
-            .collect()
+        let nodes = numbered(Path::new("/dev"), "video").into_iter().map(Self::V4l2);
+        std::iter::once(Self::Egl).chain(cards).chain(nodes).collect()
     }
 
     /// Who it would be, for a driver that does not live long enough to say so.
@@ -115,23 +114,6 @@ impl FromStr for Source {
             _ => Err("a source is egl, kms:NODE or v4l2:NODE".to_owned()),
         }
     }
-}
-
-#[cfg(feature = "v4l")]
-fn video_nodes() -> Vec<PathBuf> {
-    let number = |path: &std::path::Path| {
-        path.file_name()?.to_str()?.strip_prefix("video")?.parse::<u32>().ok()
-    };
-    let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
-    let mut nodes: Vec<_> =
-        entries.filter_map(|entry| Some((number(&entry.path())?, entry.path()))).collect();
-    nodes.sort();
-    nodes.into_iter().map(|(_, path)| path).collect()
-}
-
-#[cfg(not(feature = "v4l"))]
-fn video_nodes() -> Vec<PathBuf> {
-    Vec::new()
 }
 
 /// An importer of a source, and the formats that it lists.

@@ -145,25 +145,17 @@ pub fn of(call: &str) -> Failures {
         }
         // v4l2-ioctl.c: __video_do_ioctl, v4l_s_fmt; EINTR where its lock is waited for
         "VIDIOC_QUERYCAP" | "VIDIOC_G_FMT" => {
-            (&[Errno::INVAL, Errno::NODEV, Errno::NOTTY, Errno::INTR], &[], &[])
+            (&[Errno::INVAL, Errno::NODEV, Errno::NOTTY], &[Errno::INTR], &[])
         }
         "VIDIOC_S_FMT" => (
-            &[Errno::INVAL, Errno::BUSY, Errno::NODEV, Errno::NOTTY, Errno::INTR],
-            &[],
+            &[Errno::INVAL, Errno::BUSY, Errno::NODEV, Errno::NOTTY],
+            &[Errno::INTR],
             &["VIDIOC_S_FMT"],
         ),
         // videobuf2-core.c: vb2_verify_memory_type, vb2_core_reqbufs
         "VIDIOC_REQBUFS" => (
-            &[
-                Errno::INVAL,
-                Errno::BUSY,
-                Errno::NOMEM,
-                Errno::NOBUFS,
-                Errno::NODEV,
-                Errno::NOTTY,
-                Errno::INTR,
-            ],
-            &[],
+            &[Errno::INVAL, Errno::BUSY, Errno::NOMEM, Errno::NOBUFS, Errno::NODEV, Errno::NOTTY],
+            &[Errno::INTR],
             &["VIDIOC_REQBUFS"],
         ),
         // videobuf2-core.c: vb2_core_expbuf
@@ -176,9 +168,8 @@ pub fn of(call: &str) -> Failures {
                 Errno::NFILE,
                 Errno::NODEV,
                 Errno::NOTTY,
-                Errno::INTR,
             ],
-            &[],
+            &[Errno::INTR],
             &["VIDIOC_EXPBUF"],
         ),
         // fstatfs(2), lseek(2), fstat(2); dma-buf.c: dma_buf_llseek

@@ -23,6 +23,5 @@ pub mod seat;
 pub mod show;
 pub mod step;
 pub mod v4l2;
-#[cfg(feature = "v4l")]
 pub mod vivid;
 pub mod vkms;

@@ -1,35 +1,30 @@
 //! Faults on demand: makes one chosen system call of this thread fail, for tests.
 //!
-//! Whoever allocates makes half a dozen system calls, and each may fail. No machine can be talked
-//! into failing the third of them; this seam can. Every function of `uapi`, and the
-//! mapping of memory, passes here before it calls the kernel. Only tests and the feature `fault`
-//! have it: without, `call` is a constant and nothing is left of it.
+//! An allocation makes half a dozen system calls, and each may fail. No machine can be talked
+//! into failing the third of them; this seam can. Every function of this crate that asks the kernel
+//! for something passes here first, and those of other libraries that a caller names; to wait
+//! ([`poll`](crate::poll)) is not such a call. Only tests and the feature `fault` have it: without,
+//! [`call`] is a constant and nothing is left of it.
 
 #[cfg(not(any(test, feature = "fault")))]
 use rustix::io;
 
 #[cfg(any(test, feature = "fault"))]
-pub use on_demand::{Faulted, inject};
+pub use on_demand::{Faulted, call, inject, suspended};
 
 /// Fails if a test wants this system call to fail.
 #[cfg(not(any(test, feature = "fault")))]
 #[inline(always)]
-pub(crate) const fn call(_: &'static str) -> io::Result<()> {
+pub const fn call(_: &'static str) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs without faults: for what gives things back, whose failure nobody could act on.
-#[cfg(all(feature = "v4l", not(any(test, feature = "fault"))))]
+/// Runs without faults: for what gives things back, whose failure has no remedy.
+#[cfg(not(any(test, feature = "fault")))]
 #[inline(always)]
-pub(crate) fn suspended<T>(run: impl FnOnce() -> T) -> T {
+pub fn suspended<T>(run: impl FnOnce() -> T) -> T {
     run()
 }
-
-#[cfg(any(test, feature = "fault"))]
-pub(crate) use on_demand::call;
-
-#[cfg(all(feature = "v4l", any(test, feature = "fault")))]
-pub(crate) use on_demand::suspended;
 
 #[cfg(any(test, feature = "fault"))]
 mod on_demand {
@@ -61,7 +56,7 @@ mod on_demand {
     /// Runs with the `n`-th system call of this thread failing (from 1), once, with this error
     /// number.
     ///
-    /// Only calls that this crate makes itself count, and not those that give things back.
+    /// Only calls that pass [`call`] count, and not those that give things back ([`suspended`]).
     pub fn inject<T>(n: u64, errno: i32, run: impl FnOnce() -> T) -> Faulted<T> {
         let errno = Errno::from_raw_os_error(errno);
         let armed = Armed { calls: 0, fail_at: n, errno, failed: None };
@@ -71,15 +66,16 @@ mod on_demand {
         Faulted { result, failed }
     }
 
-    #[cfg(feature = "v4l")]
-    pub(crate) fn suspended<T>(run: impl FnOnce() -> T) -> T {
+    /// Runs without faults: for what gives things back, whose failure has no remedy.
+    pub fn suspended<T>(run: impl FnOnce() -> T) -> T {
         let armed = ARMED.take();
         let result = run();
         ARMED.set(armed);
         result
     }
 
-    pub(crate) fn call(name: &'static str) -> io::Result<()> {
+    /// Fails if a test wants this system call to fail.
+    pub fn call(name: &'static str) -> io::Result<()> {
         let Some(mut armed) = ARMED.get() else { return Ok(()) };
         armed.calls += 1;
         let fails = armed.calls == armed.fail_at;

@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use rustix::io;
 use rustix::ioctl::{Opcode, Updater, ioctl};
 
-use super::fault;
+use crate::fault;
 
 /// `struct dma_heap_allocation_data`.
 #[repr(C)]
@@ -20,10 +20,10 @@ struct AllocationData {
     heap_flags: u64,
 }
 
-const _: () = assert!(size_of::<AllocationData>() as u32 == (DMA_HEAP_IOCTL_ALLOC >> 16) & 0x3fff);
+const _: () = assert!(size_of::<AllocationData>() == crate::argument_size(DMA_HEAP_IOCTL_ALLOC));
 
 /// Allocates `len` bytes, which the kernel rounds up to whole pages and clears.
-pub(crate) fn alloc(heap: BorrowedFd<'_>, len: u64) -> io::Result<OwnedFd> {
+pub fn alloc(heap: BorrowedFd<'_>, len: u64) -> io::Result<OwnedFd> {
     fault::call("DMA_HEAP_IOCTL_ALLOC")?;
     // Dma-heap wants the access mode of the new descriptor spelled out: with `O_RDWR` it can be
     // mapped for writing.

@@ -9,7 +9,7 @@ use linux_raw_sys::ioctl::{UDMABUF_CREATE, UDMABUF_CREATE_LIST};
 use rustix::io;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
 
-use super::fault;
+use crate::fault;
 
 /// The kernel closes the new descriptor on `exec`.
 const UDMABUF_FLAGS_CLOEXEC: u32 = 1;
@@ -29,8 +29,8 @@ const HEAD_WORDS: usize = 1;
 /// Words of 64 bits in a `struct udmabuf_create_item`: memfd and padding, offset, size.
 const ITEM_WORDS: usize = 3;
 
-const _: () = assert!(size_of::<CreateArgs>() as u32 == (UDMABUF_CREATE >> 16) & 0x3fff);
-const _: () = assert!(HEAD_WORDS as u32 * 8 == (UDMABUF_CREATE_LIST >> 16) & 0x3fff);
+const _: () = assert!(size_of::<CreateArgs>() == crate::argument_size(UDMABUF_CREATE));
+const _: () = assert!(HEAD_WORDS * 8 == crate::argument_size(UDMABUF_CREATE_LIST));
 
 /// An ioctl whose argument is only read, and whose result is a new descriptor.
 struct Create<const OPCODE: Opcode>(*const c_void);
@@ -66,11 +66,7 @@ fn word(first: u32, second: u32) -> u64 {
 ///
 /// The memfd needs `F_SEAL_SHRINK` and must not have a write seal, and `size` must be a multiple
 /// of the page size: all else is `EINVAL`, as is a size above the module's `size_limit_mb`.
-pub(crate) fn create(
-    device: BorrowedFd<'_>,
-    memfd: BorrowedFd<'_>,
-    size: u64,
-) -> io::Result<OwnedFd> {
+pub fn create(device: BorrowedFd<'_>, memfd: BorrowedFd<'_>, size: u64) -> io::Result<OwnedFd> {
     fault::call("UDMABUF_CREATE")?;
     let args = CreateArgs {
         memfd: memfd.as_raw_fd() as u32,
@@ -87,7 +83,7 @@ pub(crate) fn create(
 ///
 /// For each range holds what holds for [`create`]; more ranges than the module's `list_limit`
 /// (1024) are `EINVAL`.
-pub(crate) fn create_list(
+pub fn create_list(
     device: BorrowedFd<'_>,
     ranges: impl ExactSizeIterator<Item = (RawFd, u64, u64)>,
 ) -> io::Result<OwnedFd> {

@@ -10,41 +10,46 @@ use rustix::fs::fstatfs;
 use rustix::io;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 
-use super::fault;
-use super::retry::retried;
+use crate::fault;
+use crate::retry::retried;
 
 /// `DMA_BUF_MAGIC`: what `fstatfs` says of a dma-buf (`include/uapi/linux/magic.h`).
 const DMA_BUF_MAGIC: i64 = 0x444d_4142;
 
 /// The longest name the kernel keeps, its terminating zero included.
-pub(crate) const NAME_LEN: usize = 32;
+pub const NAME_LEN: usize = 32;
 
 /// What the CPU is about to do, or has done: `DMA_BUF_SYNC_READ`, `_WRITE` or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Direction(u64);
+pub struct Direction(u64);
 
 impl Direction {
-    pub(crate) const READ: Self = Self(1);
-    pub(crate) const WRITE: Self = Self(2);
-    pub(crate) const READ_WRITE: Self = Self(3);
+    /// It reads.
+    pub const READ: Self = Self(1);
+    /// It writes.
+    pub const WRITE: Self = Self(2);
+    /// It does both.
+    pub const READ_WRITE: Self = Self(3);
 }
 
 /// `DMA_BUF_SYNC_END`; its absence is START.
 const END: u64 = 4;
 
+const _: () = assert!(size_of::<u64>() == crate::argument_size(DMA_BUF_IOCTL_SYNC));
+
 /// Whether the descriptor is a dma-buf, whoever exported it.
-pub(crate) fn is_dma_buf(fd: BorrowedFd<'_>) -> io::Result<bool> {
+pub fn is_dma_buf(fd: BorrowedFd<'_>) -> io::Result<bool> {
     fault::call("fstatfs")?;
     Ok(fstatfs(fd)?.f_type == DMA_BUF_MAGIC)
 }
 
 /// Starts CPU access: waits for the devices that use the buffer and makes caches coherent.
-pub(crate) fn sync_start(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<()> {
+pub fn sync_start(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<()> {
     sync(fd, direction.0)
 }
 
 /// Ends CPU access: makes what the CPU wrote visible to devices.
-pub(crate) fn sync_end(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<()> {
+pub fn sync_end(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<()> {
     sync(fd, direction.0 | END)
 }
 
@@ -59,7 +64,7 @@ fn sync(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
 /// Names the buffer for `/proc/*/fdinfo` and debugfs `dma_buf/bufinfo`.
 ///
 /// The name must be shorter than [`NAME_LEN`]; a longer one is `EINVAL`.
-pub(crate) fn set_name(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+pub fn set_name(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     fault::call("DMA_BUF_SET_NAME")?;
     // SAFETY: the opcode's argument is a NUL-terminated string of at most `NAME_LEN` bytes, which
     // the kernel copies (`strndup_user`); a `CStr` is one. `_B` is the variant whose size is that
@@ -108,7 +113,7 @@ struct SyncFile {
 /// A sync file of the fences that access in this direction has to wait for.
 ///
 /// `ENOTTY` before Linux 6.0.
-pub(crate) fn export_sync_file(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<OwnedFd> {
+pub fn export_sync_file(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<OwnedFd> {
     fault::call("DMA_BUF_IOCTL_EXPORT_SYNC_FILE")?;
     let mut args = SyncFile { flags: direction.0 as u32, fd: -1 };
     // SAFETY: the opcode's argument is a `struct dma_buf_export_sync_file`, two 32-bit words that
@@ -123,7 +128,7 @@ pub(crate) fn export_sync_file(fd: BorrowedFd<'_>, direction: Direction) -> io::
 /// Adds a sync file's fences to the buffer, so that other users wait for them implicitly.
 ///
 /// `ENOTTY` before Linux 6.0.
-pub(crate) fn import_sync_file(
+pub fn import_sync_file(
     fd: BorrowedFd<'_>,
     sync_file: BorrowedFd<'_>,
     direction: Direction,

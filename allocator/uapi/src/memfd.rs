@@ -1,22 +1,20 @@
 //! Memory behind descriptors: memfds and their seals, and what any descriptor says of itself.
 //!
-//! Source: memfd_create(2), fcntl(2) "File Sealing", mmap(2).
+//! Source: `include/uapi/linux/memfd.h`, memfd_create(2), fcntl(2) "File Sealing".
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
 
 use rustix::fs::{self, MemfdFlags, SeekFrom, Stat};
 use rustix::io;
-use rustix::mm::{MapFlags, ProtFlags};
 
-pub(crate) use rustix::fs::SealFlags;
+pub use rustix::fs::SealFlags;
 
-use super::fault;
-use super::retry::retried;
+use crate::fault;
+use crate::retry::retried;
 
 /// The pages that a memfd is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pages {
+pub enum Pages {
     /// The machine's smallest.
     Ordinary,
     /// 2 MiB each, from the pool that the administrator set aside.
@@ -26,7 +24,7 @@ pub(crate) enum Pages {
 /// A memfd that may be sealed.
 ///
 /// `EINVAL` or `ENODEV` for huge pages on a kernel without them.
-pub(crate) fn create(name: &str, pages: Pages) -> io::Result<OwnedFd> {
+pub fn create(name: &str, pages: Pages) -> io::Result<OwnedFd> {
     fault::call("memfd_create")?;
     let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     if pages == Pages::Huge {
@@ -35,38 +33,31 @@ pub(crate) fn create(name: &str, pages: Pages) -> io::Result<OwnedFd> {
     fs::memfd_create(name, flags)
 }
 
-pub(crate) fn set_size(fd: BorrowedFd<'_>, size: u64) -> io::Result<()> {
+/// Makes the memory `size` bytes large; what is new of it is zero.
+pub fn set_size(fd: BorrowedFd<'_>, size: u64) -> io::Result<()> {
     retried("ftruncate", || fs::ftruncate(fd, size))
 }
 
-pub(crate) fn add_seals(fd: BorrowedFd<'_>, seals: SealFlags) -> io::Result<()> {
+/// Adds seals, for good; `EPERM` for a memfd with `F_SEAL_SEAL`.
+pub fn add_seals(fd: BorrowedFd<'_>, seals: SealFlags) -> io::Result<()> {
     fault::call("F_ADD_SEALS")?;
     fs::fcntl_add_seals(fd, seals)
 }
 
 /// The seals of a memfd; `EINVAL` for what is none.
-pub(crate) fn seals(fd: BorrowedFd<'_>) -> io::Result<SealFlags> {
+pub fn seals(fd: BorrowedFd<'_>) -> io::Result<SealFlags> {
     fault::call("F_GET_SEALS")?;
     fs::fcntl_get_seals(fd)
 }
 
 /// How large the memory is; `ESPIPE` for what has no size, such as a pipe.
-pub(crate) fn size(fd: BorrowedFd<'_>) -> io::Result<u64> {
+pub fn size(fd: BorrowedFd<'_>) -> io::Result<u64> {
     fault::call("lseek")?;
     fs::seek(fd, SeekFrom::End(0))
 }
 
-pub(crate) fn stat(fd: BorrowedFd<'_>) -> io::Result<Stat> {
+/// The inode and device behind a descriptor.
+pub fn stat(fd: BorrowedFd<'_>) -> io::Result<Stat> {
     fault::call("fstat")?;
     fs::fstat(fd)
-}
-
-/// Maps the first `len` bytes, shared and writable, at an address of the kernel's choice.
-pub(crate) fn map(fd: BorrowedFd<'_>, len: usize) -> io::Result<NonNull<u8>> {
-    fault::call("mmap")?;
-    let access = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a fresh shared mapping at an address of the kernel's choice aliases nothing.
-    let start =
-        unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, fd, 0)? };
-    NonNull::new(start.cast()).ok_or(io::Errno::FAULT)
 }
