@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod demo;
+mod deps;
 mod host;
 mod lab;
 mod process;
@@ -73,6 +74,12 @@ enum Task {
     },
     /// Runs vcam with a display, here or in the lab, and keeps the picture.
     Demo,
+    /// Checks what the crates depend on, and builds each with each choice of its features.
+    Deps {
+        /// Brings the table in docs/dependencies.md up to date.
+        #[arg(long)]
+        write: bool,
+    },
     /// Measures what the allocator costs, in the uml machine.
     Bench {
         /// Measures less, and less well: to see whether it works.
@@ -145,6 +152,7 @@ fn perform(task: Task) -> Result<i32> {
             let limit = Duration::from_secs(timeout);
             test::test(&workspace, &Plan { places: only, arguments, limit })
         }
+        Task::Deps { write } => deps::deps(&workspace, write),
         Task::Demo => demo::demo(&workspace),
         Task::Bench { filter, quick } => bench::bench(&workspace, filter.as_deref(), quick),
     }
