@@ -8,17 +8,18 @@
 //! another version, on another machine or under another kernel, counts as empty and is replaced.
 //! Two processes that save at the same time leave the work of one of them.
 
+use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::constraints::{Rule, Statement};
 use crate::cost::{HeapCost, LinkCost, RenderCost};
+use crate::errno::{self, errno_name};
 use crate::format::Fourcc;
-use crate::import::{Importer, Refusal, errno_name};
+use crate::import::{Importer, Refusal};
 use crate::probe::{Cell, ImporterInfo, Outcome};
 
 /// The number of this file's shape.
@@ -31,16 +32,16 @@ const MOST: usize = 4096;
 const MAX_BYTES: u64 = 8 << 20;
 
 /// Errors that pass: they say something about the moment and nothing about the device.
-const PASSING: [Errno; 9] = [
-    Errno::EINTR,
-    Errno::EAGAIN,
-    Errno::EBUSY,
-    Errno::ENOMEM,
-    Errno::EMFILE,
-    Errno::ENFILE,
-    Errno::ENOSPC,
-    Errno::EACCES,
-    Errno::EPERM,
+const PASSING: [i32; 9] = [
+    errno::EINTR,
+    errno::EAGAIN,
+    errno::EBUSY,
+    errno::ENOMEM,
+    errno::EMFILE,
+    errno::ENFILE,
+    errno::ENOSPC,
+    errno::EACCES,
+    errno::EPERM,
 ];
 
 /// A device that was asked, so that its answer holds for this device and driver alone.
@@ -180,7 +181,7 @@ impl Knowledge {
     /// The file in the user's cache folder (`$XDG_CACHE_HOME/vcam/knowledge.json`); `None` for a
     /// user who has no such folder.
     pub fn file() -> Option<PathBuf> {
-        Some(dirs::cache_dir()?.join("vcam").join("knowledge.json"))
+        Some(cache_folder()?.join("vcam").join("knowledge.json"))
     }
 
     /// What the file holds about this machine as it is now.
@@ -436,8 +437,19 @@ fn keep<T>(records: &mut Vec<T>, record: T) {
 }
 
 /// Whether an error says nothing about the device.
-fn passing(errno: Option<&str>) -> bool {
-    errno.is_some_and(|name| PASSING.iter().any(|passing| format!("{passing:?}") == name))
+fn passing(name: Option<&str>) -> bool {
+    name.is_some() && PASSING.into_iter().any(|number| errno::name(number) == name)
+}
+
+/// The user's folder for what can be made again. The XDG base directory specification says that a
+/// path which is not absolute counts as not set.
+fn cache_folder() -> Option<PathBuf> {
+    cache_folder_of(env::var_os("XDG_CACHE_HOME").map(PathBuf::from), env::home_dir())
+}
+
+fn cache_folder_of(cache: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    cache.filter(absolute).or_else(|| Some(home.filter(absolute)?.join(".cache")))
 }
 
 /// The device behind a heap whose name holds its node, such as `dumb:/dev/dri/card0`.
@@ -459,6 +471,22 @@ mod tests {
     use super::*;
 
     const SIZE: (u32, u32) = (256, 128);
+
+    #[test]
+    fn a_cache_folder_that_is_not_absolute_counts_as_none() {
+        let of = |cache: Option<&str>, home: Option<&str>| {
+            cache_folder_of(cache.map(PathBuf::from), home.map(PathBuf::from))
+        };
+        let in_home = Some(PathBuf::from("/home/ann/.cache"));
+        assert_eq!(of(Some("/var/ann"), Some("/home/ann")), Some("/var/ann".into()));
+        assert_eq!(of(Some("/var/ann"), None), Some("/var/ann".into()));
+        assert_eq!(of(Some("cache"), Some("/home/ann")), in_home);
+        assert_eq!(of(Some(""), Some("/home/ann")), in_home);
+        assert_eq!(of(None, Some("/home/ann")), in_home);
+        assert_eq!(of(None, Some("")), None);
+        assert_eq!(of(Some("cache"), Some("ann")), None);
+        assert_eq!(of(None, None), None);
+    }
 
     fn vkms() -> ImporterInfo {
         ImporterInfo {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
 use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, LinkEnd, Modifier, PooledBuffer};
 
+#[cfg(feature = "file")]
 use crate::file::FileError;
+#[cfg(feature = "kms")]
 use crate::kms::KmsError;
 use crate::pixels::ReadError;
 
@@ -115,6 +117,7 @@ pub trait Sink: Send + std::fmt::Debug {
 }
 
 /// What a sink needs whose CPU reads pictures in place and keeps some of them.
+#[cfg_attr(not(any(feature = "file", feature = "terminal")), allow(dead_code))]
 pub(crate) fn read_by_the_cpu(owner: &str, kept: u32, formats: &[Fourcc]) -> Constraints {
     let cpu = CpuUse { read: true, cached: true, ..CpuUse::default() };
     let linear = |format: &Fourcc| (*format, [Modifier::LINEAR].into());
@@ -144,15 +147,20 @@ pub struct SinkCounts {
 }
 
 /// Why a sink did not do what it was asked for.
+///
+/// Which kinds there are is a matter of the crate's features, so a match has a last arm for others.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SinkError {
     /// The display.
+    #[cfg(feature = "kms")]
     #[error(transparent)]
     Kms(#[from] KmsError),
     /// The V4L2 node.
     #[error(transparent)]
     V4l2(#[from] crate::v4l2::V4l2Error),
     /// The file.
+    #[cfg(feature = "file")]
     #[error(transparent)]
     File(#[from] FileError),
     /// The CPU could not read a picture.
@@ -162,6 +170,7 @@ pub enum SinkError {
     #[error("could not start the sink's thread")]
     Thread(#[source] std::io::Error),
     /// The terminal.
+    #[cfg(feature = "terminal")]
     #[error("could not draw on the terminal")]
     Terminal(#[source] std::io::Error),
 }

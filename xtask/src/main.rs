@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod deps;
 mod fresh;
 mod host;
 mod lab;
@@ -92,6 +93,12 @@ enum Task {
         /// Makes the lab anew on each release, instead of showing this machine's.
         #[arg(long)]
         whole: bool,
+    },
+    /// Checks what the crates depend on, and builds each with each choice of its features.
+    Deps {
+        /// Brings the table in docs/dependencies.md up to date.
+        #[arg(long)]
+        write: bool,
     },
     /// Measures what the allocator costs, in the uml machine.
     Bench {
@@ -186,6 +193,7 @@ fn perform(task: Task) -> Result<i32> {
             };
             fresh::fresh(&workspace, &only, extent)
         }
+        Task::Deps { write } => deps::deps(&workspace, write),
         Task::Demo => demo::demo(&workspace),
         Task::Bench { filter, quick } => bench::bench(&workspace, filter.as_deref(), quick),
     }

@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::dmabuf::Dmabuf;
+use crate::errno::{self, errno_name};
 use crate::format::Fourcc;
 use crate::heap::{AllocError, Heap, OpenError};
 use crate::heaps;
-use crate::import::{Refusal, errno_name};
+use crate::import::Refusal;
 use crate::layout::{Alignment, Layout, LayoutError};
 use crate::sysfs;
 
@@ -359,7 +360,7 @@ fn words(refusal: &Refusal) -> String {
     let Some(errno) = refusal.errno else { return refusal.detail.clone() };
     let mut text = match meaning(refusal.step, errno) {
         Some(meaning) => meaning.to_owned(),
-        None => nix::errno::Errno::from_raw(errno).desc().to_owned(),
+        None => errno::text(errno),
     };
     if !refusal.detail.is_empty() {
         text = format!("{}: {text}", refusal.detail);
