@@ -1,7 +1,7 @@
-//! The shortest way: bytes demosaiced bilinearly, and nothing else.
+//! The fast path: samples of eight bits, demosaiced bilinearly, and nothing else.
 //!
-//! Levels are then means of samples, for which whole numbers of 16 bits do, and memory sees the frame
-//! read once and the picture written.
+//! Levels are then means of samples, for which integers of 16 bits suffice. Each sample is read once,
+//! and each pixel written once.
 
 use multiversion::multiversion;
 use vcam_allocator::Fourcc;
@@ -13,7 +13,7 @@ use crate::raw::RawFormat;
 use crate::stats::MOST_COLUMNS;
 use crate::targets::is_bytes;
 
-/// Whether this is all that is asked for.
+/// Whether a job needs no more than this path does.
 pub(super) fn suits(job: &Job<'_>, output: &Output<'_>) -> bool {
     let nothing_else = IspParams {
         demosaic: Demosaic::Bilinear,
@@ -33,7 +33,7 @@ pub(super) fn suits(job: &Job<'_>, output: &Output<'_>) -> bool {
 /// Two columns side by side.
 type Pair = [u8; 2];
 
-/// A row with a pair more at either end, in which is what the mirror shows.
+/// A row with one more pair at either end, which holds the mirrored samples.
 #[derive(Debug, Default)]
 struct Row {
     number: Option<usize>,
@@ -53,20 +53,20 @@ impl Row {
     }
 }
 
-/// Demosaics row after row.
+/// Demosaics a frame, row after row.
 #[derive(Debug, Default)]
-pub(super) struct Plain {
+pub(super) struct Bilinear8 {
     /// By row number, modulo their count.
     rows: [Row; 4],
 }
 
-impl Plain {
-    /// Begins with another frame.
+impl Bilinear8 {
+    /// Begins another frame.
     pub(super) fn clear(&mut self) {
         self.rows.iter_mut().for_each(|row| row.number = None);
     }
 
-    /// Makes the pixels of row `y` of `height`, given how to get the samples of any.
+    /// Makes the pixels of row `y` of `height`; `samples` returns the samples of any row.
     pub(super) fn row<'a>(
         &mut self,
         (y, height): (usize, usize),
