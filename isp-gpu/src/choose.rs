@@ -10,10 +10,10 @@ use vcam_allocator::{
     Alignment, AllocError, Dmabuf, FenceError, Fourcc, Heap, Layout, LayoutError,
 };
 
-use crate::Isp;
 use crate::cpu::CpuIsp;
 use crate::frame::{IspError, Job, Output};
 use crate::gpu::GpuIsp;
+use crate::isp::Isp;
 use crate::params::IspParams;
 use crate::raw::RawFormat;
 

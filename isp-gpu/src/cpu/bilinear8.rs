@@ -6,12 +6,12 @@
 use multiversion::multiversion;
 use vcam_allocator::Fourcc;
 
+use crate::formats::{is_blue_first, is_four_bytes};
 use crate::frame::{Job, Output, size_of};
 use crate::mirror::mirrored;
 use crate::params::{Cfa, Demosaic, IspParams, Tone};
 use crate::raw::RawFormat;
 use crate::stats::MOST_COLUMNS;
-use crate::targets::is_bytes;
 
 /// Whether a job needs no more than this path does.
 pub(super) fn suits(job: &Job<'_>, output: &Output<'_>) -> bool {
@@ -26,7 +26,7 @@ pub(super) fn suits(job: &Job<'_>, output: &Output<'_>) -> bool {
         && job.format.cfa().is_some()
         && job.size.0 as usize / 2 <= MOST_COLUMNS
         && *job.params == nothing_else
-        && is_bytes(output.buffer.format())
+        && is_four_bytes(output.buffer.format())
         && output.view.is_whole(job.size, size_of(output.buffer))
 }
 
@@ -85,7 +85,7 @@ impl Bilinear8 {
         let around = around.map(|number| self.rows[number % 4].pairs.as_slice());
         let (column, row) = cfa.red();
         let of_red = y as u32 & 1 == row;
-        let red_is_third = matches!(format, Fourcc::XRGB8888 | Fourcc::ARGB8888);
+        let red_is_third = is_blue_first(format);
         // In the odd columns if red is, and this is red's row; or neither.
         let odd = (column == 1) == of_red;
         let make = match (odd, of_red == red_is_third) {

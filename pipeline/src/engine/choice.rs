@@ -92,7 +92,7 @@ pub(crate) struct Task<'a> {
 
 impl IspChoice {
     /// The GPU's ISP of this choice, if it is one that this crate makes.
-    pub(crate) fn gpu(&self) -> Option<Result<GpuIsp, vcam_isp_gpu::EglError>> {
+    pub(crate) fn gpu(&self) -> Option<Result<GpuIsp, vcam_isp_gpu::GpuError>> {
         match self {
             Self::Cpu | Self::Own(_) => None,
             Self::Auto => Some(GpuIsp::new(None)),
