@@ -34,11 +34,11 @@ pub trait Isp {
     fn output_constraints(&self, formats: &[Fourcc]) -> Constraints;
 
     /// The importer that says whether a raw buffer is taken; `None` where the CPU does the work.
-    fn raw_importer(&mut self) -> Option<Box<dyn Importer + '_>>;
+    fn raw_importer(&mut self) -> Option<&mut dyn Importer>;
 
     /// The importer that says whether a buffer can be rendered into; `None` where the CPU does the
     /// work.
-    fn output_importer(&mut self) -> Option<Box<dyn Importer + '_>>;
+    fn output_importer(&mut self) -> Option<&mut dyn Importer>;
 
     /// Imports the buffers, or finds out that they are refused, so that streaming need not.
     ///

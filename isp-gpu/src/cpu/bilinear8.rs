@@ -1,7 +1,7 @@
 //! The fast path: samples of eight bits, demosaiced bilinearly, and nothing else.
 //!
-//! Levels are then means of samples, for which integers of 16 bits suffice. Each sample is read once,
-//! and each pixel written once.
+//! Levels are then means of samples, for which integers of 16 bits suffice. Each sample is read
+//! once, and each pixel written once.
 
 use multiversion::multiversion;
 use vcam_allocator::Fourcc;
@@ -9,8 +9,8 @@ use vcam_allocator::Fourcc;
 use crate::formats::{is_blue_first, is_four_bytes};
 use crate::frame::{Job, Output, size_of};
 use crate::mirror::mirrored;
-use crate::params::{Cfa, Demosaic, IspParams, Tone};
-use crate::raw::RawFormat;
+use crate::params::{Demosaic, IspParams, Tone};
+use crate::raw::{Cfa, RawFormat};
 use crate::stats::MOST_COLUMNS;
 
 /// Whether a job needs no more than this path does.
@@ -107,8 +107,8 @@ impl Bilinear8 {
 
 /// Two pixels of each pair of columns.
 ///
-/// OWN: whether the colour beside green is in the even columns (0) or in the odd ones (1). THIRD:
-/// whether it is the third byte of a pixel, and not the first.
+/// OWN: whether the colour that shares green's row is in the even columns (0) or in the odd ones
+/// (1). THIRD: whether it is the third byte of a pixel, and not the first.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn pixels<const OWN: usize, const THIRD: bool>(rows: [&[Pair]; 3], out: &mut [[Pair; 4]]) {
     let length = out.len();

@@ -36,8 +36,8 @@ use self::light::{Lighting, Padded};
 use self::thread_pool::ThreadPool;
 use crate::frame::{IspError, Job, Output, cpu_stride, size_of};
 use crate::isp::Isp;
-use crate::params::{Cfa, IspParams};
-use crate::raw::RawFormat;
+use crate::params::IspParams;
+use crate::raw::{Cfa, RawFormat};
 use crate::stats::{Meter, Statistics};
 
 /// Makes pictures with the CPU, in the mapped buffers: nothing is imported and nothing copied.
@@ -283,11 +283,11 @@ impl Isp for CpuIsp {
         says(CpuUse { write: true, ..CpuUse::default() })
     }
 
-    fn raw_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+    fn raw_importer(&mut self) -> Option<&mut dyn Importer> {
         None
     }
 
-    fn output_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+    fn output_importer(&mut self) -> Option<&mut dyn Importer> {
         None
     }
 

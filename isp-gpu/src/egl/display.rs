@@ -73,8 +73,8 @@ impl EglDisplay {
         Self::initialise(library, raw, "GBM", Some(device))
     }
 
-    /// Opens the best display that needs no node. If all fail, the first error is returned, which is
-    /// that of the platform that should have worked.
+    /// Opens the best display that needs no node. If all fail, the first error is returned, which
+    /// is that of the platform that should have worked.
     fn without_node(library: &'static Library) -> Result<Self, EglError> {
         let client = Extensions::of(library, None);
         let mut first = None;

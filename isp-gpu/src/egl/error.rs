@@ -42,7 +42,7 @@ pub enum EglError {
     Missing {
         /// The extension.
         extension: &'static str,
-        /// What it is needed for.
+        /// The purpose of the extension.
         purpose: &'static str,
     },
     /// A call failed.

@@ -56,8 +56,8 @@ impl StorageBuffer {
         }
     }
 
-    /// Maps the words to be read, after a wait for what writes them; `None` if the driver cannot map
-    /// them, or not at an address for words of 32 bits (GLES promises no alignment).
+    /// Maps the words to be read, after a wait for what writes them; `None` if the driver cannot
+    /// map them, or not at an address for words of 32 bits (GLES promises no alignment).
     pub(crate) fn map<'a>(&'a self, gl: &'a CurrentContext<'_>) -> Option<MappedWords<'a>> {
         self.bind(gl);
         let bytes = (self.words * 4) as i32;
@@ -83,9 +83,9 @@ impl Deref for MappedWords<'_> {
     type Target = [u32];
 
     fn deref(&self) -> &[u32] {
-        // SAFETY: the words are mapped for reading until this is dropped, as many as the buffer has,
-        // and `map` has checked their alignment. Nothing writes them: commands that do so need the
-        // buffer by `&mut`, which is borrowed, and GL has waited for earlier ones.
+        // SAFETY: the words are mapped for reading until this is dropped, as many as the buffer
+        // has, and `map` has checked their alignment. Nothing writes them: commands that do so need
+        // the buffer by `&mut`, which is borrowed, and GL has waited for earlier ones.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.buffer.words) }
     }
 }

@@ -149,8 +149,8 @@ fn import(
 /// renderer that is a program on the CPU.
 ///
 /// If another context becomes current while the proof lives, calls go to that one. They stay
-/// defined: names of objects that do not exist there are GL errors. [`GlesContext::make_current`] at
-/// the next frame puts it right.
+/// defined: names of objects that do not exist there are GL errors. [`GlesContext::make_current`]
+/// at the next frame puts it right.
 pub(crate) struct CurrentContext<'a> {
     context: &'a Rc<GlesContext>,
     _lock: Option<SoftwareGuard>,

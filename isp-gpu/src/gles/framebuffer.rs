@@ -20,8 +20,8 @@ impl Framebuffer {
         Self::with_others(gl, texture, Vec::new())
     }
 
-    /// Renders to several textures, of which the first has the size of what is drawn. Fails with the
-    /// status of the framebuffer if the driver does not render to them.
+    /// Renders to several textures, of which the first has the size of what is drawn. Fails with
+    /// the status of the framebuffer if the driver does not render to them.
     pub(crate) fn with_others(
         gl: &CurrentContext<'_>,
         texture: Texture,

@@ -2,8 +2,8 @@
 //!
 //! A frame takes two passes, and a count if it is measured:
 //!
-//! 1. `mosaic` ([`quads`]): samples become 16-bit light, a quad of sites in a texel, in a texture of
-//!    our own;
+//! 1. `mosaic` ([`quads`]): samples become 16-bit light, a quad of sites in a texel, in a texture
+//!    of our own;
 //! 2. `develop` ([`pictures`]): of nine texels come four pixels, white-balanced, demosaiced,
 //!    corrected and looked up in the table of tones. Where the driver renders to the output's rows
 //!    as pairs of pixels, all four go straight there, as colours or as luma and chroma. Else each
@@ -27,6 +27,7 @@ mod scratch;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod tone_texture;
 
 use std::path::Path;
 
@@ -49,9 +50,9 @@ use crate::stats::Statistics;
 /// mapped buffer, a picture by `glReadPixels` into it. Each buffer is imported or copied by itself,
 /// and the decision is kept for the buffer's life.
 ///
-/// When the GPU is reset, all that was in the context is made again and the frame is rendered again.
-/// If there is no new context, or none that lasts for a frame, the CPU makes that frame's pictures
-/// and all that follow, and both ends of the link say so.
+/// When the GPU is reset, all that was in the context is made again and the frame is rendered
+/// again. If there is no new context, or none that lasts for a frame, the CPU makes that frame's
+/// pictures and all that follow, and both ends of the link say so.
 ///
 /// # How to use
 ///
@@ -73,8 +74,8 @@ pub struct GpuIsp {
 const MAX_LOSSES: u32 = 2;
 
 impl GpuIsp {
-    /// Makes an ISP on a render node such as `/dev/dri/renderD128`, through GBM; or, without a node,
-    /// on the renderer that EGL chooses by itself, which may be a program on the CPU.
+    /// Makes an ISP on a render node such as `/dev/dri/renderD128`, through GBM; or, without a
+    /// node, on the renderer that EGL chooses by itself, which may be a program on the CPU.
     ///
     /// # Errors
     ///
@@ -103,13 +104,13 @@ impl GpuIsp {
     }
 
     /// The importer that says whether the GPU can read a buffer: `egl-texture:` and the renderer.
-    pub fn texture_importer(&mut self) -> impl Importer + '_ {
+    pub fn texture_importer(&mut self) -> &mut dyn Importer {
         &mut self.renderer.textures
     }
 
     /// The importer that says whether the GPU can render into a buffer: `egl-target:` and the
     /// renderer.
-    pub fn target_importer(&mut self) -> impl Importer + '_ {
+    pub fn target_importer(&mut self) -> &mut dyn Importer {
         &mut self.renderer.targets
     }
 
@@ -137,7 +138,7 @@ impl GpuIsp {
     fn recover(&mut self, sequence: u64, losses: u32) {
         let name = self.name();
         let gone = |detail| Refusal::because(&name, "glGetGraphicsResetStatus", detail);
-        // What was copied before is still true; imports are counted again from 0.
+        // Copies before the loss still count; imports are counted again from 0.
         let renderer = FrameRenderer::new(&self.choice).map(|fresh| self.renderer = fresh);
         let refusal = match renderer {
             Ok(()) if losses < MAX_LOSSES => {
@@ -185,12 +186,12 @@ impl Isp for GpuIsp {
         self.renderer.targets.constraints(formats)
     }
 
-    fn raw_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
-        Some(Box::new(self.texture_importer()))
+    fn raw_importer(&mut self) -> Option<&mut dyn Importer> {
+        Some(self.texture_importer())
     }
 
-    fn output_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
-        Some(Box::new(self.target_importer()))
+    fn output_importer(&mut self) -> Option<&mut dyn Importer> {
+        Some(self.target_importer())
     }
 
     fn prepare(&mut self, raw: &[Dmabuf], output: &[Dmabuf]) {

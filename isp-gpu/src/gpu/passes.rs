@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::gles::{CurrentContext, Program, ShaderError, ShaderSource, Uniform};
-use crate::params::{Cfa, Demosaic};
-use crate::raw::{Packing, RawFormat};
+use crate::params::Demosaic;
+use crate::raw::{Cfa, Packing, RawFormat};
 use crate::reference::{FLAT, LUMA};
 use crate::stats::{COLUMNS, ROWS};
 use crate::tone;

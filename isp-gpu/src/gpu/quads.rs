@@ -1,11 +1,11 @@
 //! The passes on the mosaic: samples become light, a quad of sites in a texel.
 
-use vcam_allocator::Fourcc;
+use vcam_allocator::{CpuAccess, Dmabuf, Fourcc};
 
 use super::passes::{MosaicVariant, Passes};
 use super::scratch::{ScratchTargets, fit, rendered};
-use crate::frame::{IspError, Job};
-use crate::gles::{CurrentContext, Texture, TextureFormat};
+use crate::frame::{IspError, Job, cpu_stride, size_of};
+use crate::gles::{CurrentContext, Framebuffer, Texture, TextureFormat};
 use crate::params::{Demosaic, IspParams};
 use crate::stats::WHITE;
 
@@ -28,6 +28,29 @@ pub(super) fn per_step(params: &IspParams) -> [f32; 3] {
     params.gains.map(|gain| gain / f32::from(WHITE))
 }
 
+/// Copies a raw frame into a texture; `true` if its texels are whole numbers.
+pub(super) fn upload<'a>(
+    gl: &CurrentContext<'_>,
+    texture: &'a mut Option<Texture>,
+    raw: &Dmabuf,
+) -> Result<(&'a Texture, bool), IspError> {
+    let integer = raw.format() == Fourcc::R16;
+    let format = if integer { TextureFormat::R16UI } else { TextureFormat::R8 };
+    let size = size_of(raw);
+    let kept = texture.take().filter(|texture| texture.is(format, size));
+    let fitting = match kept {
+        Some(texture) => texture,
+        None => Texture::new(gl, format, size)?,
+    };
+    let texture = texture.insert(fitting);
+    let stride = cpu_stride(raw, 0)?;
+    let from = raw.cpu_access(CpuAccess::Read)?;
+    texture.upload(gl, from.plane(0), stride);
+    from.end()?;
+    gl.check("glTexSubImage2D")?;
+    Ok((texture, integer))
+}
+
 /// Makes light of samples, corrected as the parameters say. `integer` says whether the texels of
 /// `raw` are whole numbers.
 pub(super) fn mosaic(
@@ -35,7 +58,7 @@ pub(super) fn mosaic(
     job: &Job<'_>,
     passes: &mut Passes,
     (raw, integer): (&Texture, bool),
-    quads: &mut Option<crate::gles::Framebuffer>,
+    quads: &mut Option<Framebuffer>,
 ) -> Result<(), IspError> {
     let format = job.format;
     let shaded = !job.params.shading.is_none();

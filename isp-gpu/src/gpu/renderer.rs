@@ -1,4 +1,4 @@
-//! All that lives in one context, and is lost with it: it renders frames.
+//! The renderer of frames: all that lives in one context, and is lost with it.
 
 use std::rc::Rc;
 
@@ -6,15 +6,16 @@ use vcam_allocator::{Dmabuf, Fence, LinkEnd};
 
 use super::passes::{DevelopOutput, MosaicVariant, Passes, PlaneKind};
 use super::pictures::PictureRender;
-use super::scratch::{ScratchTargets, ToneTexture, rendered, upload};
+use super::scratch::{ScratchTargets, rendered};
 use super::statistics::StatisticsRing;
+use super::tone_texture::ToneTexture;
 use super::{GpuError, explain_copy, known, quads};
 use crate::egl::RendererChoice;
 use crate::frame::{IspError, Job};
 use crate::gles::{CurrentContext, GlError, GlesContext, Texture};
 use crate::import::{Imports, PlaneTargets};
-use crate::params::{Cfa, Demosaic};
-use crate::raw::RawFormat;
+use crate::params::Demosaic;
+use crate::raw::{Cfa, RawFormat};
 use crate::renderer::software_name;
 use crate::stats::Statistics;
 
@@ -162,7 +163,7 @@ impl FrameRenderer {
         let raw = match known(textures, job.raw) {
             Ok(texture) => (texture, false),
             Err(refusal) => {
-                let uploaded = upload(gl, &mut scratch.upload, job.raw)
+                let uploaded = quads::upload(gl, &mut scratch.upload, job.raw)
                     .map_err(|error| explain_copy(error, refusal))?;
                 raw_end.copied(job.sequence, refusal, job.raw.layout().payload());
                 uploaded
@@ -198,7 +199,7 @@ impl FrameRenderer {
         any || self.textures.distrust(job.raw, error)
     }
 
-    /// Imports buffers before they are used; each refusal is given to `refused`.
+    /// Imports buffers before they are used; refusals are noted in the ends of links.
     pub(super) fn prepare(
         &mut self,
         gl: &CurrentContext<'_>,

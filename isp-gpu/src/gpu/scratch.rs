@@ -1,12 +1,7 @@
 //! Textures of the ISP's own, between its passes.
 
-use vcam_allocator::Dmabuf;
-
-use crate::frame::{IspError, cpu_stride, size_of};
 use crate::gles::{CurrentContext, Framebuffer, GlError, Texture, TextureFormat};
-use crate::params::{IspParams, Tone};
-use crate::tone;
-use vcam_allocator::{CpuAccess, Fourcc};
+use crate::params::IspParams;
 
 /// Textures of the ISP's own, each made when it is first needed and again when frames change their
 /// size.
@@ -61,50 +56,4 @@ pub(super) fn entry(list: &mut Vec<Option<Framebuffer>>, index: usize) -> &mut O
         list.resize_with(index + 1, || None);
     }
     &mut list[index]
-}
-
-/// Copies a raw frame into a texture; `true` if its texels are whole numbers.
-pub(super) fn upload<'a>(
-    gl: &CurrentContext<'_>,
-    texture: &'a mut Option<Texture>,
-    raw: &Dmabuf,
-) -> Result<(&'a Texture, bool), IspError> {
-    let integer = raw.format() == Fourcc::R16;
-    let format = if integer { TextureFormat::R16UI } else { TextureFormat::R8 };
-    let size = size_of(raw);
-    let kept = texture.take().filter(|texture| texture.is(format, size));
-    let fitting = match kept {
-        Some(texture) => texture,
-        None => Texture::new(gl, format, size)?,
-    };
-    let texture = texture.insert(fitting);
-    let stride = cpu_stride(raw, 0)?;
-    let from = raw.cpu_access(CpuAccess::Read)?;
-    texture.upload(gl, from.plane(0), stride);
-    from.end()?;
-    gl.check("glTexSubImage2D")?;
-    Ok((texture, integer))
-}
-
-/// The tone curve as a texture.
-pub(super) struct ToneTexture {
-    curve: Option<Tone>,
-    texture: Texture,
-}
-
-impl ToneTexture {
-    pub(super) fn new(gl: &CurrentContext<'_>) -> Result<Self, GlError> {
-        let size = (tone::STEPS as u32, tone::OCTAVES as u32);
-        Ok(Self { curve: None, texture: Texture::new(gl, TextureFormat::R32F, size)? })
-    }
-
-    /// Returns the texture of a curve, which is filled if the curve is another one than before.
-    pub(super) fn of_curve(&mut self, gl: &CurrentContext<'_>, curve: Tone) -> &Texture {
-        if self.curve != Some(curve) {
-            let levels: Vec<u8> = tone::levels(&curve).flat_map(f32::to_ne_bytes).collect();
-            self.texture.upload(gl, &levels, 4 * tone::STEPS);
-            self.curve = Some(curve);
-        }
-        &self.texture
-    }
 }

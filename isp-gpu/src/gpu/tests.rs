@@ -55,7 +55,7 @@ fn after_a_loss_everything_is_there_again() {
     assert!(isp.fallback.is_none());
     let end = isp.raw_end();
     if end.method == Method::Copy {
-        // One of the four frames was made twice; what was copied before is still told.
+        // One of the four frames was made twice; copies before the loss still count.
         assert_eq!((end.bytes_copied, end.since_frame), (5 * 34 * 18, 0), "{end:?}");
     }
 }

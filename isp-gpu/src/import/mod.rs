@@ -152,7 +152,7 @@ impl<T: FromDmabuf> Imports<T> {
     }
 }
 
-impl<T: FromDmabuf> Importer for &mut Imports<T> {
+impl<T: FromDmabuf> Importer for Imports<T> {
     fn name(&self) -> String {
         self.device.clone()
     }

@@ -99,8 +99,8 @@ fn plane(
 /// Four channels of 16 bits; `DRM_FORMAT_ABGR16161616`.
 const ABGR16161616: Fourcc = Fourcc::new(*b"AB48");
 
-/// Imports quads of a buffer's pixels, if the driver can: two pixels of eight bits a channel are one
-/// of sixteen, and two of luma one of two channels.
+/// Imports quads of a buffer's pixels, if the driver can: two pixels of eight bits a channel are
+/// one of sixteen, and two of luma one of two channels.
 fn quads(gl: &CurrentContext<'_>, device: &str, buffer: &Dmabuf) -> Option<Framebuffer> {
     let import = gl.context().dmabuf_import().ok()?;
     let (layout, modifier) = (buffer.layout(), buffer.modifier());
