@@ -76,7 +76,7 @@
 //!
 //! To read it: `frame` and `isp` for the question, [`reference`](mod@reference) for the answer;
 //! then `cpu`, or for the way of a dma-buf through a GPU `egl/image`, `gles/texture`, `import` and
-//! `gpu/renderer`, in this order.
+//! `gpu/frame_renderer`, in this order.
 
 mod cpu;
 mod egl;

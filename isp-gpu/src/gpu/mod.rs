@@ -14,15 +14,15 @@
 //! The passes that are off by default (`denoise`, `green` of the directional demosaic, `sharpen`)
 //! are in between.
 //!
-//! [`renderer`] holds all that lives in one context and is lost with it; this file recovers from
-//! such a loss.
+//! [`frame_renderer`] holds all that lives in one context and is lost with it; this file recovers
+//! from such a loss.
 
 mod error;
+mod frame_renderer;
 mod passes;
 mod pictures;
 mod quads;
 mod readback;
-mod renderer;
 mod scratch;
 mod statistics;
 #[cfg(test)]
@@ -35,7 +35,7 @@ use vcam_allocator::constraints::Constraints;
 use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, LinkEnd, Refusal};
 
 pub use self::error::GpuError;
-use self::renderer::{FrameRenderer, LinkEnds};
+use self::frame_renderer::{FrameRenderer, LinkEnds};
 use crate::cpu::CpuIsp;
 use crate::egl::RendererChoice;
 use crate::frame::{IspError, Job, size_of};
