@@ -7,7 +7,7 @@
 //!
 //! `cargo run --example import`
 
-use vcam_allocator::{Alignment, Fourcc, Heap, Importer, Layout, heaps};
+use vcam_allocator::{Alignment, Fourcc, Heap, Layout, heaps};
 use vcam_isp_gpu::GpuIsp;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -158,7 +158,7 @@ fn what_mesa_does_not_look_at_does_not_get_as_far() {
     ));
 
     let mut isp = GpuIsp::new(None).unwrap();
-    let mut importer = isp.raw_importer().unwrap();
+    let importer = isp.raw_importer().unwrap();
     let mut refused = |buffer: &Dmabuf| importer.try_import(buffer).unwrap_err();
     let memfd = heap("memfd").allocate(buffer.layout(), "test-memfd").unwrap();
     let refusal = refused(&memfd);

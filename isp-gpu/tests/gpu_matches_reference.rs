@@ -13,7 +13,7 @@ use std::slice;
 
 use support::{Frame, allocate};
 use vcam_allocator::heaps::memfd::Memfd;
-use vcam_allocator::{CpuAccess, Fourcc, Heap, Importer, Layout, Method, Modifier, PlaneLayout};
+use vcam_allocator::{CpuAccess, Fourcc, Heap, Layout, Method, Modifier, PlaneLayout};
 use vcam_isp_gpu::{GpuIsp, Isp, IspError, IspParams, Job, Output, RawFormat};
 
 /// The ISP of this machine; says so where there is none.

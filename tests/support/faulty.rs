@@ -45,11 +45,11 @@ impl<F: FnMut(&mut GpuIsp, &Job<'_>)> Isp for FaultyIsp<F> {
         self.isp.output_constraints(formats)
     }
 
-    fn raw_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+    fn raw_importer(&mut self) -> Option<&mut dyn Importer> {
         self.isp.raw_importer()
     }
 
-    fn output_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+    fn output_importer(&mut self) -> Option<&mut dyn Importer> {
         self.isp.output_importer()
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use vcam_allocator::{Alignment, CpuAccess, Dmabuf, Fourcc, Heap, Layout};
 use vcam_isp_gpu::reference::{alike, off_by, statistics};
 use vcam_isp_gpu::{
-    Cfa, Colour, ColourSpace, Crop, Defects, Demosaic, Denoise, Isp, IspParams, Job,
+    Cfa, ColourCorrection, ColourSpace, Crop, Defects, Demosaic, Denoise, Isp, IspParams, Job,
     OUTPUT_FORMATS, Orientation, Output, RawFormat, RawImage, Shading, Tone, View,
 };
 
@@ -112,7 +112,7 @@ pub fn all_params() -> impl Iterator<Item = IspParams> {
             IspParams { black_level: 0.0, tone: linear, ..plain },
             IspParams {
                 gains: [1.9, 1.0, 1.5],
-                colour: Colour { matrix: CCM, saturation: 1.3 },
+                colour: ColourCorrection { matrix: CCM, saturation: 1.3 },
                 tone: Tone { gamma: 2.4, contrast: 1.4 },
                 ..plain
             },

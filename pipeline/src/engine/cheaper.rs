@@ -75,10 +75,10 @@ pub(crate) fn prefer_copies(
             None => return,
         },
     };
-    if let Some(mut device) = isp.raw_importer() {
+    if let Some(device) = isp.raw_importer() {
         decline(&mut *device, trial.raw, raw_cost);
     }
-    if let Some(mut device) = isp.output_importer() {
+    if let Some(device) = isp.output_importer() {
         decline(&mut *device, trial.output, output_cost);
     }
     isp.prepare(trial.raw, trial.output);
@@ -109,8 +109,8 @@ fn measure(mut isp: GpuIsp, trial: &Trial<'_>) -> Result<[LinkCost; 2], IspError
     let by_copy = |device: &mut dyn Importer, buffer: &Dmabuf| {
         device.decline(buffer, Refusal::because(&device.name(), "cost", "being measured"));
     };
-    by_copy(&mut isp.texture_importer(), &trial.raw[1]);
-    by_copy(&mut isp.target_importer(), &trial.output[1]);
+    by_copy(isp.texture_importer(), &trial.raw[1]);
+    by_copy(isp.target_importer(), &trial.output[1]);
     let mut times = [const { Vec::new() }; 3];
     for round in 0..=ROUNDS {
         for (times, (raw, output)) in times.iter_mut().zip([(0, 0), (1, 0), (0, 1)]) {

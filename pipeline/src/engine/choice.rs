@@ -9,8 +9,8 @@ use std::time::Duration;
 use vcam_allocator::constraints::Constraints;
 use vcam_allocator::cost::RenderCost;
 use vcam_allocator::{Capabilities, Fourcc, Heap, Knowledge, sysfs};
-use vcam_isp_gpu::choose::{Trial, choose};
-use vcam_isp_gpu::{Choice, CpuIsp, GpuIsp, Isp, IspParams, RawFormat};
+use vcam_isp_gpu::select::{RendererTiming, TimingConfig, time_renderers};
+use vcam_isp_gpu::{CpuIsp, GpuIsp, Isp, IspParams, RawFormat};
 
 use super::StartError;
 use crate::error::chain;
@@ -92,7 +92,7 @@ pub(crate) struct Task<'a> {
 
 impl IspChoice {
     /// The GPU's ISP of this choice, if it is one that this crate makes.
-    pub(crate) fn gpu(&self) -> Option<Result<GpuIsp, vcam_isp_gpu::EglError>> {
+    pub(crate) fn gpu(&self) -> Option<Result<GpuIsp, vcam_isp_gpu::GpuError>> {
         match self {
             Self::Cpu | Self::Own(_) => None,
             Self::Auto => Some(GpuIsp::new(None)),
@@ -149,14 +149,14 @@ impl IspChoice {
             (Self::Auto, Some(Ok(isp))) if isp.is_software() => {
                 let known = known(task, &isp, knowledge);
                 match known.or_else(|| measure(self, task, &isp, knowledge)) {
-                    Some(times) if !times.is_gpu() => return Ok(cpu(Some(times.to_string()))),
+                    Some(times) if !times.prefers_gpu() => return Ok(cpu(Some(times.to_string()))),
                     times => (isp, times.map(|times| times.to_string())),
                 }
             }
             // The user's word counts; that it is a slow one may be told.
             (_, Some(Ok(isp))) if isp.is_software() => {
                 let times = known(task, &isp, knowledge);
-                if let Some(times) = times.as_ref().filter(|times| !times.is_gpu()) {
+                if let Some(times) = times.as_ref().filter(|times| !times.prefers_gpu()) {
                     tracing::warn!("{times}: --isp auto or cpu would be faster");
                 }
                 (isp, times.map(|times| times.to_string()))
@@ -181,13 +181,13 @@ fn name_of(task: &Task<'_>) -> Option<String> {
 }
 
 /// What a frame takes on either, if that was measured before.
-fn known(task: &Task<'_>, isp: &GpuIsp, knowledge: &Knowledge) -> Option<Choice> {
+fn known(task: &Task<'_>, isp: &GpuIsp, knowledge: &Knowledge) -> Option<RendererTiming> {
     Some(times(isp, knowledge.render(&renderer(isp), &name_of(task)?)?))
 }
 
-fn times(isp: &GpuIsp, RenderCost { renderer_us, cpu_us }: RenderCost) -> Choice {
-    let gpu = (isp.name(), Duration::from_micros(renderer_us));
-    Choice { gpu, cpu: Duration::from_micros(cpu_us) }
+fn times(isp: &GpuIsp, RenderCost { renderer_us, cpu_us }: RenderCost) -> RendererTiming {
+    let (gpu, cpu) = (Duration::from_micros(renderer_us), Duration::from_micros(cpu_us));
+    RendererTiming { gpu_name: isp.name(), gpu, cpu }
 }
 
 /// What a frame takes on either, measured now; `None` where that cannot be found out.
@@ -199,18 +199,18 @@ fn measure(
     task: &Task<'_>,
     isp: &GpuIsp,
     knowledge: &mut Knowledge,
-) -> Option<Choice> {
+) -> Option<RendererTiming> {
     let Task { format, size, output, params, heaps, .. } = *task;
     let output = output?;
     // Both take a time for each pixel, and none of this may take long, or much memory.
     let size = (size.0.min(LARGEST.0), size.1.min(LARGEST.1));
     let heap = heaps.iter().find(|heap| heap.capabilities().contains(Capabilities::CPU_MAP))?;
     let scratch = choice.gpu()?.ok()?;
-    let measured = choose(scratch, &**heap, &Trial { format, size, output, params })
+    let measured = time_renderers(scratch, &**heap, &TimingConfig { format, size, output, params })
         .inspect_err(|error| tracing::debug!(error = chain(error), "no time of a frame"))
         .ok()?;
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    let cost = RenderCost { renderer_us: micros(measured.gpu.1), cpu_us: micros(measured.cpu) };
+    let cost = RenderCost { renderer_us: micros(measured.gpu), cpu_us: micros(measured.cpu) };
     knowledge.note_render(&renderer(isp), &name_of(task)?, cost);
     // As it will be told from now on.
     Some(times(isp, cost))

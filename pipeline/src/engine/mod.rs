@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, Pool};
-use vcam_isp_gpu::{Defects, EglError, IspParams, RawFormat, View};
+use vcam_isp_gpu::{Defects, GpuError, IspParams, RawFormat, View};
 
 use crate::controls::ControlError;
 use crate::error::chain;
@@ -106,7 +106,7 @@ pub enum StartError {
     Plan(#[from] PlanError),
     /// The GPU's ISP was asked for, and there is none.
     #[error("the GPU ISP does not start")]
-    Isp(#[from] EglError),
+    Isp(#[from] GpuError),
     /// The application's own ISP is not made.
     #[error("the application's ISP does not start")]
     OwnIsp(#[source] OwnIspError),

@@ -216,7 +216,7 @@ impl<C: Consumer> Wish<C> {
         };
         let consumers = &mut self.consumers;
         let mut devices = |visit: &mut Visit<'_>| {
-            isp.raw_importer().map_or(Ok(()), |mut gpu| visit(&mut *gpu))?;
+            isp.raw_importer().map_or(Ok(()), &mut *visit)?;
             importers(consumers, Slot::Raw, visit)
         };
         Ok(Some(planning::plan(&request, heaps, &mut devices, knowledge)?))
@@ -254,7 +254,7 @@ impl<C: Consumer> Wish<C> {
         let consumers = &mut self.consumers;
         let mut devices = |visit: &mut Visit<'_>| {
             if let Some(isp) = &mut isp {
-                isp.output_importer().map_or(Ok(()), |mut gpu| visit(&mut *gpu))?;
+                isp.output_importer().map_or(Ok(()), &mut *visit)?;
             }
             importers(consumers, slot, visit)
         };

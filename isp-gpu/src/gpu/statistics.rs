@@ -1,18 +1,16 @@
 //! Statistics on the GPU, without waiting for them.
 //!
-//! Each frame's go to a buffer of a ring, and are read once GL has come so far: some frames later on
-//! a GPU, at once where the renderer is a program. If all buffers wait to be read, a frame is not
-//! measured.
-
-use std::rc::Rc;
+//! Each frame's statistics go to a buffer of a ring, and are read once GL has written them: some
+//! frames later on a GPU, at once where the renderer is a program. While all buffers wait to be
+//! read, no frame is measured.
 
 use super::passes::Pass;
-use crate::egl::Context;
-use crate::gl::{Buffer, Current, GlFault, Mark, Texture};
+use crate::frame::Job;
+use crate::gles::{CurrentContext, GlError, GlSync, StorageBuffer, Texture};
 use crate::raw::RawFormat;
 use crate::stats::{BINS, COLUMNS, ROWS, Statistics, WHITE, saturation};
 
-/// Buffers of the ring: as many frames as are on their way.
+/// Buffers of the ring: frames that are measured at the same time.
 const RING: usize = 4;
 
 /// The most quads of a part: their sums of twice 16 bits fit into 32.
@@ -21,97 +19,91 @@ const QUADS_OF_PART: u32 = 1 << 15;
 /// Words of a part: red, twice the green, blue, quads, saturated quads, differences.
 const WORDS_OF_PART: usize = 6;
 
-/// What a buffer of the ring is about to hold.
+/// The frame whose statistics a buffer will hold.
 struct Pending {
     sequence: u64,
-    mark: Mark,
+    sync: GlSync,
     format: RawFormat,
     quads: (u32, u32),
     parts: usize,
 }
 
-struct Slot {
-    buffer: Buffer,
+/// A buffer of the ring.
+struct RingBuffer {
+    buffer: StorageBuffer,
     words: usize,
     pending: Option<Pending>,
 }
 
 /// The ring, and the latest statistics.
-pub(super) struct Measuring {
-    context: Rc<Context>,
-    slots: Vec<Slot>,
+#[derive(Default)]
+pub(super) struct StatisticsRing {
+    buffers: Vec<RingBuffer>,
     next: usize,
     statistics: Statistics,
     /// The frame that they are of.
     measured: Option<u64>,
 }
 
-impl Measuring {
-    pub(super) fn new(context: &Rc<Context>) -> Self {
-        Self {
-            context: context.clone(),
-            slots: Vec::new(),
-            next: 0,
-            statistics: Statistics::default(),
-            measured: None,
-        }
-    }
-
+impl StatisticsRing {
+    /// The latest statistics, and the number of their frame.
     pub(super) fn latest(&self) -> Option<(u64, &Statistics)> {
         self.measured.map(|sequence| (sequence, &self.statistics))
     }
 
     /// Measures a frame's quads, if there is room.
-    pub(super) fn begin(
+    pub(super) fn measure(
         &mut self,
-        gl: &Current<'_>,
+        gl: &CurrentContext<'_>,
         pass: &Pass<2>,
         quads: &Texture,
-        (sequence, format, size): (u64, RawFormat, (u32, u32)),
-        black_level: f32,
-    ) -> Result<(), GlFault> {
+        job: &Job<'_>,
+    ) -> Result<(), GlError> {
+        let Job { sequence, format, size, .. } = *job;
         let count = (size.0 / 2, size.1 / 2);
         let of_zone = |quads: u32, zones: usize| quads.div_ceil(zones as u32) + 1;
         let most = of_zone(count.0, COLUMNS).saturating_mul(of_zone(count.1, ROWS));
         let parts_down = most.div_ceil(QUADS_OF_PART);
         let parts = COLUMNS * ROWS * parts_down as usize;
         let words = BINS + WORDS_OF_PART * parts;
-        if self.slots.first().is_none_or(|slot| slot.words != words) {
-            self.slots.clear();
+        if self.buffers.first().is_none_or(|slot| slot.words != words) {
+            self.buffers.clear();
             for _ in 0..RING {
-                let buffer = Buffer::new(&self.context, words)?;
-                self.slots.push(Slot { buffer, words, pending: None });
+                let buffer = StorageBuffer::new(gl, words)?;
+                self.buffers.push(RingBuffer { buffer, words, pending: None });
             }
         }
-        let slot = &mut self.slots[self.next];
+        let slot = &mut self.buffers[self.next];
         if slot.pending.is_some() {
             return Ok(());
         }
-        gl.clear(&slot.buffer, &[0; 4 * BINS]);
-        gl.bind(0, quads);
-        let program = pass.program.enter(gl);
+        slot.buffer.clear(gl, &[0; 4 * BINS]);
+        quads.bind(gl, 0);
+        let program = pass.program.activate(gl);
         let [count_at, saturation_at] = &pass.at;
-        program.set_whole(count_at, &[count.0 as i32, count.1 as i32]);
-        program.set_whole(saturation_at, &[saturation(black_level).into()]);
-        gl.compute([COLUMNS as u32, ROWS as u32, parts_down], &slot.buffer);
+        program.set_ints(count_at, &[count.0 as i32, count.1 as i32]);
+        program.set_ints(saturation_at, &[saturation(job.params.black_level).into()]);
+        program.dispatch([COLUMNS as u32, ROWS as u32, parts_down], &mut slot.buffer);
         gl.check("glDispatchCompute")?;
-        let mark = gl.mark(&self.context)?;
-        slot.pending = Some(Pending { sequence, mark, format, quads: count, parts });
+        let sync = GlSync::new(gl)?;
+        slot.pending = Some(Pending { sequence, sync, format, quads: count, parts });
         self.next = (self.next + 1) % RING;
         Ok(())
     }
 
-    /// Reads what has come in, oldest first.
-    pub(super) fn collect(&mut self, gl: &Current<'_>) {
-        let ring = self.slots.len();
+    /// Reads the statistics that are written by now, oldest first.
+    pub(super) fn collect(&mut self, gl: &CurrentContext<'_>) {
+        let ring = self.buffers.len();
         for index in 0..ring {
-            let slot = &mut self.slots[(self.next + index) % ring];
-            let Some(pending) = slot.pending.take_if(|pending| gl.has_passed(&pending.mark)) else {
-                continue;
-            };
+            let slot = &mut self.buffers[(self.next + index) % ring];
+            let is_written = |pending: &mut Pending| pending.sync.is_signalled(gl);
+            let Some(pending) = slot.pending.take_if(is_written) else { continue };
             let statistics = &mut self.statistics;
-            match gl.look_at(&slot.buffer, |words| pending.read(words, statistics)) {
-                Some(()) => self.measured = Some(pending.sequence),
+            match slot.buffer.map(gl) {
+                Some(words) => {
+                    pending.read(&words, statistics);
+                    self.measured = Some(pending.sequence);
+                }
                 None => tracing::warn!("the GPU's statistics cannot be read"),
             }
         }

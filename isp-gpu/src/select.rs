@@ -1,7 +1,7 @@
-//! Whether the GPU or the CPU makes pictures faster, measured and not guessed.
+//! Selection of the faster ISP, GPU or CPU, by measurement.
 //!
-//! A renderer that is a program on the CPU is seldom faster than a program that was written for the
-//! CPU; a GPU may be slow at what looks easy. So both make a few frames of the real size, turn about.
+//! A software renderer is seldom faster than code that was written for the CPU, and a GPU may be
+//! slow at work that looks easy. So both make a few frames of the real size, alternating.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use vcam_allocator::{
     Alignment, AllocError, Dmabuf, FenceError, Fourcc, Heap, Layout, LayoutError,
 };
 
-use crate::Isp;
 use crate::cpu::CpuIsp;
 use crate::frame::{IspError, Job, Output};
 use crate::gpu::GpuIsp;
+use crate::isp::Isp;
 use crate::params::IspParams;
 use crate::raw::RawFormat;
 
@@ -23,47 +23,50 @@ const ROUNDS: usize = 3;
 /// The longest wait for one frame.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What to measure with.
+/// The frames to measure with.
 #[derive(Debug, Clone, Copy)]
-pub struct Trial<'a> {
+pub struct TimingConfig<'a> {
     /// The format of raw frames.
     pub format: RawFormat,
-    /// Their width and height in samples; the pictures have the same.
+    /// Width and height of raw frames in samples, and of pictures in pixels.
     pub size: (u32, u32),
-    /// The format of the pictures.
+    /// The format of pictures.
     pub output: Fourcc,
-    /// What is done to a frame.
+    /// The parameters of each frame.
     pub params: &'a IspParams,
 }
 
-/// What a frame takes, on either.
+/// The time of a frame on the GPU's renderer, and on the CPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    /// The GPU, as reports name it, and its time for a frame.
-    pub gpu: (String, Duration),
-    /// The CPU's.
+pub struct RendererTiming {
+    /// The GPU's ISP, as [`Isp::name`] names it.
+    pub gpu_name: String,
+    /// The GPU's time for a frame.
+    pub gpu: Duration,
+    /// The CPU's time for a frame.
     pub cpu: Duration,
 }
 
-impl Choice {
-    /// Whether it is the GPU; also where both are as fast, since it leaves the CPU to others.
-    pub fn is_gpu(&self) -> bool {
-        self.gpu.1 <= self.cpu
+impl RendererTiming {
+    /// Whether the GPU is the faster one. It is also preferred at equal times, since it leaves the
+    /// CPU to others.
+    pub fn prefers_gpu(&self) -> bool {
+        self.gpu <= self.cpu
     }
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for RendererTiming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-        let (name, gpu) = &self.gpu;
-        let (gpu, cpu) = (milliseconds(*gpu), milliseconds(self.cpu));
+        let (name, gpu, cpu) = (&self.gpu_name, milliseconds(self.gpu), milliseconds(self.cpu));
         write!(f, "a frame takes {gpu:.1} ms on {name} and {cpu:.1} ms on the CPU, as measured")
     }
 }
 
 /// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]
-pub enum ChooseError {
+#[non_exhaustive]
+pub enum TimingError {
     /// The frame has no layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -80,20 +83,27 @@ pub enum ChooseError {
 
 /// Measures both with buffers of this heap.
 ///
-/// `gpu` is used for this alone: what is found out must not be counted as the frames of the one
-/// that is to work.
-pub fn choose(mut gpu: GpuIsp, heap: &dyn Heap, trial: &Trial<'_>) -> Result<Choice, ChooseError> {
+/// `gpu` is consumed: its counts of frames and imports must not become those of the ISP that works.
+///
+/// # Errors
+///
+/// If there are no buffers, or either ISP makes no frame of them within five seconds.
+pub fn time_renderers(
+    mut gpu: GpuIsp,
+    heap: &dyn Heap,
+    config: &TimingConfig<'_>,
+) -> Result<RendererTiming, TimingError> {
     let mut cpu = CpuIsp::new();
-    let Trial { format, size, output, params } = *trial;
-    let allocate = |format, width, name| -> Result<Dmabuf, ChooseError> {
+    let TimingConfig { format, size, output, params } = *config;
+    let allocate = |format, width, name| -> Result<Dmabuf, TimingError> {
         let layout = Layout::linear(format, width, size.1, Alignment::default())?;
         Ok(heap.allocate(&layout, name)?)
     };
     let (carrier, columns) = format.carrier(size.0);
-    let raw = allocate(carrier, columns, "trial-raw")?;
-    let output = allocate(output, size.0, "trial-output")?;
+    let raw = allocate(carrier, columns, "timing-raw")?;
+    let output = allocate(output, size.0, "timing-output")?;
     let outputs = [Output::new(&output)];
-    // As a camera does that has to see to exposure and white balance.
+    // As a camera does that controls exposure and white balance.
     let measure = true;
     let job = Job { sequence: 0, format, size, raw: &raw, outputs: &outputs, params, measure };
     let (mut of_gpu, mut of_cpu) = (Vec::new(), Vec::new());
@@ -108,10 +118,10 @@ pub fn choose(mut gpu: GpuIsp, heap: &dyn Heap, trial: &Trial<'_>) -> Result<Cho
         times.sort();
         times[times.len() / 2]
     };
-    Ok(Choice { gpu: (gpu.name(), median(of_gpu)), cpu: median(of_cpu) })
+    Ok(RendererTiming { gpu_name: gpu.name(), gpu: median(of_gpu), cpu: median(of_cpu) })
 }
 
-fn frame_time(isp: &mut dyn Isp, job: &Job<'_>) -> Result<Duration, ChooseError> {
+fn frame_time(isp: &mut dyn Isp, job: &Job<'_>) -> Result<Duration, TimingError> {
     let begun = Instant::now();
     if let Some(fence) = isp.process(job)? {
         fence.wait(PATIENCE)?;
@@ -126,13 +136,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_faster_one_is_chosen_and_both_times_are_told() {
+    fn the_faster_one_is_preferred_and_both_times_are_shown() {
         let time = Duration::from_micros;
-        let choice = |gpu, cpu| Choice { gpu: ("gpu:test".into(), time(gpu)), cpu: time(cpu) };
-        assert!(choice(900, 1000).is_gpu() && choice(1000, 1000).is_gpu());
-        assert!(!choice(1001, 1000).is_gpu());
+        let timing = |gpu, cpu| RendererTiming {
+            gpu_name: "gpu:test".into(),
+            gpu: time(gpu),
+            cpu: time(cpu),
+        };
+        assert!(timing(900, 1000).prefers_gpu() && timing(1000, 1000).prefers_gpu());
+        assert!(!timing(1001, 1000).prefers_gpu());
         assert_eq!(
-            choice(12_340, 5600).to_string(),
+            timing(12_340, 5600).to_string(),
             "a frame takes 12.3 ms on gpu:test and 5.6 ms on the CPU, as measured"
         );
     }
@@ -145,9 +159,9 @@ mod tests {
         };
         let params = IspParams::default();
         let (format, output) = (RawFormat::SRGGB8, Fourcc::XRGB8888);
-        let trial = Trial { format, size: (64, 48), output, params: &params };
-        let choice = choose(gpu, &Memfd::new(), &trial).unwrap();
-        assert!(choice.gpu.1 > Duration::ZERO && choice.cpu > Duration::ZERO);
-        assert!(choice.gpu.0.starts_with("gpu:"));
+        let config = TimingConfig { format, size: (64, 48), output, params: &params };
+        let timing = time_renderers(gpu, &Memfd::new(), &config).unwrap();
+        assert!(timing.gpu > Duration::ZERO && timing.cpu > Duration::ZERO);
+        assert!(timing.gpu_name.starts_with("gpu:"));
     }
 }

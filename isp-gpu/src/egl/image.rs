@@ -1,7 +1,7 @@
 //! EGL images: a dma-buf, as EGL sees it.
 //!
 //! Sources: `EGL_EXT_image_dma_buf_import`, `EGL_EXT_image_dma_buf_import_modifiers`,
-//! `EGL_KHR_image_base`, `GL_OES_EGL_image`, `GL_OES_EGL_image_external_essl3`.
+//! `EGL_KHR_image_base`.
 
 use std::ffi::c_void;
 use std::mem::transmute;
@@ -9,18 +9,19 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::rc::Rc;
 
-use glow::HasContext;
 use khronos_egl as egl;
 use vcam_allocator::{Dmabuf, Fourcc, MAX_PLANES, Modifier, PlaneLayout};
 
-use crate::egl::{Context, EglFault, Extensions, Library, fault, function};
+use super::lock::lock_software_renderer;
+use super::{EglDisplay, EglErrorCode, MissingExtension, function};
 use crate::fault;
+use crate::formats::is_sampled_externally;
 
 const EGL_LINUX_DMA_BUF_EXT: egl::Enum = 0x3270;
 const EGL_LINUX_DRM_FOURCC_EXT: egl::Int = 0x3271;
-/// How YUV becomes RGB. Unless told, a driver guesses, some by the size of the picture; so it is
-/// told what [`Colours::default`](vcam_allocator::probe::pattern::Colours) is: BT.601, and luma
-/// from 16 to 235.
+/// How YUV becomes RGB. Without these hints a driver guesses, some by the size of the picture. They
+/// say what [`Colours::default`](vcam_allocator::probe::pattern::Colours) is: BT.601, and luma from
+/// 16 to 235.
 const YUV_HINTS: [[egl::Int; 2]; 2] = [
     // EGL_YUV_COLOR_SPACE_HINT_EXT: EGL_ITU_REC601_EXT
     [0x327B, 0x327F],
@@ -51,65 +52,45 @@ type QueryModifiers = unsafe extern "system" fn(
     *mut egl::Boolean,
     *mut egl::Int,
 ) -> egl::Boolean;
-type TargetTexture = unsafe extern "system" fn(egl::Enum, *mut c_void);
 
 /// The functions that import dma-bufs.
-pub(crate) struct Images {
-    library: &'static Library,
-    display: egl::Display,
+pub(crate) struct DmabufImport {
+    display: Rc<EglDisplay>,
     create: CreateImage,
     destroy: DestroyImage,
-    target_texture: TargetTexture,
     /// Present if modifiers may be named at all.
     query_modifiers: Option<QueryModifiers>,
-    /// Whether shaders can sample external textures.
-    external: bool,
 }
 
-impl Images {
-    /// What [`Images::load`] looks for, in the order in which it is asked for.
-    pub(crate) fn missing(extensions: Extensions) -> (&'static str, &'static str) {
-        if !extensions.has("EGL_EXT_image_dma_buf_import") {
-            ("EGL_EXT_image_dma_buf_import", "the EGL display does not list this extension")
-        } else if !extensions.has("EGL_KHR_image_base") {
-            ("EGL_KHR_image_base", "the EGL display does not list this extension")
-        } else {
-            ("GL_OES_EGL_image", "the GL context does not list this extension")
+impl DmabufImport {
+    /// Loads the functions, if the display lists their extensions.
+    pub(crate) fn load(display: &Rc<EglDisplay>) -> Result<Self, MissingExtension> {
+        let extensions = display.extensions();
+        for extension in ["EGL_EXT_image_dma_buf_import", "EGL_KHR_image_base"] {
+            if !extensions.has(extension) {
+                let reason = "the EGL display does not list this extension";
+                return Err(MissingExtension { extension, reason });
+            }
         }
-    }
-
-    /// The functions, if display and context list all of them; the context is current.
-    pub(crate) fn load(
-        library: &'static Library,
-        display: egl::Display,
-        extensions: Extensions,
-        gl: &glow::Context,
-    ) -> Option<Self> {
-        if !extensions.has("EGL_EXT_image_dma_buf_import")
-            || !extensions.has("EGL_KHR_image_base")
-            || !gl.supported_extensions().contains("GL_OES_EGL_image")
-        {
-            return None;
-        }
-        let external = gl.supported_extensions().contains("GL_OES_EGL_image_external_essl3");
-        let create = function(library, "eglCreateImageKHR")?;
-        let destroy = function(library, "eglDestroyImageKHR")?;
-        let target_texture = function(library, "glEGLImageTargetTexture2DOES")?;
+        let library = display.library();
+        let functions =
+            function(library, "eglCreateImageKHR").zip(function(library, "eglDestroyImageKHR"));
+        let (create, destroy) = functions.ok_or(MissingExtension {
+            extension: "EGL_KHR_image_base",
+            reason: "the EGL display lists this extension, but has none of its functions",
+        })?;
         let query_modifiers = extensions
             .has("EGL_EXT_image_dma_buf_import_modifiers")
             .then(|| function(library, "eglQueryDmaBufModifiersEXT"))
             .flatten();
         // SAFETY: these are the signatures of the extensions, which are listed.
         unsafe {
-            Some(Self {
-                library,
-                display,
+            Ok(Self {
+                display: display.clone(),
                 create: transmute::<extern "system" fn(), CreateImage>(create),
                 destroy: transmute::<extern "system" fn(), DestroyImage>(destroy),
-                target_texture: transmute::<extern "system" fn(), TargetTexture>(target_texture),
                 query_modifiers: query_modifiers
                     .map(|query| transmute::<extern "system" fn(), QueryModifiers>(query)),
-                external,
             })
         }
     }
@@ -121,13 +102,8 @@ impl Images {
         listed.contains(&(modifier, true))
     }
 
-    /// Whether shaders can sample external textures (`samplerExternalOES`).
-    pub(crate) fn sample_external(&self) -> bool {
-        self.external
-    }
-
     /// The modifiers that the driver lists for a format, each with whether it is for external
-    /// textures alone. `None` where the driver answers no such question.
+    /// textures alone. `None` if the driver has no such list.
     pub(crate) fn modifiers(&self, format: Fourcc) -> Option<Vec<(Modifier, bool)>> {
         let query = self.query_modifiers?;
         // More than any driver lists.
@@ -136,7 +112,7 @@ impl Images {
         // SAFETY: both arrays have the length that is given.
         let done = unsafe {
             query(
-                self.display.as_ptr(),
+                self.display.raw().as_ptr(),
                 format.0 as egl::Int,
                 modifiers.len() as egl::Int,
                 modifiers.as_mut_ptr(),
@@ -154,57 +130,55 @@ impl Images {
 
 /// Why a buffer does not become an image.
 #[derive(Debug)]
-pub(crate) enum ImageFault {
+pub(crate) enum ImageError {
     /// A number of the layout is more than EGL can express.
     TooLarge(&'static str, u64),
     /// The driver refused.
-    Egl(EglFault),
+    Egl(EglErrorCode),
 }
 
-/// A dma-buf in EGL. The driver holds the memory itself, not our descriptor.
-pub(crate) struct Image {
-    context: Rc<Context>,
+/// A dma-buf in EGL; destroyed when dropped. The driver holds the memory itself, not our
+/// descriptor.
+pub(crate) struct EglImage {
+    functions: Rc<DmabufImport>,
     raw: *mut c_void,
 }
 
-impl Image {
+impl EglImage {
     /// Imports a buffer, whose memory a [`Dmabuf`] has proven to be large enough: drivers do not
     /// check.
     pub(crate) fn import(
-        context: &Rc<Context>,
-        images: &Images,
+        functions: &Rc<DmabufImport>,
         buffer: &Dmabuf,
-    ) -> Result<Self, ImageFault> {
-        Self::of(context, images, &Pixels::of(buffer), buffer.planes())
+    ) -> Result<Self, ImageError> {
+        Self::create(functions, &ImageDescription::of(buffer), buffer.planes())
     }
 
     /// Imports a part of a buffer as a picture of its own: one of its planes, or every other row.
     /// The part lies within the plane, whose memory a [`Dmabuf`] has proven to be large enough.
     pub(crate) fn import_part(
-        context: &Rc<Context>,
-        images: &Images,
-        pixels: &Pixels,
+        functions: &Rc<DmabufImport>,
+        description: &ImageDescription,
         plane: (BorrowedFd<'_>, PlaneLayout),
-    ) -> Result<Self, ImageFault> {
-        Self::of(context, images, pixels, std::iter::once(plane))
+    ) -> Result<Self, ImageError> {
+        Self::create(functions, description, std::iter::once(plane))
     }
 
-    fn of<'a>(
-        context: &Rc<Context>,
-        images: &Images,
-        pixels: &Pixels,
+    fn create<'a>(
+        functions: &Rc<DmabufImport>,
+        description: &ImageDescription,
         planes: impl Iterator<Item = (BorrowedFd<'a>, PlaneLayout)>,
-    ) -> Result<Self, ImageFault> {
+    ) -> Result<Self, ImageError> {
         if fault::image_is_refused() {
-            return Err(ImageFault::Egl(egl::Error::BadAlloc.into()));
+            return Err(ImageError::Egl(egl::Error::BadAlloc.into()));
         }
-        let attributes = attributes(pixels, planes, images.query_modifiers.is_some())?;
-        // SAFETY: the display is initialised while its context lives; dma-bufs are imported
+        let attributes = attributes(description, planes, functions.query_modifiers.is_some())?;
+        // SAFETY: the display is initialised as long as `functions` lives; dma-bufs are imported
         // without a context or a client buffer; the list ends with EGL_NONE, and its descriptors
         // are open for the call's duration.
         let raw = unsafe {
-            (images.create)(
-                images.display.as_ptr(),
+            (functions.create)(
+                functions.display.raw().as_ptr(),
                 egl::NO_CONTEXT,
                 EGL_LINUX_DMA_BUF_EXT,
                 ptr::null_mut(),
@@ -212,32 +186,26 @@ impl Image {
             )
         };
         if raw.is_null() {
-            return Err(ImageFault::Egl(fault(images.library)));
+            return Err(ImageError::Egl(EglErrorCode::last(functions.display.library())));
         }
-        Ok(Self { context: context.clone(), raw })
+        Ok(Self { functions: functions.clone(), raw })
     }
 
-    /// Makes the image the storage of the texture that is bound to `GL_TEXTURE_2D`.
-    pub(crate) fn bind_storage(&self) {
-        self.bind_storage_of(glow::TEXTURE_2D);
-    }
-
-    /// Makes the image the storage of the texture that is bound to this target.
-    pub(crate) fn bind_storage_of(&self, target: u32) {
-        let Some(images) = self.context.images() else { return };
-        // SAFETY: the image is alive; whoever has bound a texture has a context that is current.
-        unsafe { (images.target_texture)(target, self.raw) }
+    /// The handle, valid as long as the image lives.
+    pub(crate) fn as_ptr(&self) -> *mut c_void {
+        self.raw
     }
 }
 
-impl Drop for Image {
+impl Drop for EglImage {
     fn drop(&mut self) {
-        let Some(images) = self.context.images() else { return };
-        let _turn = self.context.turn();
-        // SAFETY: the image is one that `import` created, and its display is still initialised,
-        // since the context that keeps it is still there.
-        if unsafe { (images.destroy)(images.display.as_ptr(), self.raw) } != egl::TRUE {
-            tracing::warn!(fault = %fault(images.library), "eglDestroyImageKHR failed");
+        let _lock = lock_software_renderer();
+        let display = &self.functions.display;
+        // SAFETY: the image is one that `create` made, and destroyed only here; its display is
+        // initialised as long as `functions` lives.
+        if unsafe { (self.functions.destroy)(display.raw().as_ptr(), self.raw) } != egl::TRUE {
+            let code = EglErrorCode::last(display.library());
+            tracing::warn!(%code, "eglDestroyImageKHR failed");
         }
     }
 }
@@ -245,20 +213,15 @@ impl Drop for Image {
 /// Three pairs for the picture, the hints, five for each plane, and the end.
 const MOST_ATTRIBUTES: usize = 2 * (3 + YUV_HINTS.len() + 5 * MAX_PLANES) + 1;
 
-/// Whether a format is luma and chroma, which GLES samples through external textures.
-pub(crate) fn is_yuv(format: Fourcc) -> bool {
-    format == Fourcc::NV12
-}
-
-/// What a picture's pixels are, and how many.
+/// The format and size of an image's pixels.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pixels {
+pub(crate) struct ImageDescription {
     pub(crate) format: Fourcc,
     pub(crate) modifier: Modifier,
     pub(crate) size: (u32, u32),
 }
 
-impl Pixels {
+impl ImageDescription {
     fn of(buffer: &Dmabuf) -> Self {
         let size = (buffer.layout().width(), buffer.layout().height());
         Self { format: buffer.format(), modifier: buffer.modifier(), size }
@@ -266,13 +229,13 @@ impl Pixels {
 }
 
 fn attributes<'a>(
-    pixels: &Pixels,
+    description: &ImageDescription,
     planes: impl Iterator<Item = (BorrowedFd<'a>, PlaneLayout)>,
     modifiers: bool,
-) -> Result<[egl::Int; MOST_ATTRIBUTES], ImageFault> {
+) -> Result<[egl::Int; MOST_ATTRIBUTES], ImageError> {
     let int =
-        |name, value: u64| egl::Int::try_from(value).map_err(|_| ImageFault::TooLarge(name, value));
-    let Pixels { format, modifier, size } = *pixels;
+        |name, value: u64| egl::Int::try_from(value).map_err(|_| ImageError::TooLarge(name, value));
+    let ImageDescription { format, modifier, size } = *description;
     let mut list = [egl::NONE; MOST_ATTRIBUTES];
     let mut slots = list.chunks_exact_mut(2);
     let mut push = |name, value| {
@@ -284,7 +247,7 @@ fn attributes<'a>(
     push(egl::WIDTH, int("width", size.0.into())?);
     push(egl::HEIGHT, int("height", size.1.into())?);
     push(EGL_LINUX_DRM_FOURCC_EXT, format.0 as egl::Int);
-    if is_yuv(format) {
+    if is_sampled_externally(format) {
         YUV_HINTS.into_iter().for_each(|[name, value]| push(name, value));
     }
     for ((fd, plane), [fd_name, offset, pitch, low, high]) in planes.zip(PLANES) {
@@ -325,10 +288,10 @@ mod tests {
             [0x3276, 768 * 480],
             [0x3277, 768],
         ];
-        let list = attributes(&Pixels::of(&buffer), buffer.planes(), false).unwrap();
+        let list = attributes(&ImageDescription::of(&buffer), buffer.planes(), false).unwrap();
         assert_eq!(list[..22], *expected.as_flattened());
         assert_eq!(list[22], egl::NONE);
-        let list = attributes(&Pixels::of(&buffer), buffer.planes(), true).unwrap();
+        let list = attributes(&ImageDescription::of(&buffer), buffer.planes(), true).unwrap();
         assert_eq!(list[16..20], [0x3443, 0, 0x3444, 0]);
         assert_eq!(list[30], egl::NONE);
     }

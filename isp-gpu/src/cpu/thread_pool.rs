@@ -1,4 +1,4 @@
-//! Threads that stay, and do one thing together again and again.
+//! A pool of threads that all run the same closure, once per call.
 //!
 //! A frame takes milliseconds, and starting threads for it would take a good part of one. Work is
 //! handed over without an allocation.
@@ -7,14 +7,14 @@ use std::num::NonZero;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// The most threads of a team: more would wait for memory and not for each other.
-pub(crate) const MOST: usize = 16;
+/// The most threads of a pool: the work is bound by memory, and more threads would wait for it.
+pub(crate) const MAX_THREADS: usize = 16;
 
-/// What every thread is to do, given its number.
+/// The work of every thread, given the thread's number.
 type Work<'a> = dyn Fn(usize) + Sync + 'a;
 
 /// The caller's thread and its helpers.
-pub(crate) struct Team {
+pub(crate) struct ThreadPool {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
 }
@@ -28,13 +28,13 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What is to be done; it lives until `running` is 0 again.
+    /// The work of this round; valid until `running` is 0 again.
     work: Option<&'static Work<'static>>,
     /// Grows with each piece of work, so that no helper does one twice.
     round: u64,
     running: usize,
     panicked: bool,
-    over: bool,
+    stopped: bool,
 }
 
 impl Shared {
@@ -47,10 +47,10 @@ impl Shared {
         let mut seen = 0;
         loop {
             let mut state = self.state();
-            while !state.over && state.round == seen {
+            while !state.stopped && state.round == seen {
                 state = self.begun.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            if state.over {
+            if state.stopped {
                 return;
             }
             seen = state.round;
@@ -66,7 +66,7 @@ impl Shared {
     }
 }
 
-/// Waits for the helpers, also where the caller's own part panics.
+/// Waits for the helpers when dropped, so also when the caller's own part panics.
 struct Waiting<'a>(&'a Shared);
 
 impl Drop for Waiting<'_> {
@@ -79,41 +79,47 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Team {
-    /// A thread for each core that this process may use.
+impl ThreadPool {
+    /// Starts a thread for each core that this process may use.
     pub(crate) fn new() -> Self {
-        Self::of(thread::available_parallelism().map_or(1, NonZero::get))
+        Self::with_threads(thread::available_parallelism().map_or(1, NonZero::get))
     }
 
-    /// A team of this many, of which the caller is one. A thread that the system does not give is
-    /// done without.
-    pub(crate) fn of(threads: usize) -> Self {
+    /// Makes a pool of this many threads, of which the caller is one: from 1 to [`MAX_THREADS`]. If
+    /// the system refuses a thread, the pool has fewer.
+    pub(crate) fn with_threads(threads: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let start = |number| {
             let shared = shared.clone();
             let name = format!("isp-cpu-{number}");
             thread::Builder::new().name(name).spawn(move || shared.help(number))
         };
-        let helpers = (1..threads.clamp(1, MOST)).map_while(|number| start(number).ok()).collect();
+        let helpers =
+            (1..threads.clamp(1, MAX_THREADS)).map_while(|number| start(number).ok()).collect();
         Self { shared, helpers }
     }
 
-    /// How many there are, the caller included.
+    /// Returns the number of threads, the caller's included.
     pub(crate) fn size(&self) -> usize {
         self.helpers.len() + 1
     }
 
-    /// Does the work on all threads, each with a number of its own, and returns when all are done.
+    /// Runs the work on all threads, each with a number of its own, and returns when all are done.
+    ///
+    /// The exclusive borrow keeps rounds apart: neither a second caller nor the work itself can
+    /// start another round while this one runs.
     ///
     /// # Panics
     ///
-    /// If the work does.
-    pub(crate) fn run(&self, work: &Work<'_>) {
+    /// If the work panics on any thread.
+    pub(crate) fn run(&mut self, work: &Work<'_>) {
         if self.helpers.is_empty() {
             return work(0);
         }
         // SAFETY: only the lifetime changes. `Waiting` does not let this function return, nor
-        // unwind, before every helper is done with the reference and it is taken out of the state.
+        // unwind, before `running` is 0 and the reference is taken out of the state. `running`
+        // counts the helpers of this round alone, since `&mut self` excludes any other round, and a
+        // helper no longer uses the reference once it has counted itself down.
         let forever = unsafe { std::mem::transmute::<&Work<'_>, &'static Work<'static>>(work) };
         let mut state = self.shared.state();
         state.work = Some(forever);
@@ -130,9 +136,9 @@ impl Team {
     }
 }
 
-impl Drop for Team {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
-        self.shared.state().over = true;
+        self.shared.state().stopped = true;
         self.shared.begun.notify_all();
         for helper in self.helpers.drain(..) {
             // It catches what panics.
@@ -148,12 +154,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_works_once_a_round() {
+    fn every_thread_works_once_a_round() {
         for threads in [0, 1, 2, 5] {
-            let team = Team::of(threads);
-            let counts: Vec<AtomicUsize> = (0..team.size()).map(|_| AtomicUsize::new(0)).collect();
+            let mut pool = ThreadPool::with_threads(threads);
+            let counts: Vec<AtomicUsize> = (0..pool.size()).map(|_| AtomicUsize::new(0)).collect();
             for round in 1..200 {
-                team.run(&|number| {
+                pool.run(&|number| {
                     counts[number].fetch_add(1, Ordering::Relaxed);
                 });
                 assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == round));
@@ -162,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_the_callers_and_the_team_goes_on() {
-        let team = Team::of(3);
+    fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
+        let mut pool = ThreadPool::with_threads(3);
         for bad in [0, 2] {
-            let run = || team.run(&|number| assert!(number != bad, "on purpose"));
+            let run = || pool.run(&|number| assert!(number != bad, "on purpose"));
             assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
         }
         let count = AtomicUsize::new(0);
-        team.run(&|_| {
+        pool.run(&|_| {
             count.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(count.into_inner(), 3);

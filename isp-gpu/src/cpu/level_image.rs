@@ -1,23 +1,23 @@
-//! A whole picture of levels, for the passes that look further than a row: sharpening, and whatever
-//! is not upright and of the frame's size.
+//! A whole picture of levels, for the passes that need more than a row: sharpening, cropping,
+//! scaling and rotating.
 
 use multiversion::multiversion;
 
 use super::bands::in_bands;
 use super::levels::{HALF, UNIT, coded, decoded};
-use super::team::Team;
+use super::thread_pool::ThreadPool;
 use crate::reference::LUMA;
 use crate::view::{Axis, Orientation, View};
 
 /// Levels: of each row red, then green, then blue.
 #[derive(Debug, Default)]
-pub(super) struct Picture {
+pub(super) struct LevelImage {
     pub(super) width: usize,
     pub(super) height: usize,
     pub(super) codes: Vec<u16>,
 }
 
-impl Picture {
+impl LevelImage {
     pub(super) fn fit(&mut self, width: usize, height: usize) {
         (self.width, self.height) = (width, height);
         self.codes.resize(3 * width * height, 0);
@@ -28,11 +28,11 @@ impl Picture {
         [0, 1, 2].map(|channel| &row[channel * self.width..][..self.width])
     }
 
-    /// Sharpens another picture.
-    pub(super) fn sharpen(&mut self, from: &Self, amount: f32, team: &Team) {
-        let Picture { width, height, .. } = *from;
+    /// Becomes the sharpened copy of another image.
+    pub(super) fn sharpen(&mut self, from: &Self, amount: f32, pool: &mut ThreadPool) {
+        let Self { width, height, .. } = *from;
         self.fit(width, height);
-        in_bands(team, height, &mut self.codes, 3 * width, &|_, rows, band| {
+        in_bands(pool, height, &mut self.codes, 3 * width, &|_, rows, band| {
             for (y, out) in rows.zip(band.chunks_exact_mut(3 * width)) {
                 let around = [y.saturating_sub(1), y, (y + 1).min(height - 1)];
                 sharpen(around.map(|y| from.row(y)), amount, out);
@@ -65,7 +65,7 @@ fn sharpen(rows: [[&[u16]; 3]; 3], amount: f32, out: &mut [u16]) {
     }
 }
 
-/// The weights of an axis, worked out once.
+/// The filter weights of an axis, computed once for its size and place.
 #[derive(Debug, Default)]
 struct Taps {
     of: Option<(Axis, u32)>,
@@ -102,25 +102,26 @@ impl Taps {
     }
 }
 
-/// One output's way of looking at the picture.
+/// Crops, scales and rotates for one output, with the memory that it needs.
 #[derive(Debug, Default)]
-pub(super) struct Looking {
+pub(super) struct Resampler {
     across: Taps,
     down: Taps,
     /// The frame's rows, each as wide as the output's picture before it is turned.
     narrow: Vec<f32>,
-    shown: Picture,
+    shown: LevelImage,
 }
 
-impl Looking {
-    /// The picture as an output of this size shows it.
+impl Resampler {
+    /// Returns the picture as an output of this size shows it: the picture itself if it is shown
+    /// whole.
     pub(super) fn show<'a>(
         &'a mut self,
-        picture: &'a Picture,
+        picture: &'a LevelImage,
         view: &View,
         size: (u32, u32),
-        team: &Team,
-    ) -> &'a Picture {
+        pool: &mut ThreadPool,
+    ) -> &'a LevelImage {
         let frame = (picture.width as u32, picture.height as u32);
         if view.is_whole(frame, size) {
             return picture;
@@ -134,7 +135,7 @@ impl Looking {
         let columns = columns as usize;
         self.narrow.resize(3 * columns * picture.height, 0.0);
         let taps = &self.across;
-        in_bands(team, picture.height, &mut self.narrow, 3 * columns, &|_, rows, band| {
+        in_bands(pool, picture.height, &mut self.narrow, 3 * columns, &|_, rows, band| {
             for (y, out) in rows.zip(band.chunks_exact_mut(3 * columns)) {
                 for (from, out) in picture.row(y).into_iter().zip(out.chunks_exact_mut(columns)) {
                     for ((first, weights), out) in taps.all().zip(out) {
@@ -152,7 +153,7 @@ impl Looking {
             let at = |row: usize| narrow[(3 * row + channel) * columns + column];
             coded(weights.iter().zip(first..).map(|(weight, row)| at(row) * weight).sum())
         };
-        in_bands(team, height, &mut self.shown.codes, 3 * width, &|_, rows, band| {
+        in_bands(pool, height, &mut self.shown.codes, 3 * width, &|_, rows, band| {
             if transpose {
                 for (y, out) in rows.zip(band.chunks_exact_mut(3 * width)) {
                     for (channel, out) in out.chunks_exact_mut(width).enumerate() {

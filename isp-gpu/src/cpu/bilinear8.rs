@@ -1,19 +1,19 @@
-//! The shortest way: bytes demosaiced bilinearly, and nothing else.
+//! The fast path: samples of eight bits, demosaiced bilinearly, and nothing else.
 //!
-//! Levels are then means of samples, for which whole numbers of 16 bits do, and memory sees the frame
-//! read once and the picture written.
+//! Levels are then means of samples, for which integers of 16 bits suffice. Each sample is read
+//! once, and each pixel written once.
 
 use multiversion::multiversion;
 use vcam_allocator::Fourcc;
 
+use crate::formats::{is_blue_first, is_four_bytes};
 use crate::frame::{Job, Output, size_of};
 use crate::mirror::mirrored;
-use crate::params::{Cfa, Demosaic, IspParams, Tone};
-use crate::raw::RawFormat;
+use crate::params::{Demosaic, IspParams, Tone};
+use crate::raw::{Cfa, RawFormat};
 use crate::stats::MOST_COLUMNS;
-use crate::targets::is_bytes;
 
-/// Whether this is all that is asked for.
+/// Whether a job needs no more than this path does.
 pub(super) fn suits(job: &Job<'_>, output: &Output<'_>) -> bool {
     let nothing_else = IspParams {
         demosaic: Demosaic::Bilinear,
@@ -26,14 +26,14 @@ pub(super) fn suits(job: &Job<'_>, output: &Output<'_>) -> bool {
         && job.format.cfa().is_some()
         && job.size.0 as usize / 2 <= MOST_COLUMNS
         && *job.params == nothing_else
-        && is_bytes(output.buffer.format())
+        && is_four_bytes(output.buffer.format())
         && output.view.is_whole(job.size, size_of(output.buffer))
 }
 
 /// Two columns side by side.
 type Pair = [u8; 2];
 
-/// A row with a pair more at either end, in which is what the mirror shows.
+/// A row with one more pair at either end, which holds the mirrored samples.
 #[derive(Debug, Default)]
 struct Row {
     number: Option<usize>,
@@ -53,20 +53,20 @@ impl Row {
     }
 }
 
-/// Demosaics row after row.
+/// Demosaics a frame, row after row.
 #[derive(Debug, Default)]
-pub(super) struct Plain {
+pub(super) struct Bilinear8 {
     /// By row number, modulo their count.
     rows: [Row; 4],
 }
 
-impl Plain {
-    /// Begins with another frame.
+impl Bilinear8 {
+    /// Begins another frame.
     pub(super) fn clear(&mut self) {
         self.rows.iter_mut().for_each(|row| row.number = None);
     }
 
-    /// Makes the pixels of row `y` of `height`, given how to get the samples of any.
+    /// Makes the pixels of row `y` of `height`; `samples` returns the samples of any row.
     pub(super) fn row<'a>(
         &mut self,
         (y, height): (usize, usize),
@@ -85,7 +85,7 @@ impl Plain {
         let around = around.map(|number| self.rows[number % 4].pairs.as_slice());
         let (column, row) = cfa.red();
         let of_red = y as u32 & 1 == row;
-        let red_is_third = matches!(format, Fourcc::XRGB8888 | Fourcc::ARGB8888);
+        let red_is_third = is_blue_first(format);
         // In the odd columns if red is, and this is red's row; or neither.
         let odd = (column == 1) == of_red;
         let make = match (odd, of_red == red_is_third) {
@@ -107,8 +107,8 @@ impl Plain {
 
 /// Two pixels of each pair of columns.
 ///
-/// OWN: whether the colour beside green is in the even columns (0) or in the odd ones (1). THIRD:
-/// whether it is the third byte of a pixel, and not the first.
+/// OWN: whether the colour that shares green's row is in the even columns (0) or in the odd ones
+/// (1). THIRD: whether it is the third byte of a pixel, and not the first.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn pixels<const OWN: usize, const THIRD: bool>(rows: [&[Pair]; 3], out: &mut [[Pair; 4]]) {
     let length = out.len();
