@@ -51,7 +51,7 @@ impl Loop {
             let capture = Node::open(&path).ok().flatten()?;
             let is_other_end = capture.direction == Direction::Capture
                 && (&capture.driver, &capture.bus) == (&output.driver, &output.bus)
-                && capture.multi_planar == output.multi_planar;
+                && capture.kind.is_mplane() == output.kind.is_mplane();
             let cable = is_other_end.then(|| Cable::find(output, &capture)).flatten()?;
             Some((capture, cable))
         })?;

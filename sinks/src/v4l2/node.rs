@@ -74,7 +74,6 @@ pub(super) struct Node {
     /// The queue of its pictures.
     pub(super) kind: BufType,
     pub(super) direction: Direction,
-    pub(super) multi_planar: bool,
 }
 
 impl AsFd for Node {
@@ -118,8 +117,8 @@ impl Node {
             (Some(kind), None) if streams => kind,
             _ => return Ok(None),
         };
-        let (direction, multi_planar) = (direction(kind), kind.is_mplane());
-        Ok(Some(Self { file, path: path.to_owned(), driver, bus, kind, direction, multi_planar }))
+        let (path, direction) = (path.to_owned(), direction(kind));
+        Ok(Some(Self { file, path, driver, bus, kind, direction }))
     }
 
     /// The node as reports name it, such as `v4l2-capture:vivid`.
