@@ -19,11 +19,8 @@ use vcam_isp_gpu::{
 };
 
 mod peer;
-#[path = "../tests/support/scenes.rs"]
-mod scenes;
-
 use peer::{gstreamer, libcamera::Libcamera};
-use scenes::{SCENES, SIDE, Scene};
+use vcam_testing::demosaic_scenes::{SCENES, SIDE, Scene};
 
 /// Each number is the median of this many frames, unless its row says otherwise.
 const ROUNDS: usize = 15;

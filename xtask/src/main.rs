@@ -10,6 +10,7 @@ mod fresh;
 mod host;
 mod lab;
 mod process;
+mod programs;
 mod progress;
 mod test;
 mod workspace;
@@ -73,6 +74,10 @@ enum Task {
         /// Gives up on the tests of one place after this many seconds.
         #[arg(long, value_name = "SECS", default_value_t = 1800)]
         timeout: u64,
+        /// A test program of `tests/` or a folder of them, and a part of its tests' names; may be
+        /// repeated.
+        #[arg(value_name = "PROGRAM[::TEST]")]
+        names: Vec<String>,
         /// Filters and other arguments for the test programs.
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -180,9 +185,9 @@ fn perform(task: Task) -> Result<i32> {
             let outcome = Lab::set_up(&workspace, &[machine])?.run(machine, &job)?;
             Ok(outcome.status)
         }
-        Task::Test { only, timeout, arguments } => {
+        Task::Test { only, timeout, names, arguments } => {
             let limit = Duration::from_secs(timeout);
-            test::test(&workspace, &Plan { places: only, arguments, limit })
+            test::test(&workspace, &Plan { places: only, names, arguments, limit })
         }
         Task::Check => check::check(&workspace),
         Task::Fresh { only, build, whole } => {

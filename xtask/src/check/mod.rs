@@ -1,5 +1,6 @@
 //! `cargo xtask check`: what the compiler does not look at. Names that two public types share,
-//! modules that import each other in a circle, and words that a reader would stop at.
+//! modules that import each other in a circle, tests that would not run, and words that a reader
+//! would stop at.
 //!
 //! What is wrong today is on record in `known.toml`, beside this file: no more may be added, and what
 //! was mended is struck off.
@@ -8,6 +9,7 @@ mod circles;
 mod names;
 mod prose;
 mod source;
+pub(crate) mod stanzas;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -44,6 +46,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<i32> {
 
     let mut findings = names::compare(&names::shared(&crates), &known.names);
     findings.extend(circles::compare(&circles::find(&crates), &known.circles));
+    findings.extend(stanzas::findings(&workspace.root)?);
     findings.extend(prose::compare(&prose::count(workspace)?, &known.prose));
     for finding in &findings {
         println!("{finding}");
