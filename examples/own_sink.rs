@@ -1,7 +1,7 @@
-//! A sink of your own: tells how bright each picture is.
+//! A sink of your own: it measures the brightness of each picture.
 //!
-//! It reads with the CPU, says so in its constraints (so that pictures are put where reading is
-//! cheap), waits for the GPU before it reads, and gives each buffer back by dropping it.
+//! It reads with the CPU and says so in its constraints, so that pictures are put where reading is
+//! cheap. It waits for the GPU before it reads, and gives each buffer back by dropping it.
 //!
 //! `cargo run --example own_sink`
 
@@ -45,7 +45,7 @@ impl Sink for Brightness {
             Ok(sum as f64 / greens.count() as f64)
         };
         match read() {
-            // Nobody who listens is no reason to stop the camera.
+            // If the receiver is gone, the camera still goes on.
             Ok(level) => drop(self.measured.send((frame.sequence, level))),
             Err(error) => eprintln!("frame {} could not be read: {error}", frame.sequence),
         }
@@ -68,7 +68,7 @@ impl Sink for Brightness {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {
-        // A grey card, which exposure brings to where it should be.
+        // A grey card, whose brightness the automatic exposure sets.
         sensor: Settings { source: "solid".parse()?, ..Settings::default() },
         format: Fourcc::XRGB8888,
         view: View::default(),
