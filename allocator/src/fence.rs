@@ -18,6 +18,7 @@ const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Why a fence was not waited for to its end.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FenceError {
     /// The work is still not done.
     #[error("the fence was not signalled within {0:?}")]
