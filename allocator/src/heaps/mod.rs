@@ -1,4 +1,4 @@
-//! The heaps there are, by the names that `--heap` takes.
+//! The heaps there are, by the names that [`open`] takes.
 
 use std::fmt;
 use std::path::Path;
@@ -17,8 +17,9 @@ pub mod v4l2;
 
 /// A heap that was looked for, and whether it can be used.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Discovered {
-    /// The name, as `--heap` takes it.
+    /// The name, as [`open`] takes it.
     pub name: String,
     /// The heap, or why it cannot be used.
     pub heap: Result<Box<dyn Heap>, OpenError>,
@@ -83,7 +84,7 @@ pub fn open(name: &str) -> Result<Box<dyn Heap>, OpenError> {
     }
     #[cfg(not(all(feature = "gbm", feature = "v4l")))]
     if name.starts_with("gbm:") || name.starts_with("v4l2:") {
-        let reason = "this vcam was built without its feature (gbm, v4l)".to_owned();
+        let reason = "the crate was built without its feature (gbm, v4l)".to_owned();
         return Err(OpenError::NotAHeap { name: name.to_owned(), reason });
     }
     Err(unknown(name))
