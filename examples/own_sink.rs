@@ -7,13 +7,8 @@
 
 use std::time::Duration;
 
-use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
-use vcam_allocator::{CpuAccess, Fourcc, Knowledge, heaps};
-use vcam_isp_gpu::View;
-use vcam_pipeline::controls::ControlList;
-use vcam_pipeline::sensor::Settings;
-use vcam_pipeline::{Config, IspChoice, PauseHandle, Prepared, StopHandle};
-use vcam_sinks::{Frame, Sink, SinkError};
+use vcam::pipeline::sensor::Settings;
+use vcam::prelude::*;
 
 #[derive(Debug)]
 struct Brightness;
