@@ -59,6 +59,7 @@ pub struct PlaneClaim {
 
 /// Why a buffer from outside is not taken.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ForeignError {
     /// Without its modifier nobody but the allocating driver can use the buffer.
     #[error("the modifier is not told (INVALID), so the pixels cannot be found")]

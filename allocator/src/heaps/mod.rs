@@ -1,4 +1,4 @@
-//! The heaps there are, by the names that `--heap` takes.
+//! The heaps there are, by the names that [`open`] takes.
 
 use std::fmt;
 use std::path::Path;
@@ -15,8 +15,9 @@ pub mod v4l2;
 
 /// A heap that was looked for, and whether it can be used.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Discovered {
-    /// The name, as `--heap` takes it.
+    /// The name, as [`open`] takes it.
     pub name: String,
     /// The heap, or why it cannot be used.
     pub heap: Result<Box<dyn Heap>, OpenError>,

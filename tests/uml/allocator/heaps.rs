@@ -20,7 +20,7 @@ use vcam_allocator::heaps::udmabuf::{MAX_RANGES, MemfdRange, Udmabuf};
 use vcam_allocator::socket::BufferSocket;
 use vcam_allocator::{
     Accounting, Alignment, AllocError, CpuAccess, Dmabuf, Fence, Fourcc, Heap, Layout, MemoryKind,
-    OpenError, Pool, RangeError, WrapError, allocate_split, fault, heaps,
+    OpenError, Pool, RangeError, Shortage, WrapError, allocate_split, fault, heaps,
 };
 use vcam_testing::accounting::{self, Usage};
 use vcam_testing::raw::{self, Interruptible};
@@ -604,7 +604,7 @@ fn a_pool_that_needs_more_descriptors_than_there_are_says_so_up_front() {
     books.assert_unchanged();
     setrlimit(Resource::Nofile, before).unwrap();
     assert!(matches!(error, AllocError::Descriptors { of_process: true, .. }), "{error:?}");
-    assert!(error.to_string().contains("ulimit"), "{error}");
+    assert_eq!(error.shortage(), Some(Shortage::ProcessDescriptors), "{error}");
 }
 
 #[test]

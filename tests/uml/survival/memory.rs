@@ -18,7 +18,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, pr
 use vcam_allocator::heaps::udmabuf::{MemfdRange, Udmabuf};
 use vcam_allocator::{
     Alignment, AllocError, Budget, BudgetOf, CpuAccess, Fourcc, Heap, Layout, Pool, RangeError,
-    heaps,
+    Shortage, heaps,
 };
 use vcam_isp_gpu::GpuIsp;
 use vcam_pipeline::{IspChoice, Outcome};
@@ -195,7 +195,7 @@ fn a_program_without_descriptors_is_told_and_its_run_goes_on() {
         if (AT..20).contains(&frame) {
             let error = pool.unwrap_err();
             assert!(matches!(error, AllocError::Descriptors { of_process: true, .. }), "{error:?}");
-            assert!(error.to_string().contains("ulimit"), "{error}");
+            assert_eq!(error.shortage(), Some(Shortage::ProcessDescriptors), "{error}");
         } else {
             pool.unwrap();
         }
