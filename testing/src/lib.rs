@@ -68,7 +68,8 @@ pub mod syscall_faults;
 use std::path::{Path, PathBuf};
 
 /// The folder of the profile that the running test was built with, such as `target/debug`. It has
-/// the programs and the examples' folder; the folder above it has `tmp`, for files that tests write.
+/// the programs and the examples' folder; the folder above it has `tmp`, for files that tests
+/// write.
 ///
 /// # Panics
 ///
