@@ -1,6 +1,7 @@
 //! The qemu machine's command line, and whether KVM may be used for it.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -45,11 +46,13 @@ pub(crate) fn command(boot: &Boot<'_>) -> Result<Command> {
             .args(["-device", &format!("virtserialport,chardev={name},name={name}")]);
     }
     if let Some((input, output)) = boot.terminal {
+        // Of the files that QEMU names itself, each is one of its descriptors.
+        for (file, fd) in [("tty.in", input), ("tty.out", output)] {
+            symlink(format!("/proc/self/fd/{fd}"), boot.folder.join(file))
+                .context("cannot name the terminal's pipes")?;
+        }
         command
-            .arg("-chardev")
-            .arg(format!(
-                "file,id=lab.tty,path=/proc/self/fd/{output},input-path=/proc/self/fd/{input}"
-            ))
+            .args(["-chardev", "pipe,id=lab.tty,path=tty"])
             .args(["-device", "virtconsole,chardev=lab.tty,name=lab.tty"]);
     }
     // QEMU talks to itself: the machine's end of this port is QMP. The socket is
