@@ -1,4 +1,4 @@
-//! What ends the command early, and with which exit code.
+//! Errors that end the command, and their exit codes.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -69,7 +69,9 @@ impl Error {
             Self::Heap(_) | Self::Start(StartError::Isp(_) | StartError::IspSize { .. }) => {
                 code::LACKING
             }
-            Self::Start(StartError::Plan(PlanError::Alloc(error))) if error.is_exhaustion() => {
+            Self::Start(StartError::Plan(PlanError::Alloc(error)))
+                if error.shortage().is_some() =>
+            {
                 code::LACKING
             }
             Self::Display(error) => display_code(error),

@@ -42,6 +42,7 @@ impl From<CpuAccess> for Direction {
 
 /// Error from a CPU access.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AccessError {
     /// Another guard of this process is in the way.
     #[error("buffer '{0}' is already being accessed by this process")]

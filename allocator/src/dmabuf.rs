@@ -53,6 +53,7 @@ pub const MAX_PLANES: usize = 4;
 
 /// Error when making a buffer from descriptors and a layout.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WrapError {
     /// The kernel does not answer for the descriptor.
     #[error("could not ask the kernel about the buffer's descriptor")]
@@ -79,6 +80,7 @@ pub enum WrapError {
 
 /// Error when joining buffers into the planes of one picture.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum JoinError {
     /// A buffer with a plane's pixels has several planes itself.
     #[error("buffer '{0}' has several planes, and only one can be a plane of another")]
@@ -230,7 +232,7 @@ impl Dmabuf {
         &self.0.name
     }
 
-    /// The heap it came from, as `--heap` names it.
+    /// The heap it came from, as [`heaps::open`](crate::heaps::open) takes it.
     pub fn heap(&self) -> &Arc<str> {
         &self.0.heap
     }

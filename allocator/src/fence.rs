@@ -16,6 +16,7 @@ pub struct Fence(Arc<OwnedFd>);
 
 /// Error when waiting for a fence.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FenceError {
     /// The work is still not done.
     #[error("the fence was not signalled within {0:?}")]

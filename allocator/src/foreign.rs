@@ -61,6 +61,7 @@ pub struct PlaneClaim {
 
 /// Error from [`import`].
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ForeignError {
     /// Without its modifier only the allocating driver can use the buffer.
     #[error("the modifier is not told (INVALID), so the pixels cannot be found")]

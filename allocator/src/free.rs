@@ -15,6 +15,7 @@ const GROUPS: &str = "/sys/fs/cgroup";
 
 /// Origin of a limit on memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BudgetOf {
     /// The caller's own choice.
     Caller,
@@ -25,16 +26,13 @@ pub enum BudgetOf {
 }
 
 impl BudgetOf {
-    /// A hint for a user who needs more, worded to end a sentence.
-    pub(crate) fn advice(self) -> &'static str {
+    /// The origin of the limit, worded to end a sentence.
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Caller => "",
-            Self::Machine => {
-                ", which is three quarters of what the machine has free; try a smaller --size"
-            }
+            Self::Machine => ", which is three quarters of what the machine has free",
             Self::Group => {
-                ", which is three quarters of what this process's control group has left; try a \
-                 smaller --size, or raise the group's memory.max (of a container, its memory limit)"
+                ", which is three quarters of what this process's control group has left"
             }
         }
     }

@@ -9,6 +9,7 @@
 //! Two processes that save at the same time leave the work of one of them.
 
 use std::env;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use crate::import::{Importer, Refusal};
 use crate::probe::{Cell, ImporterInfo, Outcome};
 
 /// The number of this file's shape.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The most records of a kind that are kept; the oldest go first.
 const MOST: usize = 4096;
@@ -92,6 +93,23 @@ pub struct Verdict {
     pub refusal: Refusal,
 }
 
+/// How a device's answer was found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Finder {
+    Probe,
+    Run,
+}
+
+impl fmt::Display for Finder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Probe => "a probe",
+            Self::Run => "a run",
+        })
+    }
+}
+
 /// An answer that a device gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Answer {
@@ -101,8 +119,8 @@ struct Answer {
     /// Width and height of the picture.
     size: (u32, u32),
     severity: Severity,
-    /// Who found out: `vcam probe`, or a run.
-    by: String,
+    /// How it was found out.
+    by: Finder,
     step: String,
     reason: String,
 }
@@ -148,6 +166,7 @@ struct Book {
 
 /// Why what was learned is not kept.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KnowledgeError {
     /// The folder cannot be made.
     #[error("could not make the folder '{path}'")]
@@ -259,7 +278,7 @@ impl Knowledge {
             (Some(errno), Some(reason)) => format!("{errno}, {reason}"),
             (errno, reason) => errno.clone().or(reason.clone()).unwrap_or_default(),
         };
-        let (heap, format, by) = (cell.heap.clone(), cell.format, "vcam probe".to_owned());
+        let (heap, format, by) = (cell.heap.clone(), cell.format, Finder::Probe);
         self.note(Answer { asked, heap, format, size, severity, by, step, reason });
     }
 
@@ -284,7 +303,7 @@ impl Knowledge {
             format,
             size,
             severity: Severity::Refused,
-            by: "a run".to_owned(),
+            by: Finder::Run,
             step: refusal.step.to_owned(),
             reason: match refusal.errno {
                 Some(errno) => errno_name(errno),
@@ -521,7 +540,7 @@ mod tests {
         let verdicts = knowledge.verdicts(&asked(), Fourcc::XRGB8888, (640, 480));
         assert_eq!(
             verdicts[0].statement.to_string(),
-            "kms:vkms needs a heap other than udmabuf (ADDFB2: EINVAL, no (vcam probe))"
+            "kms:vkms needs a heap other than udmabuf (ADDFB2: EINVAL, no (a probe))"
         );
         assert_eq!(severities(&knowledge, (255, 480)), []);
         assert_eq!(knowledge.verdicts(&asked(), Fourcc::NV12, (640, 480)), []);

@@ -42,6 +42,7 @@ mod permission;
 pub mod plan;
 mod pool;
 pub mod probe;
+mod shortage;
 pub mod socket;
 pub mod sysfs;
 
@@ -61,5 +62,6 @@ pub use knowledge::Knowledge;
 pub use layout::{Alignment, Layout, LayoutError, PlaneLayout};
 pub use link::{LinkEnd, Method, Reason};
 pub use memory::{MemoryId, MemoryKind};
-pub use permission::{Membership, Permission, uaccess_rule};
+pub use permission::{Membership, Permission, Remedy, uaccess_rule};
 pub use pool::{Budget, Pool, PooledBuffer, TakeError};
+pub use shortage::Shortage;

@@ -23,6 +23,7 @@ pub enum Method {
 
 /// Reason for the method of a link. Ends are read with every frame, so a clone allocates nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reason {
     /// The method is fixed by design; no device was asked.
     Fixed(&'static str),

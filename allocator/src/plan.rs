@@ -21,6 +21,7 @@ use crate::layout::{self, Alignment, Layout, PlaneLayout};
 
 /// The properties of a heap that a plan depends on.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct HeapOffer {
     /// The heap's name.
     pub name: String,

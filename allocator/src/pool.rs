@@ -66,6 +66,7 @@ struct Slot {
 
 /// Error from [`Pool::take`].
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TakeError {
     /// All buffers still have holders.
     #[error("all {count} buffers are still in use after {limit:?}")]

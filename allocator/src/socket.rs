@@ -58,6 +58,7 @@ pub struct BufferSocket(OwnedFd);
 
 /// Error when sending or receiving a buffer.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SocketError {
     /// The descriptor is no socket, or one that does not keep messages apart.
     #[error("a buffer needs a Unix socket of type SOCK_SEQPACKET")]

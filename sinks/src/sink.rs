@@ -60,6 +60,10 @@ impl Frame {
 
 /// A place that pictures go to.
 ///
+/// A sink has a name, says what it needs of buffers, and takes frames; that is enough for a program
+/// that reads pictures in place. The other methods are for sinks that are devices, that need an
+/// orderly end, or that count.
+///
 /// One thread uses a sink at a time, and any thread may.
 pub trait Sink: Send + std::fmt::Debug {
     /// The sink as reports name it: `kms:vkms`, `file:out.png`, `terminal`, `null`.
@@ -73,7 +77,7 @@ pub trait Sink: Send + std::fmt::Debug {
     /// What it needs of the buffers that it is handed.
     fn constraints(&self) -> Constraints;
 
-    /// Whom to ask whether a buffer is taken; nobody where the CPU reads it.
+    /// The device to ask whether a buffer is taken; `None` where the CPU reads it.
     fn importer(&mut self) -> Option<&mut dyn Importer> {
         None
     }
@@ -81,7 +85,11 @@ pub trait Sink: Send + std::fmt::Debug {
     /// Does for each buffer what has to be done once, such as importing it, or learns that the
     /// device refuses. Without this call it happens at the buffer's first frame, and costs time
     /// there.
-    fn prepare(&mut self, buffers: &[Dmabuf]);
+    ///
+    /// The default does nothing.
+    fn prepare(&mut self, buffers: &[Dmabuf]) {
+        let _ = buffers;
+    }
 
     /// Waits until a frame would be taken at once, but never without a limit.
     fn wait(&mut self) -> Result<(), SinkError> {
@@ -106,14 +114,25 @@ pub trait Sink: Send + std::fmt::Debug {
 
     /// Waits until the last frame is shown, then leaves everything as it was found.
     ///
-    /// Dropping a sink does the same, and only logs what goes wrong.
-    fn finish(&mut self) -> Result<(), SinkError>;
+    /// Dropping a sink does the same, and only logs what goes wrong. The default does nothing.
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 
     /// What this owner did at its end of the link that frames arrive on.
-    fn link_end(&self) -> LinkEnd;
+    ///
+    /// The default is the end of a sink whose CPU reads pictures in place. A sink with an
+    /// [importer](Sink::importer) has to say whether it imports or copies.
+    fn link_end(&self) -> LinkEnd {
+        LinkEnd::native("the CPU reads it in place")
+    }
 
     /// What became of the frames that were accepted.
-    fn counts(&self) -> SinkCounts;
+    ///
+    /// The default keeps no count: all zeros.
+    fn counts(&self) -> SinkCounts {
+        SinkCounts::default()
+    }
 }
 
 /// What a sink needs whose CPU reads pictures in place and keeps some of them.
@@ -173,4 +192,14 @@ pub enum SinkError {
     #[cfg(feature = "terminal")]
     #[error("could not draw on the terminal")]
     Terminal(#[source] std::io::Error),
+    /// A sink outside this crate failed in a way of its own.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl SinkError {
+    /// The error of a sink outside this crate.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
 }

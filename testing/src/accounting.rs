@@ -114,10 +114,10 @@ impl BufferUsage {
     }
 }
 
-/// The kernel lets go of what the last flip replaced when it gets round to it.
+/// The kernel releases the buffers that the last flip replaced with a delay.
 const SETTLING: Duration = Duration::from_secs(5);
 
-/// How long a usage must stay as it is before it counts as settled.
+/// The time for which a usage must not change to count as settled.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// Asserts that what is read becomes this.
@@ -129,7 +129,7 @@ fn assert_comes_to_be<T: PartialEq + std::fmt::Debug>(expected: &T, read: impl F
     assert_eq!(read(), *expected);
 }
 
-/// Runs once what loads and caches things for good, and returns the usage after it, once the
+/// Runs code once that loads and caches things for good, and returns the usage after it, once the
 /// kernel has cleaned up.
 pub fn after_warming_up(run: impl FnOnce()) -> Usage {
     let before = Usage::read();
@@ -137,8 +137,8 @@ pub fn after_warming_up(run: impl FnOnce()) -> Usage {
     let deadline = Instant::now() + SETTLING;
     let (mut usage, mut since) = (Usage::read(), Instant::now());
     loop {
-        // Fewer is fine: the program before us may just have ended. And what it left may have
-        // hidden that the kernel is not done with ours.
+        // Fewer is fine: the program before us may just have ended. Its leftovers may have hidden
+        // that the kernel still cleans up ours.
         let settled =
             usage.dma_bufs <= before.dma_bufs && usage.framebuffers <= before.framebuffers;
         if settled && since.elapsed() >= QUIET {

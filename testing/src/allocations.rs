@@ -1,4 +1,4 @@
-//! An allocator that counts, for tests that say what does not allocate.
+//! An allocator that counts, for tests that assert that code does not allocate.
 //!
 //! A test program makes it its own:
 //!
@@ -29,12 +29,12 @@ static OF_ALL_THREADS: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub struct CountingAllocator;
 
-/// How often this thread has allocated, or grown an allocation, so far.
+/// Returns the number of allocations of this thread so far; growing one counts, too.
 pub fn of_this_thread() -> u64 {
     OF_THIS_THREAD.get()
 }
 
-/// How often all threads have allocated, or grown an allocation, so far.
+/// Returns the number of allocations of all threads so far; growing one counts, too.
 pub fn of_all_threads() -> u64 {
     OF_ALL_THREADS.load(Ordering::Relaxed)
 }

@@ -46,7 +46,7 @@ macro_rules! with_all_camera_cases {
 const LONG: Duration = Duration::from_secs(60);
 const NOBODY: Vec<(Stream, Constraints)> = Vec::new();
 
-/// Where the buffers come from, and who makes the pictures.
+/// The source of the buffers, and the maker of the pictures.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// The heap, by its name.
@@ -99,7 +99,8 @@ fn request(camera: &Camera, streams: &CameraConfiguration, cookie: u64) -> Reque
     request
 }
 
-/// Makes so many frames, with what `set` sets for each; hands each to `look`, with its number.
+/// Makes so many frames, each with the controls that `set` sets, and passes each with its number to
+/// `look`.
 fn frames(
     camera: &Camera,
     streams: &CameraConfiguration,
@@ -380,7 +381,7 @@ pub fn frames_last_as_long_as_is_asked(setup: &Setup) {
     });
     assert!(durations[..5].iter().all(|it| (49_990..=50_010).contains(it)), "{durations:?}");
     assert!(durations[5..].iter().all(|it| (79_990..=80_010).contains(it)), "{durations:?}");
-    // Never sooner; how much later is the machine's affair.
+    // Never sooner; the delay depends on the machine.
     assert!(times[9] - times[5] >= 4 * 70_000_000, "{times:?}");
     camera.stop().unwrap();
 }

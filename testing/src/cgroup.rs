@@ -42,7 +42,7 @@ impl Cgroup {
         inside
     }
 
-    /// How often the kernel killed one of its processes for want of memory.
+    /// Returns the number of its processes that the kernel killed for want of memory.
     pub fn kills(&self) -> u64 {
         let events = fs::read_to_string(self.0.join("memory.events")).unwrap();
         let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -53,7 +53,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         let removed = fs::remove_dir(&self.0);
-        // A second panic would hide what the first one says.
+        // A second panic would hide the message of the first.
         assert!(removed.is_ok() || std::thread::panicking(), "{removed:?}");
     }
 }

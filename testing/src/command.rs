@@ -47,7 +47,7 @@ impl From<Output> for Ran {
     }
 }
 
-/// A run that goes on until it is told to end, or until its test fails.
+/// A run that goes on until a signal ends it, or until its test fails.
 #[derive(Debug)]
 pub struct Child(Option<std::process::Child>);
 
@@ -107,10 +107,10 @@ pub fn program() -> PathBuf {
 pub fn command(arguments: &str) -> Command {
     let mut command = Command::new(program());
     command.args(arguments.split_whitespace()).env_remove("VCAM_HEAP");
-    // The next test must not know what this run learns.
+    // The next test must not use the knowledge of this run.
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("cache-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    // As cargo's `CARGO_TARGET_TMPDIR`, which only the tests themselves are told.
+    // The same as cargo's `CARGO_TARGET_TMPDIR`, which is set only when tests are compiled.
     let folder = profile_folder().join("../tmp").join(name);
     // A machine of the lab that ran before may have had the same numbers.
     let _ = std::fs::remove_dir_all(&folder);

@@ -1,8 +1,8 @@
 //! The demands on any camera: those that libcamera's `lc-compliance` makes, and some on pixels,
 //! sequence, timestamps and controls.
 //!
-//! Another camera is examined by implementing [`Device`] for it; nothing in here knows more of a
-//! camera than that.
+//! To examine another camera, implement [`Device`] for it; this module knows a camera by that trait
+//! alone.
 
 use std::collections::BTreeSet;
 
@@ -29,11 +29,11 @@ impl Role {
 pub struct Completed {
     /// The cookie that it was queued with.
     pub cookie: u64,
-    /// Whether the camera stopped before its frame.
+    /// True if the camera stopped before its frame.
     pub cancelled: bool,
     /// The number of its frame, if it has one.
     pub sequence: Option<u64>,
-    /// When the frame was taken, in nanoseconds.
+    /// The time at which the frame was taken, in nanoseconds.
     pub timestamp: Option<i64>,
     /// The exposure time of the frame, in microseconds.
     pub exposure_us: Option<i32>,
@@ -63,14 +63,14 @@ pub trait Device {
     /// Gives the camera back.
     fn release(&mut self);
 
-    /// How many requests must be queued for none of them to wait for its exposure to take effect.
+    /// Returns the number of queued requests with which no exposure comes late.
     fn depth(&self) -> u64;
 
-    /// Whether [`Completed::burnt_in`] is to be there in streams of this role.
+    /// Returns true if streams of this role must have [`Completed::burnt_in`].
     fn burns_in(&self, role: Role) -> bool;
 }
 
-/// How many requests each test is run with; as `lc-compliance` has it.
+/// The numbers of requests that each test is run with, as in `lc-compliance`.
 const COUNTS: [u64; 6] = [1, 2, 3, 5, 8, 89];
 
 /// Buffers of a stream.

@@ -18,7 +18,7 @@ fn cards() -> impl Iterator<Item = PathBuf> {
         .expect("debugfs has the cards")
         .flatten()
         .map(|entry| entry.path())
-        // The same folders stand there again under the names of their devices.
+        // The same folders appear again under the names of their devices.
         .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().parse::<u32>().is_ok()))
 }
 
@@ -32,7 +32,7 @@ pub fn of_driver(driver: &str) -> String {
     fs::read_to_string(card.join("state")).expect("an atomic driver has a state")
 }
 
-/// The state of the displays of the card with this node, without what is said of the last commit.
+/// The state of the displays of the card with this node, without the lines about the last commit.
 pub fn of_node(node: &Path) -> String {
     let name = node.file_name().unwrap().to_string_lossy().replace("card", "");
     let path = Path::new("/sys/kernel/debug/dri").join(name).join("state");
@@ -41,17 +41,17 @@ pub fn of_node(node: &Path) -> String {
     state.lines().filter(|line| !line.contains("_changed=")).collect::<Vec<_>>().join("\n")
 }
 
-/// Waits until the displays of a driver's card do something else than this.
+/// Waits until the state of the displays of a driver's card differs from this one.
 pub fn wait_for_driver(driver: &str, state: &str) {
     wait_for_change(|| of_driver(driver), state);
 }
 
-/// Waits until the displays of the card with this node do something else than this.
+/// Waits until the state of the displays of the card with this node differs from this one.
 pub fn wait_for_node(node: &Path, state: &str) {
     wait_for_change(|| of_node(node), state);
 }
 
-/// Waits until the state that is read is another than this.
+/// Waits until the state that is read differs from this one.
 pub fn wait_for_change(read: impl Fn() -> String, state: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while read() == state {

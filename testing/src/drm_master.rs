@@ -1,4 +1,4 @@
-//! The master of a card, changed by hand as a switch of virtual terminals does.
+//! The master of a card, changed by hand as by a switch of virtual terminals.
 
 use std::fs;
 use std::os::fd::BorrowedFd;

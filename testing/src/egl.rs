@@ -1,4 +1,4 @@
-//! EGL and GLES without the ISP in between: what the driver itself answers.
+//! EGL and GLES without the ISP in between, for the driver's own answers.
 
 use std::ffi::c_void;
 use std::mem::transmute;
@@ -75,7 +75,7 @@ void main() {{
 
 /// A display and a context, which is current.
 ///
-/// Ending the display ends it for everybody in the process, so none of ours may be alive then.
+/// Ending the display ends it for the whole process, so no other user of it may be alive then.
 pub struct Egl {
     library: egl::DynamicInstance<egl::EGL1_5>,
     display: egl::Display,
@@ -90,12 +90,12 @@ pub struct Egl {
 impl Egl {
     /// Opens Mesa's surfaceless display and makes a context current.
     pub fn new() -> Self {
-        // SAFETY: whatever goes by libEGL's name is one.
+        // SAFETY: a library of this name is libEGL.
         let library = unsafe {
             egl::DynamicInstance::<egl::EGL1_5>::load_required_from_filename("libEGL.so.1")
         }
         .expect("the lab has EGL");
-        // SAFETY: the surfaceless platform has one display, which goes by null.
+        // SAFETY: the surfaceless platform has one display, whose native handle is null.
         let display = unsafe {
             library.get_platform_display(PLATFORM_SURFACELESS, ptr::null_mut(), &[egl::ATTRIB_NONE])
         }
@@ -135,7 +135,7 @@ impl Egl {
         }
     }
 
-    /// `eglCreateImageKHR` of a dma-buf, or what `eglGetError` says.
+    /// Returns the image of `eglCreateImageKHR` for a dma-buf, or the code of `eglGetError`.
     pub fn import(&self, attributes: &[(egl::Int, egl::Int)]) -> Result<Image<'_>, egl::Error> {
         self.import_from(0, attributes)
     }
@@ -162,7 +162,8 @@ impl Egl {
         }
     }
 
-    /// Whether LINEAR is for external textures alone in a format; or what `eglGetError` says.
+    /// Returns true if LINEAR is for external textures alone in a format, or the code of
+    /// `eglGetError`.
     pub fn external_only(&self, format: vcam_allocator::Fourcc) -> Result<bool, egl::Error> {
         let (mut modifiers, mut external) = ([0; 64], [egl::FALSE; 64]);
         let mut count = 0;
@@ -188,7 +189,7 @@ impl Drop for Egl {
     }
 }
 
-/// All that has to be said of a buffer.
+/// The attributes that describe a buffer.
 pub fn attributes(buffer: &Dmabuf) -> Vec<(egl::Int, egl::Int)> {
     let layout = buffer.layout();
     let mut list = vec![

@@ -1,5 +1,5 @@
-//! An ISP and a sink around real ones, which fail at each frame as a test wants them to: lose a
-//! context, refuse a buffer, panic, take their time.
+//! An ISP and a sink around real ones, which fail at the frames that a test chooses: they lose a
+//! context, refuse a buffer, panic, or are slow.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ impl<F: FnMut(&mut GpuIsp, &Job<'_>)> Isp for FaultyIsp<F> {
     }
 }
 
-/// What takes the place of a sink's own `present`.
+/// The function that replaces a sink's own `present`.
 type Present<S> = Box<dyn FnMut(&mut S, Frame) -> Result<(), SinkError> + Send>;
 
 /// A sink around another.
@@ -142,7 +142,7 @@ impl<S: Sink> Sink for FaultySink<S> {
     }
 }
 
-/// Of so many frames one is looked at.
+/// The number of frames of which one is looked at.
 const LOOKED_AT: u64 = 5;
 
 /// Presents a frame, and asserts of some that the display shows that very frame.
@@ -152,7 +152,7 @@ pub fn present_and_look(sink: &mut KmsSink, frame: Frame) -> Result<(), SinkErro
     if !sequence.is_multiple_of(LOOKED_AT) {
         return Ok(());
     }
-    // vkms may lose what is written back while it still cleans up after the time before:
+    // vkms may lose a writeback while it still cleans up after the previous one:
     // docs/devices.md.
     sink.wait_flip()?;
     std::thread::sleep(Duration::from_millis(20));

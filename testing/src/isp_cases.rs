@@ -85,7 +85,7 @@ impl RawFrame {
         Job { sequence, format, size, raw, outputs, params, measure: true }
     }
 
-    /// Makes pictures of it and compares each with the reference; how far the worst is off.
+    /// Makes pictures of it, compares each with the reference, and returns the largest difference.
     pub fn make(
         &self,
         isp: &mut dyn Isp,
@@ -177,8 +177,8 @@ pub fn measures(isp: &mut dyn Isp, heap: &dyn Heap) {
     }
 }
 
-/// Statistics are of the frames that are to be measured, and others leave them as they are; also
-/// where a bilinear demosaic is all that is asked for.
+/// Statistics are those of frames that are to be measured, and other frames do not change them;
+/// also where a bilinear demosaic is the only pass.
 pub fn measures_what_it_is_told_to(isp: &mut dyn Isp, heap: &dyn Heap) {
     let frames = [1, 2].map(|seed| RawFrame::new(heap, RawFormat::SRGGB8, (64, 48), seed));
     let output = allocate(heap, Fourcc::XRGB8888, (64, 48));
@@ -188,7 +188,7 @@ pub fn measures_what_it_is_told_to(isp: &mut dyn Isp, heap: &dyn Heap) {
     let bilinear = IspParams { black_level: 0.0, tone: linear, demosaic, ..IspParams::default() };
     let (mut sequence, mut last) = (0, 0);
     for params in [IspParams::default(), bilinear] {
-        // Which frame is sent, whether it is measured, and of which one statistics are then.
+        // The frame sent, whether it is measured, and the frame whose statistics follow.
         for (sent, measure, of) in [(0, true, 0), (1, false, 0), (1, true, 1)] {
             // A GPU is some frames late.
             for _ in 0..8 {

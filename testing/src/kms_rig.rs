@@ -1,4 +1,4 @@
-//! A card made to measure for one test, and the proof that nothing is left of the test.
+//! A card for one test, and the proof that the test leaves nothing behind.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::display_state;
 use crate::stepped_display::SteppedDisplay;
 use crate::vkms::{Card, Plane};
 
-/// A card of vkms, and what was held and shown before a test used it.
+/// A card of vkms, and the resources and the picture that it had before the test.
 ///
 /// A test ends with [`KmsRig::assert_as_found`], or with [`KmsRig::assert_nothing_held`] if its
 /// display is another one by then. Dropped without them, nothing is asserted.

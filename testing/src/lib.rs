@@ -1,4 +1,4 @@
-//! What several of the workspace's tests need. Only tests and benchmarks depend on it.
+//! Helpers of the workspace's tests. Only tests and benchmarks depend on them.
 //!
 //! - To see what the kernel holds and shows: [`accounting`], [`allocations`], [`display_state`].
 //! - To ask the kernel or EGL without the project's own code in between: [`raw`], [`egl`],
@@ -13,8 +13,8 @@
 //! - To put the same cases to several devices: [`isp_cases`], [`demosaic_scenes`], [`compliance`],
 //!   `vcam_camera`, `camera_cases`.
 //!
-//! [`raw`] and [`egl`] are oracles: they import nothing of the code that they are compared with but
-//! the types of what they are handed.
+//! [`raw`] and [`egl`] are oracles: of the code that they are compared with, they import only the
+//! types of their arguments.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::new_without_default, reason = "what a test makes has no default")]

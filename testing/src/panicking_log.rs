@@ -3,7 +3,7 @@
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the log panics when the sensor complains about its scene.
+/// True if the log panics when the sensor complains about its scene.
 static LOG_PANICS: AtomicBool = AtomicBool::new(false);
 
 /// A log that panics. It is the only code of a program's own that runs on the sensor's thread.

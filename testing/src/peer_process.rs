@@ -14,7 +14,7 @@ pub fn command(test: &str) -> Command {
     command
 }
 
-/// A peer at the other end of a socket, which says line by line what it has done. It is killed when
+/// A peer at the other end of a socket, which reports its steps line by line. It is killed when
 /// dropped.
 #[derive(Debug)]
 pub struct Peer {

@@ -1,4 +1,4 @@
-//! Asks the machine's host what its screens show, through QEMU's control channel.
+//! The pictures on the machine's screens, through QEMU's control channel.
 //!
 //! Source: QEMU's QMP reference, `screendump`.
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Longer than anything here takes.
+/// The time limit of a wait, longer than any wait here takes.
 const SOON: Duration = Duration::from_secs(60);
 
 const SOCKET: &str = "/run/seatd.sock";
@@ -57,8 +57,8 @@ pub fn use_seatd() {
     ONCE.call_once(|| {
         let threads = fs::read_dir("/proc/self/task").expect("/proc is there").count();
         assert_eq!(threads, 2, "the tests run one at a time, and leave no threads");
-        // SAFETY: besides this thread there is only the test harness's, which waits for the end of
-        // this test: no other code reads the environment now.
+        // SAFETY: the only other thread is the test harness's, which waits for the end of this
+        // test: no other code reads the environment now.
         unsafe { std::env::set_var(BACKEND, "seatd") };
     });
 }

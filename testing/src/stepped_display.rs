@@ -9,10 +9,10 @@ use vcam_sinks::{Cards, Frame, KmsOptions, KmsSink, Sink, SinkCounts, SinkError}
 /// Width and height of the frames.
 pub const SIZE: (u32, u32) = (640, 480);
 
-/// Longer than anything here takes, for what a test waits for.
+/// The time limit of a wait, longer than any wait here takes.
 const SOON: Duration = Duration::from_secs(60);
 
-/// How the first display of the card with this node is opened.
+/// The options to open the first display of the card with this node.
 pub fn options(node: &Path) -> KmsOptions {
     let card = Some(node.display().to_string());
     KmsOptions { card, ..KmsOptions::new(SIZE, Fourcc::XRGB8888) }
@@ -106,7 +106,7 @@ pub fn pool(heap: &str, format: Fourcc, size: (u32, u32)) -> Pool {
     Pool::new(&*heaps::open(heap).unwrap(), &layout, "test-show", 3).unwrap()
 }
 
-/// The colour of a frame; none like that before it.
+/// The colour of a frame, which no frame before it had.
 pub fn colour(frame: u64) -> [u8; 3] {
     let level = |shift: u32| (frame.wrapping_mul(0x9e37_79b9).wrapping_add(77) >> shift) as u8;
     [level(0), level(8), level(16)]

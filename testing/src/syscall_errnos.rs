@@ -1,7 +1,7 @@
 //! The errors that each system call may answer, and where that is written.
 //!
-//! Files are the kernel's, of Linux 7.2. What only a killed process could see is left out, such as
-//! the `EINTR` of dma-heaps.
+//! Files are the kernel's, of Linux 7.2. Errors that only a killed process could see, such as the
+//! `EINTR` of dma-heaps, are left out.
 
 use rustix::io::Errno;
 

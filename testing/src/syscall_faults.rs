@@ -1,4 +1,4 @@
-//! System calls that fail, and what must be left then: nothing.
+//! System calls that fail, and the check that nothing is left then.
 
 use std::error::Error;
 
@@ -12,7 +12,7 @@ use crate::syscall_errnos;
 /// The call that gives a buffer its name.
 const NAMES: &str = "DMA_BUF_SET_NAME";
 
-/// An error and what led to it, and the kernel's number among that.
+/// An error with its sources, and the kernel's error number among them.
 pub fn told(error: &(dyn Error + 'static)) -> (String, Option<Errno>) {
     let (mut text, mut errno) = (String::new(), None);
     let mut next = Some(error);
@@ -24,10 +24,10 @@ pub fn told(error: &(dyn Error + 'static)) -> (String, Option<Errno>) {
     (text, errno)
 }
 
-/// Runs once for each system call that the run makes and each error that the call may answer;
-/// after each, descriptors, mappings and dma-bufs are what they were, and the error says which call
-/// it was and what it answered. A call may fail without a consequence where that is forgiven, and
-/// always if it gives a name, which is for people. The names of the calls.
+/// Runs once for each system call of the run and each error that the call may answer. Asserts that
+/// descriptors, mappings and dma-bufs are as before, and that the error names call and answer. A
+/// failure may have no consequence where the caller allows that, and for the call that gives a
+/// buffer its name, which is for people. Returns the names of the calls.
 pub fn fail_each(
     before: &Usage,
     what: &str,
@@ -41,7 +41,7 @@ pub fn fail_each(
             before.assert_unchanged();
             faulted
         };
-        // Which call it is comes out when it fails.
+        // The call is known by its name once it fails.
         let Some(call) = try_one(Errno::IO).failed else { break };
         calls.push(call);
         let failures = syscall_errnos::of(call);
@@ -67,7 +67,7 @@ pub fn fail_each(
     calls
 }
 
-/// All that a heap's buffer goes through.
+/// The whole life of a heap's buffer.
 fn use_one(heap: &dyn Heap, layout: &Layout) -> Result<(), Box<dyn Error>> {
     let buffer = heap.allocate(layout, "test-fault")?;
     buffer.cpu_access(CpuAccess::ReadWrite)?.end()?;
@@ -77,7 +77,7 @@ fn use_one(heap: &dyn Heap, layout: &Layout) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Has each call fail that a heap's buffer goes through: see [`fail_each`].
+/// Makes each call in the life of a heap's buffer fail: see [`fail_each`].
 pub fn fail_each_of(
     heap: &dyn Heap,
     layout: &Layout,
@@ -93,8 +93,8 @@ pub fn fail_each_of(
     calls
 }
 
-/// Uses a buffer of a heap with no descriptor left to open, then with ever more, until it works:
-/// here it is the kernel itself that fails.
+/// Uses a buffer of a heap with no descriptor left to open, then with one more each time, until it
+/// works. Here the errors are the kernel's own.
 pub fn run_out_of_descriptors(heap: &dyn Heap, layout: &Layout) {
     let name = heap.name();
     let before = accounting::after_warming_up(|| use_one(heap, layout).unwrap());

@@ -1,11 +1,11 @@
-//! Frames whose every byte follows a rule, and the bytes that a file of them has.
+//! Frames in which every byte follows a rule, and the bytes of a file of such frames.
 
 use std::time::Duration;
 
 use vcam_allocator::{Alignment, CpuAccess, Fourcc, Heap, Layout, Pool};
 use vcam_sinks::Frame;
 
-/// Longer than any buffer takes to come back.
+/// The time limit for a buffer to come back.
 pub const SOON: Duration = Duration::from_secs(5);
 
 /// Buffers as V4L2 has them: nothing between the planes.

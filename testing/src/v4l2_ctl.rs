@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `v4l2-ctl` on a node; what it prints.
+/// Runs `v4l2-ctl` on a node and returns its output.
 pub fn ctl(node: &Path, words: &str) -> String {
     let ran = Command::new("v4l2-ctl").arg("-d").arg(node).args(words.split(' ')).output().unwrap();
     assert!(ran.status.success(), "{words}: {ran:?}");

@@ -1,4 +1,4 @@
-//! v4l2loopback: what is written into a node is what its readers get.
+//! v4l2loopback: the readers of a node get the pictures that are written to it.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

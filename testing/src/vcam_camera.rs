@@ -15,7 +15,7 @@ use vcam_pipeline::{CameraConfiguration, IspChoice};
 
 use crate::compliance::{Completed, Device, Role};
 
-/// Longer than anything takes that comes at all.
+/// The time limit of a wait, longer than any request takes.
 const LONG: Duration = Duration::from_secs(60);
 
 /// The built-in camera, with buffers of one heap.
@@ -133,7 +133,7 @@ impl Device for VcamCamera {
     }
 
     fn depth(&self) -> u64 {
-        // Being filled, waiting, being rendered; and those that are looked at.
+        // Being filled, waiting, being rendered; and those that the test looks at.
         6
     }
 

@@ -1,4 +1,4 @@
-//! vivid: V4L2 nodes of every kind, as the kernel's command line has it play them.
+//! vivid: V4L2 nodes of every kind, as the kernel's command line configures them.
 
 use std::fs;
 use std::os::fd::AsFd;

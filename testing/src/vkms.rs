@@ -1,4 +1,4 @@
-//! Virtual cards made to measure, through the configfs of vkms.
+//! Virtual cards of any shape, through the configfs of vkms.
 //!
 //! Source: `Documentation/gpu/vkms.rst`, "Configuring With Configfs".
 
@@ -63,7 +63,7 @@ impl Card {
         card
     }
 
-    /// Has the kernel make the card, under whatever number is free.
+    /// Asks the kernel to make the card, under a number that is free.
     pub fn plug_in(&mut self) {
         let before = nodes();
         fs::write(self.folder.join("enabled"), "1").unwrap();
@@ -91,7 +91,7 @@ impl Card {
 impl Drop for Card {
     fn drop(&mut self) {
         fs::write(self.folder.join("enabled"), "0").unwrap();
-        // Links first, then what they point at.
+        // Links first, then their targets.
         for (kind, links) in [
             ("connectors", Some("possible_encoders")),
             ("encoders", Some("possible_crtcs")),

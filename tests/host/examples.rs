@@ -1,5 +1,5 @@
-//! Every example runs, and says what it promises; what needs devices does so in the lab
-//! (`tests/uml/examples.rs`).
+//! Every example runs, and prints the results that it promises; those that need devices run in the
+//! lab (`tests/uml/examples.rs`).
 
 use vcam_testing::example::run;
 

@@ -1,4 +1,4 @@
-//! The line that says how a long run is going: on a terminal, and nowhere else.
+//! The line with the progress of a long run: on a terminal, and nowhere else.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

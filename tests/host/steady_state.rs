@@ -1,4 +1,4 @@
-//! Once streaming, a frame allocates nothing, whatever runs.
+//! Once streaming, no kind of run allocates for a frame.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

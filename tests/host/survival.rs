@@ -1,8 +1,7 @@
 //! A run of which one part goes wrong: the others come to an orderly end, every frame is accounted
 //! for, and the error names the part.
 //!
-//! The parts that go wrong here are fakes, and say so in their names. Real devices go wrong in the
-//! lab.
+//! The parts that fail here are fakes, and their names say so. Real devices fail in the lab.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,7 +21,7 @@ use vcam_sinks::{FileError, Frame, NullSink, Sink, SinkCounts, SinkError};
 /// The behaviour of a fake at a frame.
 type Act = Box<dyn FnMut(Frame) -> Result<(), SinkError> + Send>;
 
-/// A sink that misbehaves as it is told.
+/// A sink that misbehaves as a test chooses.
 struct FakeSink {
     act: Act,
     shown: u64,

@@ -116,7 +116,7 @@ fn system_calls_are_few_and_are_counted_as_strace_counts_them() {
         "--isp gpu --heap udmabuf --display --card vkms --size 128x32 --fps 20 --json \
          --frames 300",
     );
-    // The renderer's own threads are the driver's affair, and not the camera's.
+    // The renderer's own threads belong to the driver, and not to the camera.
     vcam.env("LP_NUM_THREADS", "0");
     // The machine covers its tracepoints (lab/qemu.sh).
     let run = |words: &str| {
@@ -142,8 +142,8 @@ fn system_calls_are_few_and_are_counted_as_strace_counts_them() {
     let own = report["steady"]["syscalls_per_frame"].as_f64().expect("root may count");
 
     let log = fs::read_to_string(log).unwrap();
-    // A line for each call, and one more for those that another thread's came between. Signals and
-    // ends of threads have lines of their own.
+    // A line for each call, and one more for a call that another thread's call interrupted. Signals
+    // and ends of threads have lines of their own.
     let is_call =
         |line: &&str| !["resumed>", "+++ ", "--- "].iter().any(|word| line.contains(word));
     let calls: Vec<_> = log.lines().filter(is_call).collect();

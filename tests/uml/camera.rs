@@ -58,7 +58,7 @@ fn a_fence_that_never_signals_costs_one_frame() {
     }
 }
 
-/// The GPU does not import memory of the process. Without a word the frames are copied; to a strict
+/// The GPU does not import memory of the process. By default the frames are copied; to a strict
 /// camera that is an error, of the plan or of the frame.
 #[test]
 fn a_strict_camera_copies_nothing() {

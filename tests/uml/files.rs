@@ -42,7 +42,7 @@ impl Drop for Disk {
     }
 }
 
-/// Runs a program of Debian's to its end; what it printed.
+/// Runs a program of Debian's to its end, and returns its output.
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {output:?}");

@@ -41,7 +41,7 @@ fn cell<'a>(report: &'a Value, heap: &str, importer: &str, format: &str) -> &'a 
         .unwrap_or_else(|| panic!("no {heap} x {importer} x {format} in {report:#}"))
 }
 
-/// The books once the kernel has let go of what other tests had on the display.
+/// The usage once the kernel has released the buffers that other tests had on the display.
 fn settled() -> Usage {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !accounting::dma_bufs().is_empty() && Instant::now() < deadline {

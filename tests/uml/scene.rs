@@ -60,7 +60,7 @@ fn shown(arguments: &str, size: (u32, u32)) -> Vec<[f64; 3]> {
     patches
 }
 
-/// The differences of the patches from what was published, once they are as bright on the whole.
+/// The differences of the patches from the published values, at the same mean brightness.
 fn differences(seen: &[[f64; 3]]) -> Vec<f64> {
     let expected = PATCHES.map(published);
     // The best factor by least squares: exposure is free.

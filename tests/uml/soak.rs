@@ -1,5 +1,5 @@
 //! A hundred thousand frames from the sensor through the ISP to the display: none is lost, and the
-//! process holds at the end what it held at the beginning. What it holds is drawn, as
+//! process holds the same resources at the end as at the beginning. They are drawn as
 //! `$VCAM_LAB_OUT/soak-cpu.svg` and `soak-gpu.svg`.
 //!
 //! `cargo xtask test --only uml soak`
@@ -20,7 +20,7 @@ const FRAMES: u64 = 100_000;
 /// The resources of a process.
 #[derive(Debug, Clone, Copy)]
 struct BufferUsage {
-    /// When, in seconds since its start.
+    /// The time, in seconds since its start.
     at: f64,
     /// Memory of its own, in KiB: without what it shares with files and others.
     anonymous: u64,
@@ -38,7 +38,7 @@ impl BufferUsage {
     }
 }
 
-/// Runs to the end, looking now and then at what the process holds.
+/// Runs to the end, and samples the resources of the process.
 fn soak(isp: &str) {
     let mut vcam = command(&format!(
         "--heap udmabuf --isp {isp} --display --latest --size 128x32 --fps max --json --strict \

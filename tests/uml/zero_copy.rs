@@ -67,7 +67,7 @@ fn the_main_job_copies_nothing() {
     // A channel may grow its list of waiters once; nothing allocates for each frame.
     let allocs = report["steady"]["heap_allocs_per_frame"].as_f64();
     assert!(allocs.is_some_and(|allocs| allocs < 0.1), "{report:#}");
-    // The sensor is the only one who touches a buffer with the CPU: once a frame.
+    // Only the sensor accesses a buffer with the CPU: once a frame.
     assert_eq!(report["sync"]["begin"], 120, "{report:#}");
     let ran = vcam("--heap system --isp gpu --display --frames 30 --json --strict --size 640x480");
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -83,7 +83,7 @@ fn a_program_for_a_gpu_is_measured_and_the_faster_one_taken() {
     assert!(report["isp"]["name"].as_str().unwrap().starts_with("the CPU"), "{report:#}");
     assert_eq!(link(&report, 0)["method"], "native", "{report:#}");
     assert_eq!(link(&report, 1)["method"], "import", "{report:#}");
-    // Once is enough: the same numbers are told again.
+    // Once is enough: the second run reports the same numbers.
     let again = Ran::from(first.output().unwrap()).report();
     assert_eq!(again["isp"]["reason"], reason.as_str(), "{again:#}");
 
@@ -126,13 +126,13 @@ fn a_plan_is_what_a_run_does_and_shows_nothing() {
     }
     assert_eq!(display_state::of_driver("vkms"), state);
 
-    // memfd is asked for by name, so it is taken, and the plan says who would rather not.
+    // memfd is asked for by name, so it is taken, and the plan names the devices that refuse it.
     let ran = vcam("plan --heap memfd --isp gpu --display --size 640x480 --json");
     let report = ran.report();
     assert_eq!(link(&report, 0)["method"], "copy", "{report:#}");
     let conflict = report["plan"]["conflicts"][0]["reason"].as_str().unwrap_or_default();
     assert!(conflict.contains("egl-texture:llvmpipe needs a dma-buf"), "{report:#}");
-    // In order, the first heap that everybody takes.
+    // In order, the first heap that all devices take.
     let ran = vcam("plan --heap memfd,system --isp gpu --display --size 640x480 --json");
     let report = ran.report();
     assert_eq!(report["heaps"]["output"], "dma_heap:system", "{report:#}");

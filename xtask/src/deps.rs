@@ -1,8 +1,8 @@
-//! What the crates depend on, and whether they may: licences, versions, yanked releases, the Rust
-//! that all of it needs, and each documented choice of features built alone.
+//! Checks of the crates' dependencies: licences, versions, yanked releases, the Rust that they
+//! need, and each documented choice of features built alone.
 //!
-//! `deny.toml` has the rules, in the format of cargo-deny. Which releases are yanked stands in the
-//! registry's index, of which cargo keeps a copy; `cargo update --dry-run` brings it up to date.
+//! `deny.toml` has the rules, in the format of cargo-deny. The registry's index names the yanked
+//! releases. Cargo keeps a copy of it, which `cargo update --dry-run` brings up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -19,7 +19,7 @@ use crate::workspace::Workspace;
 /// The platform that is counted, so that the table is the same on every machine.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Where the table is.
+/// The file with the table.
 const DOCUMENT: &str = "docs/dependencies.md";
 const BEGIN: &str = "<!-- made by `cargo xtask deps --write` -->\n";
 const END: &str = "<!-- end -->\n";
@@ -48,7 +48,7 @@ const SETS: [Set; 11] = [
 ];
 
 impl Set {
-    /// What chooses it on cargo's command line.
+    /// The arguments that choose it on cargo's command line.
     fn arguments(&self) -> Vec<&'static str> {
         let mut arguments = vec!["--package", self.package];
         if let Some(features) = self.features {
@@ -105,7 +105,7 @@ struct Bans {
     skip: Vec<Skip>,
 }
 
-/// Versions of a crate that may stand beside another.
+/// Versions of a crate that may be there in addition to another.
 #[derive(Deserialize)]
 struct Skip {
     #[serde(rename = "crate")]
@@ -155,7 +155,7 @@ pub(crate) fn deps(workspace: &Workspace, write: bool) -> Result<i32> {
     }
 
     for set in &SETS {
-        // Beside others a crate is built with their features too, and lacks nothing.
+        // Together with others a crate gets their features too, and a missing one stays unnoticed.
         let arguments = [&["clippy", "--locked", "--quiet"][..], &set.arguments()].concat();
         if cargo(workspace, &arguments, &["--", "-D", "warnings"]).is_err() {
             findings.push(format!("{} fails alone, features: {}", set.package, set.features()));
@@ -182,7 +182,7 @@ fn cargo(workspace: &Workspace, arguments: &[&str], more: &[&str]) -> Result<Str
     String::from_utf8(output.stdout).context("cargo's output")
 }
 
-/// What is built for a choice of packages and features, itself included and tests aside.
+/// The packages built for a choice of packages and features, itself included, without tests.
 fn tree(workspace: &Workspace, choice: &[&str]) -> Result<BTreeSet<Id>> {
     let listed = cargo(
         workspace,
@@ -259,7 +259,7 @@ fn indices() -> Result<Vec<PathBuf>> {
     listed.map(|entry| Ok(entry?.path().join(".cache"))).collect()
 }
 
-/// Finds packages that were withdrawn from their registry, or of which that cannot be said.
+/// Finds packages that were withdrawn from their registry, or whose state is unknown.
 fn yanked(packages: &[Package], indices: &[PathBuf]) -> Vec<String> {
     let mut findings = Vec::new();
     for package in packages.iter().filter(|package| package.source.is_some()) {
@@ -279,7 +279,7 @@ fn yanked(packages: &[Package], indices: &[PathBuf]) -> Vec<String> {
     findings
 }
 
-/// Where an index has a crate, as "Index Files" in the Cargo book has it.
+/// The path of a crate in an index, as "Index Files" in the Cargo book describes it.
 fn place(name: &str) -> PathBuf {
     let name = name.to_lowercase();
     let start = |count| name.chars().take(count).collect::<String>();
@@ -291,8 +291,9 @@ fn place(name: &str) -> PathBuf {
     Path::new(&folder).join(name)
 }
 
-/// What an entry of the index says of a version: among other things, and ended by zeros, the JSON
-/// of each release.
+/// Returns true if this version is yanked, `None` if the entry of the index does not have it.
+///
+/// An entry has the JSON of each release, among other data, and a zero after each.
 fn yanked_in(entry: &[u8], version: &Version) -> Option<bool> {
     #[derive(Deserialize)]
     struct Release {
@@ -307,7 +308,7 @@ fn yanked_in(entry: &[u8], version: &Version) -> Option<bool> {
         .map(|release| release.yanked)
 }
 
-/// The Rust that a set is said to need; finds dependencies that need more.
+/// The Rust that a set declares; finds dependencies that need more.
 fn rust_version(set: &Set, packages: &[&Package], findings: &mut Vec<String>) -> Result<String> {
     let of = |package: &&Package| package.rust_version.as_deref().map(release).transpose();
     let (own, others): (Vec<&Package>, Vec<&Package>) =

@@ -95,7 +95,7 @@ enum Task {
         /// gets.
         #[arg(long, conflicts_with = "whole")]
         build: bool,
-        /// Makes the lab anew on each release, instead of showing this machine's.
+        /// Makes the lab again on each release, instead of showing this machine's.
         #[arg(long)]
         whole: bool,
     },
@@ -115,10 +115,10 @@ enum Task {
     },
 }
 
-/// How long a command may take in the lab, unless it is given another limit.
+/// The time limit of a command in the lab, unless it is given another.
 const LAB_LIMIT: Duration = Duration::from_secs(600);
 
-/// Something this machine lacks, in words that say how to get it. Exit code 4.
+/// Something that this machine lacks, and how to get it. Exit code 4.
 #[derive(Debug)]
 struct Lacking(String);
 

@@ -24,7 +24,7 @@ pub(crate) struct Manifest {
 /// The package's own stanza.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Package {
-    /// Whether cargo looks for tests itself, which it does in `tests/*.rs` alone.
+    /// True if cargo looks for tests itself, which it does in `tests/*.rs` alone.
     #[serde(default = "yes")]
     pub(crate) autotests: bool,
 }
@@ -64,7 +64,7 @@ pub(crate) fn names(path: &Path) -> Vec<String> {
 }
 
 impl Program {
-    /// Where it runs: the first folder below `tests/`.
+    /// Its place: the first folder below `tests/`.
     pub(crate) fn place(&self) -> Option<Place> {
         names(&self.path).first().and_then(|folder| Place::of(folder))
     }
@@ -74,19 +74,19 @@ impl Program {
         names(&self.path).get(1..).unwrap_or_default().join("_")
     }
 
-    /// True if this is its name, or that of a folder it is in, with or without the place.
+    /// Returns true if this is its name, or that of a folder it is in, with or without the place.
     pub(crate) fn is(&self, name: &str) -> bool {
         let names = names(&self.path);
         let is = |names: &[String]| (1..=names.len()).any(|most| names[..most].join("_") == name);
         is(&names) || is(names.get(1..).unwrap_or_default())
     }
 
-    /// The file with words for its machine's kernel, if it has any.
+    /// The file with arguments for its machine's kernel, if it has one.
     pub(crate) fn cmdline(&self) -> PathBuf {
         self.path.with_extension("cmdline")
     }
 
-    /// Whether its tests run the package's examples.
+    /// Returns true if its tests run the package's examples.
     pub(crate) fn runs_examples(&self) -> bool {
         self.path.file_stem().is_some_and(|name| name == "examples")
     }
@@ -143,7 +143,7 @@ pub(crate) fn select(
     Ok(chosen.collect())
 }
 
-/// How many names are proposed in place of one that is not there.
+/// The number of names proposed in place of one that is not there.
 const PROPOSALS: usize = 5;
 
 /// The names that are most like one that is not there, as the end of a sentence.

@@ -25,7 +25,7 @@ use crate::programs::{self, Manifest, Program, Selected};
 use crate::progress::note;
 use crate::workspace::Workspace;
 
-/// Where tests run.
+/// A place in which tests run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Place {
     /// The unit tests and `tests/host/`, on this machine.
@@ -61,10 +61,10 @@ impl Place {
     }
 }
 
-/// What to test.
+/// A selection of tests.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Where; everywhere if empty.
+    /// The places; all if empty.
     pub(crate) places: Vec<Place>,
     /// Programs and parts of them, `PROGRAM` or `PROGRAM::TEST`; all if empty.
     pub(crate) names: Vec<String>,
@@ -90,14 +90,14 @@ pub(crate) fn test(workspace: &Workspace, plan: &Plan) -> Result<i32> {
     // All at once, so that a user who must install by hand does it once.
     let needs = if kinds.is_empty() { &[] } else { lab::purposes(&kinds) };
     host::provide(workspace, needs)?;
-    // First, since it is what may lack something.
+    // First, since a package may be missing for it.
     let machines = if kinds.is_empty() { None } else { Some(Lab::set_up(workspace, &kinds)?) };
     let (here, there): (Vec<Place>, Vec<Place>) =
         places.iter().partition(|place| place.machine().is_none());
     let (outside, inside): (Vec<Selected>, Vec<Selected>) =
         selected.into_iter().partition(|one| one.program.place() == Some(Place::Host));
     let programs = match plan.names.is_empty() {
-        // What cannot be built for the machines does not keep the host's tests from being run.
+        // The host's tests run even if those of the machines cannot be built.
         true => build(workspace, inside, FOR_MACHINES).and_then(|built| narrow(plan, built)),
         false => {
             let mut built = build(workspace, outside, &[])?;
@@ -133,11 +133,11 @@ pub(crate) fn test(workspace: &Workspace, plan: &Plan) -> Result<i32> {
     Ok(i32::from(!passed))
 }
 
-/// What came of the tests of a place.
+/// The result of the tests of a place.
 struct Report {
     line: String,
     passed: bool,
-    /// How many tests passed; where that is not counted, 1 for all of them.
+    /// The number of tests that passed; where that is not counted, 1 for all of them.
     ran: u32,
 }
 
@@ -156,7 +156,7 @@ fn report(place: Place, tests: impl FnOnce() -> Result<Option<u32>>) -> Report {
     Report { line: format!("{name:5} {line}"), passed, ran }
 }
 
-/// How cargo is to build what runs in a machine.
+/// Cargo's arguments to build for a machine.
 const FOR_MACHINES: &[&str] = &["--release", "--features", "lab"];
 
 /// A test program that is built.
@@ -214,7 +214,7 @@ fn narrow(plan: &Plan, programs: Vec<Built>) -> Result<Vec<Built>> {
     }
     if left.is_empty() && !known.is_empty() {
         let wanted = plan.arguments.join(" ");
-        // The host's unit tests, which are not known, may still be meant.
+        // It may still be the name of a unit test of the host; those are not listed.
         note(&format!("no test in a machine for `{wanted}`{}", programs::nearest(&wanted, &known)));
     }
     Ok(left)
@@ -255,7 +255,7 @@ struct Tests<'a> {
     lab: Option<&'a Lab>,
     /// Those of the machines, and those of the host if they are named.
     programs: Result<Vec<Built>>,
-    /// Whether machines run side by side: then a program's output is shown when it has ended.
+    /// True if machines run at the same time: then a program's output is shown when it has ended.
     several: bool,
 }
 
@@ -293,7 +293,7 @@ impl Tests<'_> {
         Ok(None)
     }
 
-    /// The programs of `tests/host/` that are named; how many tests they have.
+    /// Runs the programs of `tests/host/` that are named; returns the number of their tests.
     fn programs_on_host(&self) -> Result<u32> {
         let mut passed = 0;
         for one in self.mine(Place::Host)? {
@@ -320,7 +320,7 @@ impl Tests<'_> {
         }
     }
 
-    /// The test programs of a machine, one after the other; how many tests passed.
+    /// Runs the test programs of a machine one by one; returns the number of tests that passed.
     fn in_machine(&self, place: Place, kind: Kind) -> Result<u32> {
         let mut passed = 0;
         for one in self.mine(place)? {
@@ -335,9 +335,9 @@ impl Tests<'_> {
         Ok(passed)
     }
 
-    /// One test program; how many tests passed.
+    /// Runs one test program; returns the number of tests that passed.
     ///
-    /// Its machine is booted with the words of the test's `.cmdline` file, if it has one.
+    /// Its machine is booted with the arguments of the test's `.cmdline` file, if it has one.
     fn run_inside(&self, kind: Kind, one: &Built) -> Result<u32> {
         let Self { workspace, plan, .. } = self;
         let name = &one.program.name;
@@ -390,7 +390,7 @@ struct Counts {
 /// The end of the line of a test that another one runs, in a process of its own.
 const PART: &str = "... ignored, a part of another test";
 
-/// Judges a test program by its status *and* by what it says it ran: a program
+/// Judges a test program by its status *and* by its own count of tests: a program
 /// that ran nothing, or left tests out, has proven nothing.
 fn verdict(status: i32, output: &str, narrowed: bool) -> Result<u32> {
     let counts = counts(output);

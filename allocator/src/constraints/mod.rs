@@ -63,6 +63,7 @@ pub type FormatSet = BTreeMap<Fourcc, BTreeSet<Modifier>>;
 /// A condition on a buffer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Rule {
     /// One of these formats, with one of its modifiers.
     Formats(FormatSet),
@@ -165,7 +166,7 @@ pub struct CpuUse {
 pub struct Statement {
     /// The device or user that needs it, such as `kms:vkms`.
     pub owner: String,
-    /// The source, such as `IN_FORMATS`, `measured` or `--heap`.
+    /// The source, such as `IN_FORMATS`, `measured` or `the user`.
     pub source: String,
     /// The plane it is about; without one, every plane.
     pub plane: Option<u8>,
@@ -413,6 +414,7 @@ impl From<Constraints> for Wire {
 
 /// Error when reading a serialised form.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WireError {
     /// It was written by a later version.
     #[error("constraints of version {0} are not understood, only those of version {VERSION}")]

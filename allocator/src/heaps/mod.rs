@@ -1,4 +1,4 @@
-//! All heaps, by the names that `--heap` takes.
+//! All heaps, by the names that [`open`] takes.
 
 use std::fmt;
 use std::path::Path;
@@ -15,8 +15,9 @@ pub mod v4l2;
 
 /// A possible heap, and the result of opening it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Discovered {
-    /// The name, as `--heap` takes it.
+    /// The name, as [`open`] takes it.
     pub name: String,
     /// The heap, or the reason that it cannot be used.
     pub heap: Result<Box<dyn Heap>, OpenError>,

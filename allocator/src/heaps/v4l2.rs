@@ -109,6 +109,15 @@ fn exports(node: BorrowedFd<'_>, queue: BufType) -> bool {
     !matches!(v4l2::expbuf(node, queue, u32::MAX, 0), Err(Errno::NOTTY))
 }
 
+/// The nodes there are, as the end of a sentence.
+fn available() -> String {
+    let nodes: Vec<_> = nodes().collect();
+    match nodes.is_empty() {
+        true => "there are no V4L2 nodes".to_owned(),
+        false => format!("there are: {}", nodes.join(", ")),
+    }
+}
+
 /// The memory that one video node's driver allocates.
 #[derive(Debug)]
 pub struct V4l2 {
@@ -130,7 +139,7 @@ impl V4l2 {
         };
         let node = Path::new("/dev").join(asked);
         let file = open_read_write(&node)
-            .map_err(|errno| OpenError::of(&name, &node, errno, "vcam list shows the nodes"))?;
+            .map_err(|errno| OpenError::of(&name, &node, errno, &available()))?;
         let (name_of, node_of) = (|| name.clone(), || node.clone());
         match queue(file.as_fd()) {
             Ok(Some(queue)) if split && !queue.is_mplane() => {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::dmabuf::Dmabuf;
 use crate::errno::{self, errno_name};
 use crate::format::Fourcc;
-use crate::heap::{AllocError, Heap, OpenError};
+use crate::heap::{AllocError, Heap};
 use crate::heaps;
 use crate::import::Refusal;
 use crate::layout::{Alignment, Layout, LayoutError};
@@ -50,7 +50,7 @@ pub const FORMATS: [Fourcc; 8] = [
 /// A heap, and its availability on this machine to this user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeapInfo {
-    /// The name, as `--heap` takes it.
+    /// The name, as [`heaps::open`] takes it.
     pub name: String,
     /// The kind of heap, such as `dma_heap`.
     pub kind: String,
@@ -58,24 +58,17 @@ pub struct HeapInfo {
     pub available: bool,
     /// The reason that it cannot be opened.
     pub reason: Option<String>,
-    /// A shell command that would fix it.
-    pub fix: Option<String>,
 }
 
 impl From<&heaps::Discovered> for HeapInfo {
     fn from(found: &heaps::Discovered) -> Self {
         let kind = found.name.split(':').next().unwrap_or_default().to_owned();
         let error = found.heap.as_ref().err();
-        let fix = match error {
-            Some(OpenError::Permission { permission, .. }) => Some(permission.fix.clone()),
-            _ => None,
-        };
         Self {
             name: found.name.clone(),
             kind,
             available: error.is_none(),
             reason: error.map(|error| chain(error)),
-            fix,
         }
     }
 }
@@ -120,7 +113,7 @@ pub enum Outcome {
 /// One cell of the table: a heap, a device and a format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
-    /// The heap, as `--heap` takes it.
+    /// The heap, as [`heaps::open`] takes it.
     pub heap: String,
     /// The device, as [`ImporterInfo::name`] has it.
     pub importer: String,

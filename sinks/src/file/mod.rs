@@ -89,6 +89,7 @@ impl Kind {
 
 /// Why a picture cannot be written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FileError {
     /// The path ends in no file name, or something else than a file has that name.
     #[error("{} is not the name of a file", .0.display())]

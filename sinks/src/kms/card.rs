@@ -274,6 +274,7 @@ pub(crate) fn is_node(asked: &str, node: &Path) -> bool {
 
 /// A display card, for lists.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct CardInfo {
     /// The device node.
     pub path: PathBuf,
@@ -289,6 +290,7 @@ pub struct CardInfo {
 
 /// A display's connector, for lists.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ConnectorInfo {
     /// Its name, such as `Virtual-1`.
     pub name: String,

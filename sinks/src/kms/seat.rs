@@ -48,6 +48,7 @@ const LOGIND: &str = "/run/systemd/seats";
 
 /// Why there is no seat.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SeatError {
     /// Nobody said which seat manager to use.
     #[error("neither seatd nor logind is there, and {BACKEND} names no seat manager")]

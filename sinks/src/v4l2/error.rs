@@ -12,6 +12,7 @@ use super::node::NodeError;
 
 /// Why a node does not take pictures, or stopped taking them.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum V4l2Error {
     /// The node cannot be opened, or is no V4L2 device.
     #[error(transparent)]

@@ -34,6 +34,7 @@ pub enum Direction {
 
 /// Why a node cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NodeError {
     /// The node is there, but not for this user.
     #[error("the V4L2 node is not permitted: {0}")]

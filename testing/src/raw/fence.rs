@@ -45,7 +45,7 @@ impl SwSyncTimeline {
     }
 }
 
-/// A fence of a driver: vgem has some that a program signals, or that vgem does after 10 seconds
+/// A fence of a driver: a program signals fences of vgem, or vgem does so after 10 seconds
 /// (`include/uapi/drm/vgem_drm.h`).
 #[derive(Debug)]
 pub struct VgemFence {

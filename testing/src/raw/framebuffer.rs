@@ -1,4 +1,4 @@
-//! Cards, and `DRM_IOCTL_MODE_ADDFB2` with whichever fields a test likes.
+//! Cards, and `DRM_IOCTL_MODE_ADDFB2` with fields that a test chooses.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,4 +1,4 @@
-//! The kernel's interfaces without the allocator in between: what the kernel itself answers.
+//! The kernel's interfaces without the allocator in between, for the kernel's own answers.
 
 mod buffer;
 mod fence;

@@ -29,7 +29,7 @@ impl Interruptible {
         Self(unsafe { libc::gettid() })
     }
 
-    /// Waits until the thread sleeps in the kernel, and sends it a signal; back once it has it.
+    /// Waits until the thread sleeps in the kernel, sends it a signal, and waits for its arrival.
     pub fn interrupt(&self) {
         let stat = format!("/proc/self/task/{}/stat", self.0);
         let sleeps = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S "));

@@ -1,4 +1,4 @@
-//! The heaps that uml has not: pages of 2 MiB and contiguous memory.
+//! The heaps that the uml machine lacks: pages of 2 MiB and contiguous memory.
 //!
 //! The ideas are those of the kernel's `tools/testing/selftests`: `drivers/dma-buf/udmabuf.c` and
 //! `dmabuf-heaps`.
@@ -102,7 +102,7 @@ fn where_the_pool_is_empty_ordinary_pages_are_taken() {
 #[test]
 fn a_failure_on_the_way_to_huge_pages_leaves_none_behind() {
     let heap = heaps::open("udmabuf:huge").unwrap();
-    // Whatever goes wrong before there is a buffer, ordinary pages are taken.
+    // On any failure before there is a buffer, ordinary pages are taken.
     const HUGE_ALONE: [&str; 7] =
         ["memfd_create", "ftruncate", "F_ADD_SEALS", "UDMABUF_CREATE", "fstatfs", "lseek", "fstat"];
     let forgiven = |_, call: &str| HUGE_ALONE.contains(&call);
@@ -131,7 +131,7 @@ fn contiguous_memory_comes_cleared_and_goes_back_whole() {
     }
     syscall_faults::fail_each_of(&*heap, &layout, |_, _| false);
     syscall_faults::run_out_of_descriptors(&*heap, &layout);
-    // More than the area has is the kernel's to refuse, by name and number.
+    // The kernel refuses more than the area has; the error has the call's name and number.
     let huge = rows(1 << 30);
     let before = BufferUsage::read();
     match heap.allocate(&huge, "test-huge") {

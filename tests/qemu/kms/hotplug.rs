@@ -49,7 +49,7 @@ fn a_display_is_swapped_for_one_that_refuses_the_buffers() {
     let before = BufferUsage::read();
     let virtio = Unbound::new("virtio_gpu");
     let options = KmsOptions::new((320, 240), Fourcc::XRGB8888);
-    // Any card will do, and so what is there is shown on.
+    // Any card will do, so the one that is there is used.
     let mut display = SteppedDisplay::on(&Cards::default(), &options);
     assert_eq!(display.sink.name(), "kms:bochs-drm");
     for _ in 0..5 {
@@ -115,7 +115,7 @@ fn a_run_goes_on_by_copy_on_the_display_that_takes_the_place_of_its_own() {
     before.assert_unchanged();
 }
 
-/// The sink looks at its display once a second; what it sees there is its own.
+/// The sink looks at its display once a second; the state that it sees there is its own.
 #[test]
 fn a_display_that_is_looked_at_goes_on() {
     let options = KmsOptions {

@@ -24,10 +24,10 @@ use vcam_testing::stepped_display::{self, SteppedDisplay};
 
 const SIZE: (u32, u32) = (320, 240);
 
-/// Longer than anything here takes.
+/// The time limit of a wait, longer than any wait here takes.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Where vcam runs, and where it does not.
+/// The virtual terminal that vcam runs on, and another.
 const HOME: u32 = 1;
 const ELSEWHERE: u32 = 2;
 
@@ -36,7 +36,7 @@ fn options() -> KmsOptions {
     KmsOptions { card, ..KmsOptions::new(SIZE, Fourcc::XRGB8888) }
 }
 
-/// What virtual terminals show.
+/// The text on the virtual terminals.
 struct Consoles {
     home: Screen,
     elsewhere: Screen,
@@ -88,7 +88,7 @@ fn assert_on_the_screen(display: &mut SteppedDisplay, qmp: &mut Qmp) {
     assert_eq!(wrong, None, "{colour:?}");
 }
 
-/// The kernel draws its console when it gets round to it.
+/// The kernel draws its console with a delay.
 fn until_screen(qmp: &mut Qmp, what: &str, wanted: &Screen) {
     let deadline = Instant::now() + SOON;
     while screen(qmp) != *wanted {
@@ -140,15 +140,15 @@ fn frames_are_shown_while_the_session_is_on_the_screen() {
     before.assert_unchanged();
 }
 
-/// A switch there and back between two frames: what was on the screen is not ours any more, and the
-/// next frame is shown all the same.
+/// A switch there and back between two frames: the picture on the screen is not ours any more, and
+/// the next frame is shown all the same.
 #[test]
 fn a_switch_that_no_frame_saw_loses_none() {
     use_seatd();
     let _seatd = Seatd::start();
     let mut qmp = Qmp::open();
     consoles(&mut qmp);
-    // The seat manager's word comes after the card is ours; only the log says that it is there.
+    // The seat manager's message comes after the card is ours; only the log shows that it arrived.
     let log = tempfile::NamedTempFile::new().unwrap();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
     subscriber.with_writer(log.reopen().unwrap()).init();
@@ -180,7 +180,7 @@ fn node() -> PathBuf {
     cards.find(is_bochs).expect("the lab has bochs")
 }
 
-/// Whether some program is the master of a card.
+/// Returns true if some program is the master of a card.
 fn has_master(node: &Path) -> bool {
     let name = node.file_name().unwrap().to_string_lossy().replace("card", "");
     let clients = Path::new("/sys/kernel/debug/dri").join(name).join("clients");
@@ -253,7 +253,7 @@ fn a_user_at_the_console_has_display_and_keyboard() {
     let Consoles { home, .. } = consoles(&mut qmp);
     fs::set_permissions("/dev/udmabuf", Permissions::from_mode(0o666)).unwrap();
     let arguments = "--isp cpu --heap udmabuf --display --card bochs-drm --size 320x240 --json";
-    // Without a seat manager the user is told what is in the way.
+    // Without a seat manager the error names the obstacle.
     let ran = as_user(&format!("{arguments} --frames 1"));
     ran.failed_with(4, &["not permitted", "neither seatd nor logind is there"]);
     let listed = listed();
@@ -328,7 +328,7 @@ fn until_ours(qmp: &mut Qmp) {
     }
 }
 
-/// Runs the command as a user who has no rights but those of everybody.
+/// Runs the command as a user without special rights.
 fn as_user(arguments: &str) -> Ran {
     let mut run = Command::new("setpriv");
     run.args(["--reuid", seat::USER, "--regid", "nogroup", "--clear-groups"]);
@@ -362,8 +362,8 @@ fn a_display_is_asked_for_its_size() {
     before.assert_unchanged();
 }
 
-/// Where virtual terminals do not say which session is on the screen, a seat has several programs,
-/// and the next one gets it when the first has ended.
+/// A seat that is not bound to virtual terminals has several programs, and the next one gets the
+/// display when the first has ended.
 #[test]
 fn a_seat_in_the_background_is_kept_until_it_is_given() {
     use_seatd();

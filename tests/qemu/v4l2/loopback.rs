@@ -83,7 +83,7 @@ fn every_frame_is_copied_and_read_as_it_was() {
 
 #[test]
 fn a_frame_stays_whole_while_the_next_is_copied() {
-    // More than a pipe holds, so the reader is still at it when its first page has come.
+    // More than a pipe holds, so the reader is still writing when its first page has come.
     let bytes = expected(Fourcc::XRGB8888, SIZE, 0, byte).len();
     for node in nodes() {
         let pool = pool(Fourcc::XRGB8888, SIZE);
@@ -147,7 +147,7 @@ fn readers_come_late_and_go_and_nobody_waits_for_them() {
     }
 }
 
-/// What keeps a reader from one picture.
+/// The messages of a reader that gets no picture.
 fn no_reader(node: &Path) -> String {
     let mut reader = Command::new("v4l2-ctl");
     reader.arg("-d").arg(node).args(["--stream-mmap", "--stream-count=1"]);

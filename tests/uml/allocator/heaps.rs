@@ -20,7 +20,7 @@ use vcam_allocator::heaps::udmabuf::{MAX_RANGES, MemfdRange, Udmabuf};
 use vcam_allocator::socket::BufferSocket;
 use vcam_allocator::{
     Accounting, Alignment, AllocError, CpuAccess, Dmabuf, Fence, Fourcc, Heap, Layout, MemoryKind,
-    OpenError, Pool, RangeError, WrapError, allocate_split, fault, heaps,
+    OpenError, Pool, RangeError, Shortage, WrapError, allocate_split, fault, heaps,
 };
 use vcam_testing::accounting::{self, Usage};
 use vcam_testing::raw::{self, Interruptible};
@@ -75,7 +75,7 @@ fn every_heap_gives_buffers_that_the_cpu_reads_back() {
             let can = heap.formats().is_none_or(|formats| formats.contains_key(&format));
             let buffer = match heap.allocate(&layout(format), "test-heap") {
                 Ok(buffer) => buffer,
-                // A node may not have the format, and says so in words.
+                // A node may not have the format, and its error says so.
                 Err(error) => {
                     let refused = matches!(
                         error,
@@ -151,8 +151,8 @@ fn a_failure_while_a_heap_is_opened_leaves_nothing_behind() {
             let Some(call) = try_one(Errno::IO).failed else { break };
             let failures = syscall_errnos::of(call);
             for errno in failures.reported {
-                // A heap that cannot be told how its buffers are mapped, or cannot make one to
-                // find out, says so of itself, and is open.
+                // A heap for which the mapping of its buffers cannot be set, or that cannot make
+                // a buffer to find out, reports that itself, and is open.
                 if let Err(error) = try_one(*errno).result {
                     let (text, _) = syscall_faults::told(&*error);
                     assert!(text.contains(&name), "{name}, {call} with {errno:?}: {text}");
@@ -501,7 +501,7 @@ fn a_framebuffer_that_makes_no_sense_is_refused() {
     assert_eq!(refused(&|claim| claim.planes[0].stride = 4), Errno::INVAL);
     assert_eq!(refused(&|claim| claim.height *= 2), Errno::INVAL);
     assert_eq!(refused(&|claim| claim.planes[0].offset = 1 << 30), Errno::INVAL);
-    // An importer would refuse this late, or believe it; we refuse it early.
+    // An importer would refuse this late, or accept it; we refuse it early.
     let lie = Claim { height: 2 * SIZE.1, ..claim.clone() };
     let fd = buffer.planes().next().unwrap().0.try_clone_to_owned().unwrap();
     assert!(matches!(
@@ -539,7 +539,7 @@ fn a_pool_waits_for_fences_that_only_the_kernel_knows() {
     let buffer = pool.take(SOON).unwrap();
     buffer.import_fence(&Fence::from(timeline.fence(1)), CpuAccess::Write).unwrap();
     drop(buffer);
-    // The pool was not told that there may be one, and does not look.
+    // The pool does not know that there may be a fence, and does not look.
     let buffer = pool.take(SOON).unwrap();
     buffer.release_implicit();
     drop(buffer);
@@ -550,7 +550,7 @@ fn a_pool_waits_for_fences_that_only_the_kernel_knows() {
         timeline.advance(1);
         taker.join().unwrap().unwrap();
     });
-    // The fences as a descriptor, for who wants to hand them on.
+    // The fences as a descriptor, to hand them on.
     let buffer = pool.take(SOON).unwrap();
     buffer.import_fence(&Fence::from(timeline.fence(2)), CpuAccess::Read).unwrap();
     let fence = buffer.export_fence(CpuAccess::Write).unwrap().unwrap();
@@ -604,7 +604,7 @@ fn a_pool_that_needs_more_descriptors_than_there_are_says_so_up_front() {
     books.assert_unchanged();
     setrlimit(Resource::Nofile, before).unwrap();
     assert!(matches!(error, AllocError::Descriptors { of_process: true, .. }), "{error:?}");
-    assert!(error.to_string().contains("ulimit"), "{error}");
+    assert_eq!(error.shortage(), Some(Shortage::ProcessDescriptors), "{error}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The next run or probe knows what this one learns.
+//! The next run or probe uses the knowledge of this one.
 //!
 //! `cargo xtask test --only uml allocator_knowledge`
 
@@ -57,10 +57,10 @@ fn a_heap_on_which_a_driver_crashed_is_not_handed_to_it_again() {
     let report = cache.vcam(RUN, &[]).report();
     assert_eq!(report["heaps"]["output"], "dma_heap:system", "{report:#}");
     let rejected = report["plan"]["rejected"].to_string();
-    assert!(rejected.contains("SIGABRT") && rejected.contains("vcam probe"), "{rejected}");
+    assert!(rejected.contains("SIGABRT") && rejected.contains("a probe"), "{rejected}");
     assert_eq!(link(&report, 1)["method"], "import");
 
-    // Where the user wants that heap, the driver gets copies.
+    // If the user names that heap, the driver gets copies.
     let report = cache.vcam(&format!("--heap udmabuf {RUN}"), &[]).report();
     assert_eq!(report["heaps"]["output"], "udmabuf");
     assert_eq!(link(&report, 1)["method"], "copy", "{report:#}");

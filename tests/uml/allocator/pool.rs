@@ -22,15 +22,15 @@ const SOON: Duration = Duration::from_secs(5);
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// A pool of this heap. It outlives the thread that is measured, so that it is not that which gives
-/// its memory back.
+/// A pool of this heap. It outlives the measured thread, so that the thread does not free its
+/// memory.
 fn pool(heap: &str, count: usize) -> Arc<Pool> {
     let layout = Layout::linear(Fourcc::R8, 640, 480, Alignment::default()).unwrap();
     let heap = heaps::open(heap).unwrap();
     Arc::new(Pool::new(&*heap, &layout, "test-pool", count).unwrap())
 }
 
-/// How often the run allocates; `None` if it makes a system call, of which it dies.
+/// Returns the number of allocations of the run; `None` if a system call killed it.
 ///
 /// It has a thread of its own, which the kernel kills at any call but `read`, `write`, `exit` and
 /// `sigreturn` (`SECCOMP_MODE_STRICT`). So that thread does not survive its own end either.

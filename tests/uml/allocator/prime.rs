@@ -59,7 +59,7 @@ fn a_handle_that_two_threads_import_and_close_is_one_and_leaves_nothing() {
         let buffer = buffer("udmabuf", Fourcc::XRGB8888);
         let card = raw::card(driver);
         let errno = |error| Errno::from_io_error(&error).unwrap();
-        // How often the other one was first to close, and the last handle.
+        // The number of times that the other one closed first, and the last handle.
         let race = |fd: BorrowedFd<'_>| {
             let (mut late, mut last) = (0, 0);
             for _ in 0..ROUNDS {
@@ -78,7 +78,7 @@ fn a_handle_that_two_threads_import_and_close_is_one_and_leaves_nothing() {
             let one = race(buffer.planes().next().unwrap().0);
             (one, other.join().unwrap())
         });
-        // That it happened at all is why each owner opens the node itself.
+        // It did happen, which is why each owner opens the node itself.
         assert!(one.0 + two.0 > 0, "{driver}: the threads never met");
         for handle in [one.1, two.1] {
             let closed = drm_ffi::gem::close(card.as_fd(), handle).map_err(errno);
@@ -185,7 +185,7 @@ fn a_framebuffers_modifier_is_that_of_every_plane_it_has_and_of_no_other() {
         Err(Errno::INVAL),
         "a short pitch of the second plane"
     );
-    // Programs older than modifiers left dirt in what they did not use.
+    // Programs older than modifiers left random values in fields that they did not use.
     assert_eq!(add(&rgb, &|fields| fields.pitches[3] = 64), Ok(()));
     assert_eq!(add(&rgb, &|fields| fields.offsets[3] = 64), Ok(()));
 }

@@ -1,8 +1,8 @@
-//! What EGL makes of dma-bufs, good and bad (Mesa, llvmpipe).
+//! EGL's imports of dma-bufs, good and bad (Mesa, llvmpipe).
 //!
-//! The ideas are those of piglit's `ext_image_dma_buf_import`; what should happen is what
-//! `EGL_EXT_image_dma_buf_import` says, and where Mesa does not look, our own check has to come
-//! before Mesa is asked.
+//! The ideas are those of piglit's `ext_image_dma_buf_import`. The expected results are those of
+//! `EGL_EXT_image_dma_buf_import`; where Mesa does not check, our own check has to come before the
+//! call.
 //!
 //! `cargo xtask test --only uml isp_egl`
 
@@ -120,7 +120,7 @@ fn what_contradicts_the_extension_is_the_error_that_it_names() {
     assert!(egl.import(&good).is_ok());
 }
 
-/// Mesa imports all of these without a word: docs/devices.md.
+/// Mesa imports all of these without an error: docs/devices.md.
 #[test]
 fn what_mesa_does_not_look_at_does_not_get_as_far() {
     let buffer = buffer(Fourcc::XRGB8888);
@@ -186,7 +186,7 @@ fn the_descriptor_stays_ours_and_the_image_keeps_the_memory() {
     let mut list = raw::attributes(&buffer);
     list = with(&list, &[(raw::PLANES[0][0], copy.as_raw_fd())]);
     let image = egl.import(&list).unwrap();
-    // The number that Mesa was given becomes another file's: who used it later would notice.
+    // The number that Mesa was given becomes another file's: a later use of it would show.
     let number = copy.as_raw_fd();
     drop(copy);
     let other = std::fs::File::open("/dev/null").unwrap();
@@ -307,7 +307,7 @@ fn nv12_is_proven_as_a_texture_with_its_planes_in_different_heaps() {
         assert!(matches!(finding, Finding::Proven(_)), "{finding:?}");
     }
     drop(prober);
-    // That it is both planes that are read: another chroma is another picture.
+    // Proof that both planes are read: another chroma is another picture.
     let egl = Egl::new();
     let image = egl.import(&raw::attributes(&buffers[0])).unwrap();
     let colours = Colours::default();

@@ -1,4 +1,4 @@
-//! Frames that are not complete when they get to a display, and the fences that say when they are.
+//! Frames that are not complete when they reach a display, and their fences.
 //!
 //! `cargo xtask test --only uml kms_fences`
 
@@ -29,7 +29,7 @@ fn a_drivers_fence_is_the_cards_to_wait_for() {
         let ready = buffer.export_fence(CpuAccess::Read).unwrap().unwrap();
         let displayed = display.sink.counts().displayed;
         display.present(Some(ready.clone())).unwrap();
-        // It was taken although it is not complete, and so it is not shown yet.
+        // It was accepted although it is not complete, so it is not shown yet.
         assert!(!ready.is_signalled());
         assert_eq!(display.sink.counts().displayed, displayed);
         drawing.signal();

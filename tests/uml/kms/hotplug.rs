@@ -1,4 +1,4 @@
-//! Displays that come and go, on cards of vkms made to measure.
+//! Displays that come and go, on cards of vkms made for the test.
 //!
 //! `cargo xtask test --only uml kms_hotplug`
 

@@ -1,4 +1,4 @@
-//! Displays that several programs want: who is DRM master shows.
+//! Displays that several programs want: the DRM master shows its frames.
 //!
 //! `cargo xtask test --only uml kms_master`
 
@@ -81,7 +81,7 @@ fn a_crtc_that_was_stolen_is_taken_back_for_the_same_frame() {
     ours.assert_shown();
     ours.frame();
     assert_eq!(ours.sink.counts().dropped, 0);
-    // What they have to put back is not theirs any more, and no harm is done.
+    // They no longer have the display that they would restore, and no harm is done.
     drop(theirs);
     ours.frame();
     ours.assert_shown();

@@ -1,4 +1,4 @@
-//! Planes that the machine's card has not: overlays, on a card made to measure.
+//! Planes that the machine's card lacks: overlays, on a card made for the test.
 //!
 //! `cargo xtask test --only uml kms_planes`
 
@@ -32,7 +32,7 @@ fn an_overlay_shows_what_it_is_handed() {
             assert_eq!((cell.result, &cell.reason), (Outcome::Ok, &None), "{cell:?}");
         }
     }
-    // It is the overlay that was looked at, and not what is below: that is tried next.
+    // The overlay was looked at, and not the plane below, which is tried next.
     let below = cell(&mut *probers[0], "udmabuf", Fourcc::XRGB8888);
     assert_eq!((below.result, &below.reason), (Outcome::Ok, &None), "{below:?}");
     drop(probers);

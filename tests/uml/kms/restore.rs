@@ -1,4 +1,4 @@
-//! However a program ends, its display is as it was found.
+//! A program leaves its display as it was found, in whatever way it ends.
 //!
 //! `cargo xtask test --only uml kms_restore`
 

@@ -77,7 +77,7 @@ fn one_of_two_displays_is_unplugged_and_the_other_does_not_mind() {
     stays.sink.enable_capture().unwrap();
     stays.frame();
     goes.frame();
-    // Which of the two connectors has the lower number is the driver's business.
+    // The driver decides which of the two connectors has the lower number.
     rig.card.connect(1, false);
     goes.until_gone();
     for _ in 0..10 {

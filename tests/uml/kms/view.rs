@@ -1,4 +1,4 @@
-//! How pictures get to the screen: turned, mirrored, scaled, on which plane, and which of them.
+//! Pictures on the screen: rotation, mirroring, scaling, the plane, and the choice of frames.
 //!
 //! `cargo xtask test --only uml kms_view`
 
@@ -23,7 +23,7 @@ fn pixel(x: u32, y: u32) -> [u8; 3] {
     [x as u8, y as u8, ((x >> 8) | (y >> 8) << 4) as u8]
 }
 
-/// The picture as a display of this card shows it, and where it says that it is.
+/// The picture as a display of this card shows it, and the position that the card reports.
 fn shown(options: &KmsOptions) -> (Captured, vcam_sinks::kms::Placement) {
     let mut sink = KmsSink::open(options).unwrap();
     sink.enable_capture().unwrap();
@@ -51,7 +51,7 @@ fn shown(options: &KmsOptions) -> (Captured, vcam_sinks::kms::Placement) {
     (captured, sink.placement())
 }
 
-/// Where a picture's pixel is after a transform: mirrored first, then turned counter-clockwise.
+/// The place of a picture's pixel after a transform: mirrored first, then turned counter-clockwise.
 fn transformed(transform: Transform, (width, height): (u32, u32), x: u32, y: u32) -> (u32, u32) {
     let x = if transform.reflect_x { width - 1 - x } else { x };
     let y = if transform.reflect_y { height - 1 - y } else { y };

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, pr
 use vcam_allocator::heaps::udmabuf::{MemfdRange, Udmabuf};
 use vcam_allocator::{
     Alignment, AllocError, Budget, BudgetOf, CpuAccess, Fourcc, Heap, Layout, Pool, RangeError,
-    heaps,
+    Shortage, heaps,
 };
 use vcam_isp_gpu::GpuIsp;
 use vcam_pipeline::{IspChoice, Outcome};
@@ -59,7 +59,7 @@ impl Parameter {
 impl Drop for Parameter {
     fn drop(&mut self) {
         let written = fs::write(&self.path, self.before.trim());
-        // A second panic would hide what the first one says.
+        // A second panic would hide the message of the first.
         assert!(written.is_ok() || std::thread::panicking(), "{written:?}");
     }
 }
@@ -116,7 +116,7 @@ fn run_with(name: &str, mut at_frame: impl FnMut(u64) + Send + 'static) {
     sink.enable_capture().unwrap();
     let looks = FaultySink::new(sink, move |sink: &mut KmsSink, frame: Frame| {
         at_frame(frame.sequence);
-        // To look takes a descriptor, for the fence of what is written back.
+        // To look takes a descriptor, for the fence of the writeback.
         match getrlimit(Resource::Nofile).current {
             NO_MORE => sink.present(frame),
             _ => present_and_look(sink, frame),
@@ -195,7 +195,7 @@ fn a_program_without_descriptors_is_told_and_its_run_goes_on() {
         if (AT..20).contains(&frame) {
             let error = pool.unwrap_err();
             assert!(matches!(error, AllocError::Descriptors { of_process: true, .. }), "{error:?}");
-            assert!(error.to_string().contains("ulimit"), "{error}");
+            assert_eq!(error.shortage(), Some(Shortage::ProcessDescriptors), "{error}");
         } else {
             pool.unwrap();
         }
@@ -280,7 +280,7 @@ fn the_limit_of_a_group_is_told_before_anybody_is_killed() {
             println!("{heap}: {}", failed.stderr.trim());
             failed.failed_with(4, &["buffers of", "bytes", "memory.max", "--size"]);
         }
-        // What fits is shown.
+        // The frames that fit are shown.
         let arguments =
             format!("--heap udmabuf --isp cpu {display} --size 640x480 --frames 20 --json");
         let ran = ran(group.around(&command(&arguments)));
@@ -333,7 +333,7 @@ fn a_program_that_asks_first_takes_what_its_group_has_and_its_run_goes_on() {
     before.assert_unchanged();
 }
 
-/// The other process of the next test: takes more than its group may, of a heap that it is told.
+/// The other process of the next test: takes more than its group may, from the heap in `TEST_HEAP`.
 #[test]
 #[ignore = "a part of another test"]
 fn peer_that_takes_more_than_it_may() {
@@ -346,7 +346,7 @@ fn peer_that_takes_more_than_it_may() {
     }
 }
 
-/// The program cannot be told then. The findings are in docs/devices.md.
+/// The program gets no error then. The findings are in docs/devices.md.
 #[test]
 fn a_program_that_does_not_ask_is_killed_and_leaves_nothing() {
     let before = BufferUsage::read();

@@ -1,8 +1,8 @@
 //! Faults that a run on a display survives, and how it ends where it cannot go on:
 //! docs/survival.md.
 //!
-//! What no real device does when it is asked to is done by `vcam_testing::faulty_stages`; all else
-//! is real.
+//! Faults that cannot be caused in a real device come from `vcam_testing::faulty_stages`; all other
+//! parts are real.
 //!
 //! `cargo xtask test --only uml survival_run`
 
@@ -115,7 +115,7 @@ fn a_gpu_that_stops_to_import_makes_the_same_frames_by_copy() {
     }
 }
 
-/// Has this go wrong with the GPU at that frame.
+/// Runs with this fault of the GPU at that frame.
 fn faulty_at(faults: Faults) -> IspChoice {
     faulty_stages::isp(move |_: &mut GpuIsp, job: &Job<'_>| {
         if job.sequence == AT {

@@ -1,5 +1,5 @@
 //! V4L2 nodes of every kind that vivid plays: with memory from vmalloc or contiguous, single- or
-//! multi-planar, capture or output. The machine is booted with the words of `nodes.cmdline`.
+//! multi-planar, capture or output. The machine is booted with the arguments of `nodes.cmdline`.
 //!
 //! `cargo xtask test --only uml v4l2_nodes`
 

@@ -1,5 +1,5 @@
 //! Pictures into V4L2 nodes, by import and by copy, and read back from the other end of a cable.
-//! The machine is booted with the words of `output.cmdline`.
+//! The machine is booted with the arguments of `output.cmdline`.
 //!
 //! `cargo xtask test --only uml v4l2_output`
 
@@ -71,7 +71,7 @@ fn connect_for(instance: u32, code: &str, (width, height): (u32, u32)) -> PathBu
     capture
 }
 
-/// Presents frames while `v4l2-ctl` reads pictures from the other end; what it read.
+/// Presents frames while `v4l2-ctl` reads pictures from the other end, and returns the pictures.
 fn watched(sink: &mut V4l2Sink, pool: &Pool, capture: &Path, pictures: usize) -> Vec<Vec<u8>> {
     watched_as(sink, pool, capture, pictures, byte)
 }
@@ -375,7 +375,7 @@ fn what_a_node_refuses_is_copied_and_reads_the_same() {
 fn a_queue_that_is_refused_to_dma_bufs_is_made_of_the_drivers_own() {
     let (capture, output) = (connect(VMALLOC, "XR24"), node(VMALLOC, "out"));
     let refuse = || drop(ctl(&output, "--set-ctrl=inject_vidioc_reqbufs_error=1"));
-    // When it is asked whether it takes any, and when it has said so.
+    // When it is asked whether it takes any, and after it has agreed.
     for asked in [true, false] {
         let pool = pool(&*heaps::open("udmabuf").unwrap(), Fourcc::XRGB8888);
         if asked {
@@ -432,7 +432,7 @@ fn a_refusal_while_streaming_copies_the_same_frame_and_all_that_follow() {
     let again = 8 - end.since_frame;
     assert!((1..=4).contains(&again), "{end:?}");
     assert_eq!(end.bytes_copied, again * 320 * 180 * 4, "{end:?}");
-    // What comes after is right.
+    // The later frames are right.
     let mut reader = Command::new("v4l2-ctl")
         .arg("-d")
         .arg(&capture)

@@ -1,5 +1,5 @@
-//! A bare tree: a minimal Debian as mmdebstrap makes it, with what the README asks for, with what
-//! Rust's own instructions ask for, and with packages that look like what a build needs.
+//! A bare tree: a minimal Debian as mmdebstrap makes it, with the packages of the README, with
+//! those of Rust's own instructions, and with packages that look like build dependencies.
 
 use std::path::PathBuf;
 use std::process::Command;

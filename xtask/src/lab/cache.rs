@@ -1,6 +1,6 @@
-//! The cache: one folder for each thing that is made, named by the hash of what
-//! it is made from. A folder under its final name is whole: it is filled under
-//! another name and renamed at the very end.
+//! The cache: one folder for each stage, named by the hash of its ingredients. A
+//! folder under its final name is complete: it is filled under another name and
+//! renamed at the very end.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) struct Cache {
     folder: PathBuf,
 }
 
-/// What one thing's maker needs: where to put it, where to log.
+/// The place for the results of one stage, and for its log.
 #[derive(Debug)]
 pub(crate) struct Site {
     /// An empty folder to fill.
@@ -58,8 +58,7 @@ impl Cache {
             folder: self.folder.join(format!("{name}-{hash}.partial")),
             log: logs.join(format!("{name}.log")),
         };
-        // Nobody else is making it: what lies there is from a run that ended
-        // in the middle.
+        // No other process is making it: the folder is from a run that ended in the middle.
         remove(&site.folder)?;
         make_folder(&site.folder)?;
         make(&site)?;
@@ -128,7 +127,7 @@ mod tests {
         };
         assert!(cache.get("tree", "1", half).is_err());
         let ready = cache.get("tree", "1", |site| {
-            // Also when a process was killed in the middle, nothing of it is left.
+            // Nothing is left of it, even if a process was killed in the middle.
             assert_eq!(fs::read_dir(&site.folder).unwrap().count(), 0);
             fs::write(site.folder.join("whole"), "").context("cannot write")
         });

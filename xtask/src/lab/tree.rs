@@ -17,7 +17,7 @@ use crate::progress::step;
 
 const SUITE: &str = "trixie";
 
-/// What adds the kernel to the tree, and then modules that are not among the kernel's.
+/// The scripts that add the kernel to the tree, and then modules that are not the kernel's.
 const KERNEL: &str = "tree-kernel.sh";
 const MODULES: &str = "tree-modules.sh";
 
@@ -204,8 +204,8 @@ fn choose_mirrors(targets: &str) -> Vec<String> {
     found
 }
 
-/// Sources for a tree of `suite` with these parts of it, such as "-updates", from where the host has
-/// its packages; nothing when no mirror is known.
+/// Sources for a tree of `suite` with these parts of it, such as "-updates", from the host's own
+/// mirror; nothing when no mirror is known.
 pub(crate) fn sources(suite: &str, parts: &[&str]) -> Vec<String> {
     sources_of(&mirrors(), suite, parts)
 }

@@ -1,17 +1,15 @@
-//! The command's arguments.
+//! The command's arguments, as they are typed. [`settings`](crate::settings) resolves them.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use vcam_allocator::Fourcc;
 use vcam_isp_gpu::Orientation;
 use vcam_pipeline::sensor::Source;
 use vcam_pipeline::sensor::format::Format;
 use vcam_sinks::Transform;
-
-use crate::probe;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -30,11 +28,24 @@ terminal. See what there is with `vcam list`.";
 /// cannot.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
-pub(crate) struct Cli {
+pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+impl Args {
+    /// Whether the command opens a display.
+    pub(crate) fn opens_display(&self) -> bool {
+        match &self.command {
+            None => self.run.display.is_some(),
+            Some(Command::Plan(run)) => run.display.is_some(),
+            Some(Command::List { .. } | Command::Probe { .. } | Command::ProbeImporters { .. }) => {
+                false
+            }
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,15 +67,15 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", default_value = "20")]
         limit: Seconds,
     },
-    /// Try one device out, as the standard input says: how `probe` survives a driver's crash
+    /// Try one device, as the standard input asks: how `probe` survives a driver's crash
     #[command(hide = true)]
     ProbeImporters {
         /// The device
-        source: probe::Source,
+        source: String,
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
     /// Where buffers come from: udmabuf, dma_heap:NAME, system, cma, memfd, several in order of
     /// preference, or auto
@@ -164,16 +175,16 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) frames: Option<u64>,
 
-    /// Who turns raw frames into pictures
+    /// What turns raw frames into pictures
     #[arg(long, value_enum, default_value_t)]
     pub(crate) isp: Isp,
 
-    /// The GPU: its render node, software (Mesa's renderer on the CPU), or auto: what EGL chooses, if
-    /// it is not slower than our own program on the CPU [default: auto]
+    /// The GPU: its render node, software (Mesa's renderer on the CPU), or auto: what EGL chooses,
+    /// if it is not slower than our own program on the CPU [default: auto]
     #[arg(long, value_name = "NODE|software|auto")]
     pub(crate) gpu: Option<Gpu>,
 
-    /// Forget what earlier runs and `vcam probe` learned about this machine, and measure anew
+    /// Forget what earlier runs and `vcam probe` learned about this machine, and measure again
     #[arg(long)]
     pub(crate) fresh: bool,
 
@@ -316,7 +327,7 @@ impl FromStr for Seconds {
     }
 }
 
-/// Where pictures go, beside the display.
+/// Where pictures go, besides the display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Output {
     Terminal,
@@ -324,7 +335,7 @@ pub(crate) enum Output {
     File(PathBuf),
     /// A V4L2 node, by its path or by its name in `/dev`.
     V4l2(PathBuf),
-    /// A stream to whoever reads the standard output.
+    /// A stream on the standard output.
     Stdout,
 }
 
@@ -360,24 +371,24 @@ mod tests {
 
     #[test]
     fn the_arguments_are_consistent() {
-        Cli::command().debug_assert();
+        Args::command().debug_assert();
     }
 
     #[test]
     fn the_main_job_parses() {
-        let cli = Cli::parse_from(["vcam", "--heap", "udmabuf", "--display"]);
-        assert_eq!(cli.run.display.as_deref(), Some(""));
-        let cli = Cli::parse_from(["vcam", "--display=Virtual-1", "--heap", "cma,system"]);
-        assert_eq!(cli.run.display.as_deref(), Some("Virtual-1"));
-        assert_eq!(cli.run.heap, ["cma", "system"]);
+        let args = Args::parse_from(["vcam", "--heap", "udmabuf", "--display"]);
+        assert_eq!(args.run.display.as_deref(), Some(""));
+        let args = Args::parse_from(["vcam", "--display=Virtual-1", "--heap", "cma,system"]);
+        assert_eq!(args.run.display.as_deref(), Some("Virtual-1"));
+        assert_eq!(args.run.heap, ["cma", "system"]);
     }
 
     #[test]
     fn outputs_are_named() {
-        let cli = Cli::parse_from(["vcam", "--output", "-", "--output=file:a b.y4m"]);
-        assert_eq!(cli.run.output, [Output::Stdout, Output::File("a b.y4m".into())]);
-        let cli = Cli::parse_from(["vcam", "--output", "v4l2:/dev/video2"]);
-        assert_eq!(cli.run.output, [Output::V4l2("/dev/video2".into())]);
+        let args = Args::parse_from(["vcam", "--output", "-", "--output=file:a b.y4m"]);
+        assert_eq!(args.run.output, [Output::Stdout, Output::File("a b.y4m".into())]);
+        let args = Args::parse_from(["vcam", "--output", "v4l2:/dev/video2"]);
+        assert_eq!(args.run.output, [Output::V4l2("/dev/video2".into())]);
     }
 
     #[test]
@@ -391,7 +402,7 @@ mod tests {
         for output in ["", "file:", "tty", "file", "--", "v4l2", "v4l2:"] {
             assert!(output.parse::<Output>().is_err(), "{output:?}");
         }
-        assert!(Cli::try_parse_from(["vcam", "--frames", "0"]).is_err());
-        assert!(Cli::try_parse_from(["vcam", "--card", "vkms"]).is_err());
+        assert!(Args::try_parse_from(["vcam", "--frames", "0"]).is_err());
+        assert!(Args::try_parse_from(["vcam", "--card", "vkms"]).is_err());
     }
 }
