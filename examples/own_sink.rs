@@ -37,7 +37,7 @@ impl Sink for Brightness {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {
-        // A grey card, which exposure brings to where it should be.
+        // A grey card, whose brightness the automatic exposure sets.
         sensor: Settings { source: "solid".parse()?, ..Settings::default() },
         format: Fourcc::XRGB8888,
         view: View::default(),

@@ -56,10 +56,13 @@ if [ -e /run/lab/terminal ]; then
     terminal=$(terminal)
     { read -r rows && read -r columns && read -r TERM; } </run/lab/terminal
     export TERM
-    stty sane rows "$rows" cols "$columns" <"$terminal"
-    setsid --ctty --wait sh /run/lab/command <"$terminal" >"$terminal" 2>&1
+    # Held open, so that its size lasts.
+    exec 7<>"$terminal"
+    stty sane rows "$rows" cols "$columns" <&7
+    busybox hostname "$(cat /run/lab/machine)"
+    setsid --ctty --wait sh /run/lab/command <&7 >&7 2>&1
     status=$?
-    stty sane <"$terminal"
+    stty sane <&7
     # Nothing came this way, and the relays end.
     : >/run/lab/out
     : >/run/lab/err

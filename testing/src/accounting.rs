@@ -23,7 +23,7 @@ pub fn dma_bufs() -> Vec<BufInfo> {
     parse(&fs::read_to_string("/sys/kernel/debug/dma_buf/bufinfo").expect("debugfs is mounted"))
 }
 
-/// The file has a line for each buffer, and below it, indented, what is attached.
+/// The file has a line for each buffer and, indented below it, the devices that are attached.
 fn parse(text: &str) -> Vec<BufInfo> {
     let mut buffers: Vec<BufInfo> = Vec::new();
     let mut attached = false;
@@ -120,7 +120,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 /// The time for which a usage must not change to count as settled.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Asserts that what is read becomes this.
+/// Asserts that the value that is read becomes this one.
 fn assert_comes_to_be<T: PartialEq + std::fmt::Debug>(expected: &T, read: impl Fn() -> T) {
     let deadline = Instant::now() + SETTLING;
     while read() != *expected && Instant::now() < deadline {

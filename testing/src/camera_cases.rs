@@ -185,7 +185,7 @@ pub fn the_wrong_state_is_a_typed_error(setup: &Setup) {
     let old = request(&camera, &streams, 0);
     configure(&camera, &[StreamRole::Raw], 4);
     camera.start(FAST).unwrap();
-    // The number of the stream is the same, what is in it is not.
+    // The number of the stream is the same, its content is not.
     let error = camera.queue_request(old).unwrap_err().reason;
     assert!(matches!(error, QueueReason::Stale), "{error}");
     camera.stop().unwrap();
@@ -288,7 +288,7 @@ pub fn controls_of_the_isp_count_for_their_frame(setup: &Setup) {
         let near = seen.iter().zip(&*same).all(|(a, b)| a.abs_diff(*b) <= 12);
         assert!(near, "{cookie}: {seen:?} and {same:?}");
     });
-    // The pixels prove what the metadata say.
+    // The pixels prove the metadata.
     let [plain, red, blue] = [0, 4, 2].map(|at| levels[&at]);
     assert!(red[0] > plain[0] + 20 && blue[2] > plain[2] + 20, "{levels:?}");
     assert!(levels[&3][1] > plain[1] + 20, "gamma: {levels:?}");

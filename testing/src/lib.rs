@@ -67,8 +67,9 @@ pub mod syscall_faults;
 
 use std::path::{Path, PathBuf};
 
-/// The folder that cargo built the running test for: its parent has the examples' folder, the
-/// programs, and one above, what tests may write.
+/// The folder of the profile that the running test was built with, such as `target/debug`. It has
+/// the programs and the examples' folder; the folder above it has `tmp`, for files that tests
+/// write.
 ///
 /// # Panics
 ///

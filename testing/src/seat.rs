@@ -76,7 +76,7 @@ pub fn on_the_screen() -> u32 {
     name.trim().trim_start_matches("tty").parse().expect("a terminal has a number")
 }
 
-/// Writes on a virtual terminal, which is then what its picture shows.
+/// Writes on a virtual terminal, whose picture then shows the text.
 pub fn write_on(terminal: u32, text: &str) {
     fs::write(format!("/dev/tty{terminal}"), text).expect("root may write");
 }

@@ -124,7 +124,7 @@ fn a_driver_without_imports_is_refused_with_the_extension_it_lacks() {
 #[test]
 fn a_driver_that_crashes_costs_its_own_cells_and_no_more() {
     let before = settled();
-    // One cell alone: what comes after it is tried again, in a new process.
+    // One cell alone: the cells after it are tried again, in a new process.
     let one = [("VCAM_FAULT_PROBE_ABORT", "egl-texture:llvmpipe udmabuf XR24")];
     let report = probe("", &one);
     for found in cells(&report, "egl-texture") {

@@ -42,7 +42,7 @@ fn shown(arguments: &str, size: (u32, u32)) -> Vec<[f64; 3]> {
     let mut patches = Vec::new();
     for patch in 0..COLUMNS * ROWS {
         let inner = |range: std::ops::Range<usize>| {
-            // Demosaicing mixes what is at the edges.
+            // Demosaicing mixes colours at the edges.
             let margin = range.len() / 8;
             range.start + margin..range.end - margin
         };

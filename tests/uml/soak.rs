@@ -22,7 +22,7 @@ const FRAMES: u64 = 100_000;
 struct BufferUsage {
     /// The time, in seconds since its start.
     at: f64,
-    /// Memory of its own, in KiB: without what it shares with files and others.
+    /// Memory of its own, in KiB: without pages shared with files and other processes.
     anonymous: u64,
     descriptors: usize,
 }
@@ -71,11 +71,11 @@ fn soak(isp: &str) {
     draw(&samples, isp, &Path::new(&folder).join(format!("soak-{isp}.svg"))).unwrap();
     let quarters: Vec<_> = running.chunks(running.len().div_ceil(4).max(1)).collect();
     assert!(quarters.len() == 4 && quarters[3].len() >= 4, "too few samples: {samples:?}");
-    // Some come and go with every frame; what leaks stays.
+    // Some come and go with every frame; leaked ones stay.
     let least = |part: &&[BufferUsage]| part.iter().map(|held| held.descriptors).min().unwrap();
     let descriptors: Vec<_> = quarters.iter().map(least).collect();
     assert!(descriptors[3] <= descriptors[0], "descriptors: {descriptors:?}");
-    // A driver may take another megabyte once, as llvmpipe does; what leaks grows all the time.
+    // A driver may take another megabyte once, as llvmpipe does; a leak grows all the time.
     let mean = |part: &&[BufferUsage]| {
         part.iter().map(|held| held.anonymous).sum::<u64>() / part.len() as u64
     };

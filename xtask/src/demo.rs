@@ -22,7 +22,7 @@ use crate::workspace::{Workspace, make_folder};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// vcam's exit status when a machine lacks what it was asked for.
+/// vcam's exit status when a machine lacks a device that was asked for.
 const LACKS: i32 = 4;
 
 /// Runs the demonstration; the exit status.
@@ -111,7 +111,7 @@ impl Place {
         Ok(Self::Lab { lab, folder: workspace.root.clone(), out: out.to_path_buf() })
     }
 
-    /// Runs vcam; its exit status and what it wrote to stdout.
+    /// Runs vcam; returns its exit status and its stdout.
     fn run(&self, vcam: &Path, arguments: &[String]) -> Result<(i32, Vec<u8>)> {
         match self {
             Self::Here => run_here(vcam, arguments),

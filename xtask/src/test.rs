@@ -248,7 +248,7 @@ impl Built {
     }
 }
 
-/// A plan and what it needs.
+/// A plan, and the lab and programs that it needs.
 struct Tests<'a> {
     workspace: &'a Workspace,
     plan: &'a Plan,

@@ -311,7 +311,7 @@ fn udmabuf_takes_what_the_kernel_takes_and_says_why_not() {
         heap.of_ranges(&layout, "test", &[outside]),
         Err(AllocError::Ranges { source: RangeError::Outside { .. }, .. })
     ));
-    // The limit is named with what raises it.
+    // The error names the limit and the way to raise it.
     let limit = heap.max_size().unwrap();
     let huge = memfd(limit + PAGE, SealFlags::SHRINK);
     let range = MemfdRange { memfd: huge.as_fd(), offset: 0, size: limit + PAGE };

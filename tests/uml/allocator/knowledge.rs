@@ -26,7 +26,7 @@ impl Cache {
         serde_json::from_slice(&fs::read(self.file()).unwrap()).unwrap()
     }
 
-    /// Changes what is known.
+    /// Changes the knowledge in the file.
     fn change(&self, change: impl FnOnce(&mut Value)) {
         let mut known = self.read();
         change(&mut known);

@@ -92,7 +92,7 @@ fn neither_the_camera_nor_other_outputs_mind() {
     let child = Child::spawn(command(&arguments));
     rig.wait_until_shown();
     rig.card.connect(0, false);
-    // Longer than it takes to notice; the frames in between are what is counted below.
+    // Longer than it takes to notice; the frames in between are counted below.
     std::thread::sleep(Duration::from_secs(3));
     rig.card.connect(0, true);
     std::thread::sleep(Duration::from_secs(3));

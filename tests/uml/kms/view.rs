@@ -122,7 +122,7 @@ fn an_overlay_shows_frames_alone_and_over_black() {
         (PlaneChoice::Overlay, false),
         (PlaneChoice::OverlayOnBlack, true),
     ] {
-        // No mode is made to measure for this width, so that there is something around it.
+        // No mode of exactly this width is made, so that there is a border around the picture.
         let options =
             KmsOptions { plane, size: (324, 240), ..stepped_display::options(rig.node()) };
         let mut display = SteppedDisplay::on(&Default::default(), &options);
