@@ -1,7 +1,7 @@
-//! What the allocator costs: `cargo xtask bench`.
+//! Benchmarks of the allocator: `cargo xtask bench`.
 //!
-//! Prints one JSON object a row: `{"name", "unit", "median", "spread", "beside", "ratio"}`. A ratio
-//! is to a yardstick measured in the same run, turn about, because machines differ and are noisy.
+//! Prints one JSON object for each row, with the keys of `print`. A ratio is to a yardstick that is
+//! measured in the same run, alternating with the subject, because machines differ and are noisy.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -16,7 +16,7 @@ use vcam_allocator::{Alignment, Capabilities, CpuAccess, Fourcc, Heap, Layout, M
 /// Each number is the median of this many measurements.
 const ROUNDS: usize = 5;
 
-/// How long one measurement takes, about.
+/// The approximate length of one measurement.
 fn round() -> Duration {
     Duration::from_millis(if std::env::var_os("VCAM_BENCH_QUICK").is_some() { 4 } else { 40 })
 }
@@ -27,7 +27,7 @@ struct Row {
     spread: f64,
 }
 
-/// Nanoseconds of one call, measured turn about with a yardstick's.
+/// Nanoseconds of one call of each, measured alternating.
 fn measure(mut subject: impl FnMut(), mut yardstick: impl FnMut()) -> (Row, Row) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

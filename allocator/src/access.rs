@@ -13,7 +13,7 @@ use crate::memory::{Memory, MemoryKind};
 
 use std::os::fd::AsFd;
 
-/// What the CPU does with a buffer.
+/// Kind of CPU access to a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CpuAccess {
     /// It reads.
@@ -40,7 +40,7 @@ impl From<CpuAccess> for Direction {
     }
 }
 
-/// Why the CPU cannot touch a buffer.
+/// Error from a CPU access.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessError {
@@ -52,7 +52,7 @@ pub enum AccessError {
     Map {
         /// The buffer's name.
         name: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Errno,
     },
     /// `DMA_BUF_IOCTL_SYNC` failed.
@@ -62,7 +62,7 @@ pub enum AccessError {
         edge: &'static str,
         /// The buffer's name.
         name: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Errno,
     },
 }
@@ -70,7 +70,7 @@ pub enum AccessError {
 static STARTS: AtomicU64 = AtomicU64::new(0);
 static ENDS: AtomicU64 = AtomicU64::new(0);
 
-/// How many `DMA_BUF_IOCTL_SYNC` calls this process made that started and that ended an access.
+/// Number of `DMA_BUF_IOCTL_SYNC` calls of this process that started and that ended an access.
 ///
 /// The two are equal whenever no guard is alive.
 pub fn sync_counts() -> (u64, u64) {
@@ -87,7 +87,7 @@ pub fn sync_counts() -> (u64, u64) {
 pub struct CpuGuard<'a> {
     buffer: &'a Dmabuf,
     access: CpuAccess,
-    /// How many of the buffer's memories are locked and between START and END.
+    /// Number of the buffer's memories that are locked and between START and END.
     started: usize,
 }
 
@@ -140,13 +140,14 @@ impl<'a> CpuGuard<'a> {
         let rows = u64::from(layout.rows(plane)).checked_sub(1)?;
         let offset = usize::try_from(at.offset).ok()?;
         let len = usize::try_from(at.stride * rows + layout.row_bytes(plane)).ok()?;
-        // `Dmabuf::new` has checked this; it is what the `unsafe` above stands on.
+        // `Dmabuf::new` has checked this; the `unsafe` above relies on it.
         assert!(offset.checked_add(len)? <= mapping.len(), "a plane lies outside of its memory");
         // SAFETY: `offset` is within the mapping, as just checked.
         Some((unsafe { mapping.start().as_ptr().add(offset) }, len))
     }
 
-    /// Ends the access and says whether the kernel agreed; dropping the guard only logs.
+    /// Ends the access and returns the kernel's error if there is one; dropping the guard only logs
+    /// it.
     pub fn end(mut self) -> Result<(), AccessError> {
         self.finish()
     }

@@ -1,4 +1,4 @@
-//! What the kernel says this process holds in dma-bufs.
+//! The dma-bufs that this process holds, as the kernel counts them.
 //!
 //! Source: `Documentation/filesystems/proc.rst`, "DMA Buffer files".
 
@@ -10,16 +10,16 @@ use serde::Serialize;
 
 /// The dma-bufs that this process has descriptors of, by exporter.
 ///
-/// Each buffer counts once, however many descriptors there are of it. What is only mapped, or only
-/// imported by a device, has no descriptor and is not seen: debugfs `dma_buf/bufinfo` has that, for
-/// root.
+/// Each buffer counts once, however many descriptors there are of it. Memory that is only mapped,
+/// or only imported by a device, has no descriptor and is not counted; debugfs `dma_buf/bufinfo`
+/// lists it, for root.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Accounting {
     /// By the exporter's name, such as `udmabuf` or `system`.
     pub exporters: BTreeMap<String, Held>,
 }
 
-/// What is held of one exporter.
+/// Buffers of one exporter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Held {
     /// Buffers.
@@ -31,13 +31,13 @@ pub struct Held {
 }
 
 impl Accounting {
-    /// Reads `/proc/self/fdinfo`: one system call and more for each descriptor, so not for every
+    /// Reads `/proc/self/fdinfo`: at least one system call for each descriptor, so not for every
     /// frame.
     pub fn read() -> io::Result<Self> {
         let mut books = Self::default();
         let mut seen = BTreeSet::new();
         for entry in fs::read_dir("/proc/self/fdinfo")? {
-            // A descriptor may be closed meanwhile.
+            // A descriptor may have been closed since the folder was read.
             let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
             books.add(&text, &mut seen);
         }
@@ -69,9 +69,9 @@ impl Accounting {
     }
 }
 
-/// How many descriptors this process has open, and how many it may have (`RLIMIT_NOFILE`).
+/// Number of descriptors that this process has open, and may have (`RLIMIT_NOFILE`).
 ///
-/// A limit that cannot be told is none.
+/// A limit that cannot be read counts as none.
 pub(crate) fn descriptors() -> (u64, u64) {
     let open = fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;

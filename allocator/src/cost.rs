@@ -1,7 +1,7 @@
-//! What a heap's memory costs the CPU, measured on this machine.
+//! CPU cost of a heap's memory, measured on this machine.
 //!
-//! Two heaps may both serve every device and still differ tenfold in what a frame costs: memory that
-//! the CPU does not cache is slow to read, and some exporters walk the caches at every
+//! Two heaps may both serve every device and still differ tenfold in the cost of a frame: memory
+//! that the CPU does not cache is slow to read, and some exporters walk the caches at every
 //! `DMA_BUF_IOCTL_SYNC`.
 
 use std::hint::black_box;
@@ -18,17 +18,17 @@ use crate::layout::{Alignment, Layout, LayoutError};
 /// Each number is the median of this many measurements; one before them warms up.
 const ROUNDS: usize = 5;
 
-/// Bytes of a row of the buffer that is measured with.
+/// Bytes of a row of the measured buffer.
 const ROW: u32 = 4096;
 
-/// The smallest buffer that is measured with.
+/// The smallest measured buffer.
 const SMALLEST: u64 = 64 << 10;
 
-/// The largest buffer that is measured with: larger than any cache, and small beside the memory of
-/// any machine with a camera.
+/// The largest measured buffer: larger than any cache, and small compared with the memory of any
+/// machine with a camera.
 const LARGEST: u64 = 16 << 20;
 
-/// What the CPU pays for a buffer of a given size.
+/// CPU cost of a buffer of a given size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeapCost {
     /// Bytes of the buffer that was measured.
@@ -45,7 +45,7 @@ pub struct HeapCost {
     pub memory_ns: u64,
 }
 
-/// Why a heap's cost is not known.
+/// Error when measuring a heap.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CostError {
@@ -61,13 +61,13 @@ pub enum CostError {
 }
 
 impl HeapCost {
-    /// The size that stands for buffers of this many bytes, so that one measurement serves many:
-    /// the next power of two, from 64 KiB to 16 MiB.
+    /// The size class of buffers of this many bytes, so that one measurement serves many: the next
+    /// power of two, from 64 KiB to 16 MiB.
     pub fn class(bytes: u64) -> u64 {
         bytes.clamp(SMALLEST, LARGEST).next_power_of_two()
     }
 
-    /// Measures a heap with buffers of the size that stands for this many bytes.
+    /// Measures a heap with buffers of the size class of this many bytes.
     ///
     /// It allocates one after the other, and takes some milliseconds for each megabyte.
     pub fn measure(heap: &dyn Heap, bytes: u64) -> Result<Self, CostError> {
@@ -86,7 +86,7 @@ impl HeapCost {
         let mut memory = vec![1u8; plane];
         let from = vec![2u8; plane];
         let [mut syncs, mut writes, mut reads, mut copies] = [const { Vec::new() }; 4];
-        // Turn about, so that a busy moment hits all of them. The first turn warms up.
+        // Interleaved, so that a busy moment hits all measurements alike. The first round warms up.
         for round in 0..=ROUNDS {
             let sync = timed(|| buffer.cpu_access(CpuAccess::ReadWrite)?.end())?;
             let mut guard = buffer.cpu_access(CpuAccess::ReadWrite)?;
@@ -120,8 +120,8 @@ impl HeapCost {
         })
     }
 
-    /// Microseconds of CPU that a frame of this many bytes costs where it is used like this: an
-    /// access, and a pass over the bytes, for each of writing and reading.
+    /// CPU time in microseconds of a frame of this many bytes with this use: for each of writing
+    /// and reading, one access and one pass over the bytes.
     pub fn frame_us(&self, bytes: u64, cpu: CpuUse) -> u64 {
         let pass = |wanted: bool, whole: u64| {
             let share = u128::from(whole) * u128::from(bytes) / u128::from(self.bytes.max(1));
@@ -131,39 +131,39 @@ impl HeapCost {
         u64::try_from(nanoseconds / 1000).unwrap_or(u64::MAX)
     }
 
-    /// Whether the CPU reads it about as fast as ordinary memory.
+    /// Returns `true` if the CPU reads it about as fast as ordinary memory.
     pub fn reads_are_cached(&self) -> bool {
         self.read_ns < self.memory_ns.saturating_mul(4)
     }
 }
 
-/// What a frame costs a device that could import the buffer and could have a copy instead.
+/// Costs of a frame on a device that can either import the buffer or receive a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkCost {
     /// Microseconds of a frame by import.
     pub import_us: u64,
-    /// Microseconds of a frame by copy, turn about with the others.
+    /// Microseconds of a frame by copy, measured alternating with the import.
     pub copy_us: u64,
 }
 
 impl LinkCost {
-    /// Whether a copy is cheaper, beyond what noise would explain.
+    /// Returns `true` if a copy is cheaper by more than noise would explain.
     pub fn copy_is_cheaper(&self) -> bool {
         clearly_less(self.copy_us, self.import_us)
     }
 }
 
-/// What a frame costs on a renderer, and in a program of our own that does the same.
+/// Costs of a frame on a renderer, and in our own CPU code that does the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenderCost {
     /// Microseconds of a frame on the renderer.
     pub renderer_us: u64,
-    /// Microseconds of a frame on the CPU, turn about with the others.
+    /// Microseconds of a frame on the CPU, measured alternating with the renderer.
     pub cpu_us: u64,
 }
 
-/// Whether one cost is less than the other by more than a quarter: measurements are noisy, and a
-/// choice that they make should not be.
+/// Returns `true` if one cost is less than the other by more than a quarter: measurements are
+/// noisy, and a choice that rests on them should be stable.
 pub(crate) fn clearly_less(one: u64, other: u64) -> bool {
     u128::from(one) * 4 < u128::from(other) * 3
 }

@@ -33,14 +33,14 @@ struct Inner {
     name: String,
     heap: Arc<str>,
     layout: Layout,
-    /// Shared with the buffers that this one was joined of, so that all of them agree on who
-    /// accesses it.
+    /// Shared with the buffers that this one was joined from, so that all of them see the same
+    /// accesses.
     memories: Vec<Arc<Memory>>,
     /// For each plane, the index of its memory.
     plane_memory: Vec<usize>,
 }
 
-/// Who a buffer is: the identity of the memory under each of its planes.
+/// Identity of a buffer: that of the memory under each of its planes.
 ///
 /// This is the key of an import cache. It stays the same for every descriptor of the buffer and
 /// is never that of another buffer that lives at the same time; see [`WeakDmabuf`] for what
@@ -51,7 +51,7 @@ pub struct BufferId([Option<MemoryId>; MAX_PLANES]);
 /// The most planes a buffer has (as in DRM and V4L2).
 pub const MAX_PLANES: usize = 4;
 
-/// Why descriptors and a layout do not make a buffer.
+/// Error when making a buffer from descriptors and a layout.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WrapError {
@@ -78,7 +78,7 @@ pub enum WrapError {
     },
 }
 
-/// Why buffers do not make the planes of one picture.
+/// Error when joining buffers into the planes of one picture.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
@@ -115,7 +115,7 @@ impl Dmabuf {
     /// Takes over descriptors, given the index of the one that holds each plane.
     ///
     /// Descriptors of the same memory become one: a sender may have one for each plane. A
-    /// descriptor without a plane is an error, since nobody would know what it is for.
+    /// descriptor without a plane is an error, since it would have no purpose.
     pub(crate) fn spread(
         heap: Arc<str>,
         name: &str,
@@ -146,9 +146,9 @@ impl Dmabuf {
 
     /// Makes one picture of several buffers, each of which holds one of its planes.
     ///
-    /// That is how the planes of a picture come to lie in different heaps: see
-    /// [`allocate_split`](crate::allocate_split). The buffers may live on; the memory is shared,
-    /// and so is the knowledge of who accesses it.
+    /// This is how the planes of a picture come to lie in different heaps: see
+    /// [`allocate_split`](crate::allocate_split). The buffers may live on; they share the memory,
+    /// and the record of its accesses, with the picture.
     pub fn join(
         name: &str,
         format: Fourcc,
@@ -197,8 +197,8 @@ impl Dmabuf {
         Ok(buffer)
     }
 
-    /// Makes the name visible in `/proc/*/fdinfo` and debugfs. It only helps to debug, so an old
-    /// kernel that cannot is no error.
+    /// Makes the name visible in `/proc/*/fdinfo` and debugfs. It only helps debugging, so an old
+    /// kernel that lacks the ioctl is no error.
     fn name_in_kernel(&self) {
         let mut short: Vec<u8> = self.0.name.bytes().filter(|byte| *byte != 0).collect();
         short.truncate(dma_buf::NAME_LEN - 1);
@@ -218,7 +218,7 @@ impl Dmabuf {
             .filter(|memory| memory.kind() == MemoryKind::DmaBuf)
     }
 
-    /// Who this buffer is.
+    /// Returns this buffer's identity.
     pub fn id(&self) -> BufferId {
         let mut id = [None; MAX_PLANES];
         for (slot, memory) in id.iter_mut().zip(&self.0.plane_memory) {
@@ -237,7 +237,7 @@ impl Dmabuf {
         &self.0.heap
     }
 
-    /// Where each plane lies.
+    /// The layout: format, size, and the offset and stride of each plane.
     pub fn layout(&self) -> &Layout {
         &self.0.layout
     }
@@ -247,12 +247,12 @@ impl Dmabuf {
         self.0.layout.format()
     }
 
-    /// How pixels are arranged within a plane.
+    /// The modifier: the arrangement of pixels within a plane.
     pub fn modifier(&self) -> Modifier {
         self.0.layout.modifier()
     }
 
-    /// A dma-buf only if all of its memory is.
+    /// [`MemoryKind::DmaBuf`] only if all of its memory is.
     pub fn kind(&self) -> MemoryKind {
         if self.0.memories.iter().all(|memory| memory.kind() == MemoryKind::DmaBuf) {
             MemoryKind::DmaBuf
@@ -298,26 +298,26 @@ impl Dmabuf {
         self.0.plane_memory.get(plane).copied()
     }
 
-    /// The fence that whoever accesses the buffer in this way has to wait for, from the kernel's
-    /// own books (`DMA_BUF_IOCTL_EXPORT_SYNC_FILE`); `None` if the memory is no dma-buf.
+    /// Exports the implicit fence that an access of this kind must wait for
+    /// (`DMA_BUF_IOCTL_EXPORT_SYNC_FILE`); `None` if the memory is no dma-buf.
     ///
-    /// The kernel answers for one dma-buf; of a buffer with several, the first is asked.
+    /// The kernel answers for one dma-buf. If the buffer has several, only the first is asked.
     pub fn export_fence(&self, access: CpuAccess) -> io::Result<Option<Fence>> {
         let Some(memory) = self.dma_bufs().next() else { return Ok(None) };
         let fd = dma_buf::export_sync_file(memory.as_fd(), Direction::from(access))?;
         Ok(Some(Fence::from(fd)))
     }
 
-    /// Waits until the fences in the kernel's books are signalled, those of readers included; no
-    /// dma-buf has none.
+    /// Waits until the buffer's implicit fences are signalled, those of readers included. Memory
+    /// that is no dma-buf has none.
     ///
-    /// Polling the dma-buf for writing does that since Linux 3.17, without a descriptor for a sync
-    /// file that nobody needs afterwards.
+    /// Polling the dma-buf for writing does that since Linux 3.17, and needs no descriptor of a
+    /// sync file.
     pub fn wait_implicit(&self, limit: Duration) -> Result<(), FenceError> {
         self.dma_bufs().try_for_each(|memory| fence::wait(memory.as_fd(), PollFlags::OUT, limit))
     }
 
-    /// Adds a fence to the kernel's books, so that every later user waits for it implicitly.
+    /// Adds a fence to the dma-buf, so that every later user waits for it implicitly.
     pub fn import_fence(&self, fence: &Fence, access: CpuAccess) -> io::Result<()> {
         for memory in self.dma_bufs() {
             dma_buf::import_sync_file(memory.as_fd(), fence.as_fd(), Direction::from(access))?;
@@ -353,18 +353,18 @@ impl fmt::Debug for Dmabuf {
 
 /// A reference that does not keep the buffer alive.
 ///
-/// An import cache keeps it beside each [`BufferId`]: inodes are given anew after a buffer's death,
-/// so an entry counts only while its buffer lives.
+/// An import cache keeps it with each [`BufferId`]: inodes are reused after a buffer's death, so an
+/// entry counts only while its buffer lives.
 #[derive(Clone, Debug)]
 pub struct WeakDmabuf(Weak<Inner>);
 
 impl WeakDmabuf {
-    /// Whether the last holder is gone.
+    /// Returns `true` if the last holder is gone.
     pub fn is_gone(&self) -> bool {
         self.0.strong_count() == 0
     }
 
-    /// Whether this is the same buffer.
+    /// Returns `true` if this is the same buffer.
     pub fn is(&self, buffer: &Dmabuf) -> bool {
         std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&buffer.0))
     }

@@ -40,10 +40,10 @@ pub fn errno_name(number: i32) -> String {
     name(number).map_or_else(|| format!("errno {number}"), str::to_owned)
 }
 
-/// What the C library says about an error number, such as `No such device`.
+/// The C library's text for an error number, such as `No such device`.
 pub(crate) fn text(number: i32) -> String {
     let mut text = io::Error::from_raw_os_error(number).to_string();
-    // The standard library adds the number, which stands beside the text already, as a name.
+    // The standard library appends the number; callers print its name next to the text.
     if let Some(end) = text.rfind(" (os error ") {
         text.truncate(end);
     }

@@ -14,7 +14,7 @@ use vcam_uapi::poll::{self, Deadline};
 #[derive(Debug, Clone)]
 pub struct Fence(Arc<OwnedFd>);
 
-/// Why a fence was not waited for to its end.
+/// Error when waiting for a fence.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FenceError {
@@ -27,8 +27,8 @@ pub enum FenceError {
 }
 
 impl Fence {
-    /// A fence of a sync file whose work is not done yet; `None` if it is, because then nobody
-    /// has to carry it on.
+    /// A fence of a sync file whose work is not done yet; `None` if it is done, since a signalled
+    /// fence need not be passed on.
     pub fn pending(sync_file: OwnedFd) -> Option<Self> {
         match wait(sync_file.as_fd(), PollFlags::IN, Duration::ZERO) {
             Ok(()) => None,
@@ -36,7 +36,7 @@ impl Fence {
         }
     }
 
-    /// Whether the work is done; does not wait.
+    /// Returns `true` if the work is done; does not wait.
     pub fn is_signalled(&self) -> bool {
         self.wait(Duration::ZERO).is_ok()
     }
@@ -47,7 +47,7 @@ impl Fence {
     }
 }
 
-/// Waits until a descriptor is ready for this.
+/// Waits until a descriptor is ready for these events.
 pub(crate) fn wait(
     fd: BorrowedFd<'_>,
     ready: PollFlags,

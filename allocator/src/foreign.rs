@@ -1,18 +1,20 @@
 //! Buffers that come from outside: every claim about them is checked before they are used.
 //!
 //! Another process hands over file descriptors and says what picture is in them. It may be wrong,
-//! or lie, and drivers believe what they are told: llvmpipe imports a buffer that is too small, and
-//! crashes later. So a [`Claim`] becomes a [`Dmabuf`] only if
+//! or lie, and drivers do not check: llvmpipe imports a buffer that is too small, and crashes
+//! later. So a [`Claim`] becomes a [`Dmabuf`] only if
 //!
-//! - its format is known, its modifier is told, and its planes are as many as the format has;
+//! - its format is known, its modifier is given, and it has as many planes as the format (a tiled
+//!   picture may have more);
 //! - its strides, offsets and sizes make a picture, in arithmetic that does not overflow;
 //! - each descriptor belongs to a plane, and each plane to a descriptor;
 //! - each descriptor is a dma-buf, as the kernel says, or else a memfd that can no longer shrink:
-//!   whoever can shrink a file can kill all who have mapped it (`SIGBUS`);
+//!   anyone who can shrink a file can kill every process that has mapped it (`SIGBUS`);
 //! - each is as large as its planes need.
 //!
-//! What cannot be checked is whether the pixels are what they should be, or hold still: a peer that
-//! keeps a descriptor can write at any time. The fences of the dma-buf order those who play fair.
+//! The pixels cannot be checked: they may not be a picture, and they may change, because a peer
+//! that keeps a descriptor can write at any time. The fences of the dma-buf only order the accesses
+//! of peers that respect them.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -26,26 +28,26 @@ use crate::dmabuf::{Dmabuf, MAX_PLANES, WrapError};
 use crate::format::{Fourcc, Modifier};
 use crate::layout::{Layout, LayoutError, PlaneLayout};
 
-/// What the heap of a buffer from outside is called.
+/// The name of the heap of a buffer from outside.
 pub const HEAP: &str = "foreign";
 
-/// What somebody says of a buffer.
+/// A peer's description of a buffer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
     /// The pixel format.
     pub format: Fourcc,
-    /// How pixels are arranged within a plane.
+    /// The arrangement of pixels within a plane.
     pub modifier: Modifier,
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Where each plane lies.
+    /// Descriptor, offset and stride of each plane.
     pub planes: Vec<PlaneClaim>,
 }
 
-/// What somebody says of a plane.
+/// A peer's description of a plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlaneClaim {
@@ -57,11 +59,11 @@ pub struct PlaneClaim {
     pub stride: u64,
 }
 
-/// Why a buffer from outside is not taken.
+/// Error from [`import`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForeignError {
-    /// Without its modifier nobody but the allocating driver can use the buffer.
+    /// Without its modifier only the allocating driver can use the buffer.
     #[error("the modifier is not told (INVALID), so the pixels cannot be found")]
     Modifier,
     /// Fewer planes than the format has, or more than there can be.
@@ -82,7 +84,7 @@ pub enum ForeignError {
     Stat {
         /// Index of the descriptor.
         index: usize,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Errno,
     },
     /// A descriptor is neither a dma-buf nor a memfd.
@@ -91,7 +93,7 @@ pub enum ForeignError {
         /// Index of the descriptor.
         index: usize,
     },
-    /// A memfd may still be shrunk, under whoever has mapped it.
+    /// A memfd may still be shrunk while it is mapped.
     #[error("descriptor {index} is a memfd without F_SEAL_SHRINK, so it can shrink while in use")]
     NotSealed {
         /// Index of the descriptor.
@@ -103,7 +105,7 @@ pub enum ForeignError {
 }
 
 impl Claim {
-    /// What is true of one of our own buffers, to be told to others.
+    /// Describes one of our own buffers, to be sent to a peer.
     pub fn of(buffer: &Dmabuf) -> Self {
         let layout = buffer.layout();
         let planes = layout
@@ -143,9 +145,9 @@ impl Claim {
     }
 }
 
-/// Takes over a buffer from outside, if what is claimed of it holds.
+/// Takes over a buffer from outside, after checking every claim.
 ///
-/// The descriptors are closed when it does not.
+/// On an error the descriptors are closed.
 pub fn import(name: &str, claim: &Claim, fds: Vec<OwnedFd>) -> Result<Dmabuf, ForeignError> {
     let layout = claim.layout()?;
     for (index, fd) in fds.iter().enumerate() {
@@ -156,7 +158,7 @@ pub fn import(name: &str, claim: &Claim, fds: Vec<OwnedFd>) -> Result<Dmabuf, Fo
     Ok(Dmabuf::spread(heap, name, layout, fds, plane_memory)?)
 }
 
-/// Whether a descriptor is memory that stays as large as it is.
+/// Checks that a descriptor is memory of a fixed size.
 fn check(index: usize, fd: &OwnedFd) -> Result<(), ForeignError> {
     let is_dma_buf =
         dma_buf::is_dma_buf(fd.as_fd()).map_err(|source| ForeignError::Stat { index, source })?;

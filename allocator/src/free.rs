@@ -1,8 +1,8 @@
-//! How much memory is left: to the machine, and to the control group that the process is in.
+//! Memory that is left to the machine, and to the control group of the process.
 //!
-//! A group that may take no more is not told so when it allocates. The kernel kills a process of it
-//! instead, and for buffers that are pinned when they are made, as udmabuf's are, it does so in the
-//! middle of the call. So whoever wants much asks first.
+//! A cgroup at its memory limit does not see the allocation fail; the kernel kills a process
+//! instead. For buffers that are pinned when they are made, as udmabuf's are, it does so in the
+//! middle of the call. So a large allocation is checked against this first.
 //!
 //! Sources: proc(5) `MemAvailable`; `Documentation/admin-guide/cgroup-v2.rst`, "Memory Interface
 //! Files"; cgroups(7), `/proc/[pid]/cgroup`.
@@ -10,23 +10,23 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where control groups are found (version 2 of them).
+/// The mount point of control groups, version 2.
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// Whose memory a number of bytes is a part of.
+/// Origin of a limit on memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BudgetOf {
-    /// Somebody said how much it is.
+    /// The caller's own choice.
     Caller,
-    /// All that the machine has free.
+    /// Memory that the machine has free.
     Machine,
-    /// What the control group of the process, or one around it, may still take.
+    /// Memory that the control group of the process, or one around it, may still take.
     Group,
 }
 
 impl BudgetOf {
-    /// Where the number of bytes comes from, as the end of a sentence.
+    /// The origin of the limit, worded to end a sentence.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Caller => "",
@@ -45,7 +45,7 @@ pub(crate) struct Free {
     pub(crate) of: BudgetOf,
 }
 
-/// What is left now; what cannot be found out is taken to be without end.
+/// Memory that is left now; `u64::MAX` bytes if it cannot be found out.
 pub(crate) fn now() -> Free {
     the_less(of_machine(), of_groups())
 }
@@ -62,7 +62,7 @@ fn of_machine() -> Option<u64> {
     number_after(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?.checked_mul(1024)
 }
 
-/// The least that a group around this process has left; `None` if none has a limit.
+/// The least memory that is left to a group around this process; `None` if none has a limit.
 fn of_groups() -> Option<u64> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     // The hierarchy of version 2 has the number 0 and no controllers.
@@ -71,8 +71,9 @@ fn of_groups() -> Option<u64> {
     own.ancestors().take_while(|group| group.starts_with(GROUPS)).filter_map(of_group).min()
 }
 
-/// What a group has left: up to the limit where it is killed or, if that is less, slowed down to a
-/// halt, with the pages of files, which are given up first, counted as free.
+/// Memory that is left to a group, up to the limit at which a process of it is killed
+/// (`memory.max`) or slowed down to a halt (`memory.high`), whichever is less. Cached pages of
+/// files count as free, because the kernel reclaims them first.
 fn of_group(group: &Path) -> Option<u64> {
     let read = |name: &str| fs::read_to_string(group.join(name)).ok();
     let limit = |name| read(name)?.trim().parse::<u64>().ok();
@@ -84,7 +85,7 @@ fn of_group(group: &Path) -> Option<u64> {
     Some(most.saturating_sub(held))
 }
 
-/// The number on the line that begins with this.
+/// The number on the line that begins with `name`.
 fn number_after(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()

@@ -18,7 +18,7 @@ use vcam_uapi::fault;
 
 use crate::format::{Fourcc, Modifier};
 
-/// Why GBM is of no use.
+/// Error from libgbm.
 #[derive(Debug, thiserror::Error)]
 pub enum GbmError {
     /// There is no libgbm on this machine.
@@ -29,7 +29,7 @@ pub enum GbmError {
     Function {
         /// The function.
         function: &'static str,
-        /// What the loader said.
+        /// The loader's error.
         source: libloading::Error,
     },
     /// libgbm makes no device of the node.
@@ -37,13 +37,14 @@ pub enum GbmError {
     Device(#[source] Errno),
 }
 
-/// What the last system call left, which libgbm does not always set: `EIO` if nothing.
+/// The error number of the last system call, which libgbm does not always set; `EIO` if there is
+/// none.
 fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
 bitflags! {
-    /// What a buffer will be used for: `enum gbm_bo_flags`.
+    /// Use of a buffer: `enum gbm_bo_flags`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Use: u32 {
         /// A display scans it out.
@@ -115,17 +116,17 @@ fn functions() -> Result<&'static Functions, GbmError> {
     if let Some((_, functions)) = LOADED.get() {
         return Ok(functions);
     }
-    // SAFETY: whatever goes by libgbm's name is one: its initialisers may be run.
+    // SAFETY: a library of this name is libgbm, whose initialisers may be run.
     let library = unsafe { Library::new("libgbm.so.1") }.map_err(GbmError::Library)?;
     // SAFETY: it is libgbm, and stays loaded below.
     let functions = unsafe { Functions::of(&library)? };
     Ok(&LOADED.get_or_init(|| (library, functions)).1)
 }
 
-/// A GPU, or a display card, as libgbm has it.
+/// A GPU, or a display card, as a libgbm device.
 ///
-/// It may go from thread to thread, but not be used by several at a time: libgbm says nothing of
-/// threads.
+/// It may be moved between threads, but not used by several at a time: libgbm promises nothing
+/// about threads.
 pub struct Device {
     functions: &'static Functions,
     raw: NonNull<RawDevice>,
@@ -133,7 +134,8 @@ pub struct Device {
     _node: OwnedFd,
 }
 
-// SAFETY: libgbm keeps nothing of a thread, and without `Sync` one alone makes calls at a time.
+// SAFETY: libgbm keeps no state of a thread, and without `Sync` only one thread at a time makes
+// calls.
 unsafe impl Send for Device {}
 
 impl Device {
@@ -153,7 +155,7 @@ impl Device {
         self.raw.as_ptr().cast()
     }
 
-    /// What drives it, such as `drm`.
+    /// The name of its backend, such as `drm`.
     pub fn backend_name(&self) -> String {
         // SAFETY: the device is alive.
         let name = unsafe { (self.functions.gbm_device_get_backend_name)(self.raw.as_ptr()) };
@@ -164,7 +166,7 @@ impl Device {
         unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
     }
 
-    /// Whether there are buffers of this format for this use.
+    /// Returns `true` if there are buffers of this format for this use.
     pub fn has_format(&self, format: Fourcc, usage: Use) -> bool {
         let (device, supported) = (self.raw, self.functions.gbm_device_is_format_supported);
         // SAFETY: the device is alive, and any number may be asked about.
@@ -220,13 +222,13 @@ pub struct Bo<'a> {
 }
 
 impl Bo<'_> {
-    /// The modifier that the driver picked; [`Modifier::INVALID`] from one that knows none.
+    /// The modifier that the driver picked; [`Modifier::INVALID`] if the driver has none.
     pub fn modifier(&self) -> Modifier {
         // SAFETY: the buffer is alive.
         Modifier(unsafe { (self.device.functions.gbm_bo_get_modifier)(self.raw.as_ptr()) })
     }
 
-    /// How many planes it has.
+    /// Number of planes.
     pub fn plane_count(&self) -> usize {
         usize::try_from(self.planes).unwrap_or(0)
     }
@@ -245,8 +247,8 @@ impl Bo<'_> {
         unsafe { (self.device.functions.gbm_bo_get_stride_for_plane)(self.raw.as_ptr(), plane) }
     }
 
-    /// A dma-buf of the memory that a plane lies in. libgbm says no more than that it failed: that
-    /// is `EIO`, as is a plane that is not there.
+    /// Exports the memory of a plane as a dma-buf. libgbm gives no reason for a failure: it is
+    /// `EIO`, as is a plane that is not there.
     pub fn export(&self, plane: usize) -> io::Result<OwnedFd> {
         fault::call("gbm_bo_get_fd_for_plane")?;
         let plane = self.index(plane).ok_or(Errno::IO)?;
@@ -256,7 +258,7 @@ impl Bo<'_> {
         if fd < 0 {
             return Err(Errno::IO);
         }
-        // SAFETY: it is a new descriptor that belongs to nobody else.
+        // SAFETY: it is a new descriptor, which this owns alone.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 

@@ -1,4 +1,4 @@
-//! What a device says when it is handed a buffer, and the memory of what it said.
+//! Import of buffers by devices, and the cache of their answers.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,7 +19,7 @@ pub struct Refusal {
     pub step: &'static str,
     /// The kernel's error number, where one was given.
     pub errno: Option<i32>,
-    /// What it means, in words; may be empty beside an error number.
+    /// The meaning, in words; may be empty if there is an error number.
     pub detail: String,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Words<'_> {
 }
 
 impl Refusal {
-    /// What a plan learns from it: this device takes no buffers of that heap.
+    /// The statement that a plan learns from it: this device takes no buffers of that heap.
     pub fn statement(&self, heap: &str) -> Statement {
         let source = match self.errno {
             Some(number) => format!("{}: {}", self.step, errno_name(number)),
@@ -69,22 +69,22 @@ pub trait Importer {
     /// The device, as reports name it: `kind:driver`, such as `kms:vkms`.
     fn name(&self) -> String;
 
-    /// What tells this device and its driver from others of the same name: its path in sysfs
+    /// Identifies this device and its driver among others of the same name: its path in sysfs
     /// ([`sysfs::device`](crate::sysfs::device)), or the version of a driver that is a library.
     ///
-    /// What is learned about it is kept under this, from one run to the next.
+    /// Knowledge about the device is kept under this key from one run to the next.
     fn identity(&self) -> String;
 
-    /// Imports the buffer for real, or says why that cannot be.
+    /// Imports the buffer for real, or returns the reason that it cannot.
     fn try_import(&mut self, buffer: &Dmabuf) -> Result<(), Refusal>;
 
-    /// Never imports this buffer: it is known to go wrong, or a copy is cheaper. Its frames are
-    /// copied from then on, with this as the reason.
+    /// Never imports this buffer, because it is known to go wrong or a copy is cheaper. Its frames
+    /// are copied from then on, with `refusal` as the reason.
     fn decline(&mut self, buffer: &Dmabuf, refusal: Refusal);
 }
 
-/// What a device made of each buffer, kept for the buffer's life; refusals too, so that none is
-/// asked for twice.
+/// The result of a device's import of each buffer, kept for the buffer's life. Refusals are kept
+/// too, so that no import is tried twice.
 ///
 /// Keyed by the buffer's identity and not by its descriptor. An entry does not keep its buffer
 /// alive, and is dropped once the buffer is gone, at the next import.
@@ -101,7 +101,7 @@ impl<T> Default for ImportCache<T> {
 }
 
 impl<T> ImportCache<T> {
-    /// What the device made of this buffer; `import` is called the first time only.
+    /// Returns the device's result for this buffer; `import` is called the first time only.
     pub fn get_or_import(
         &mut self,
         buffer: &Dmabuf,
@@ -121,7 +121,7 @@ impl<T> ImportCache<T> {
         }
     }
 
-    /// What is known of this buffer; the device is not asked.
+    /// Returns the known result for this buffer; the device is not asked.
     pub fn get(&self, buffer: &Dmabuf) -> Option<Result<&T, &Refusal>> {
         let (weak, result) = self.entries.get(&buffer.id())?;
         weak.is(buffer).then_some(result.as_ref())
@@ -132,7 +132,7 @@ impl<T> ImportCache<T> {
         self.entries.insert(buffer.id(), (buffer.downgrade(), Err(refusal)));
     }
 
-    /// How many imports succeeded since the cache was made.
+    /// Number of imports that succeeded since the cache was made.
     pub fn imports(&self) -> u64 {
         self.imports
     }

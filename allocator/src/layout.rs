@@ -1,10 +1,10 @@
-//! Where each plane of a picture lies in its memory.
+//! Layout of a picture: the offset and stride of each plane in its memory.
 
 use serde::{Deserialize, Serialize};
 
 use crate::format::{Fourcc, Modifier, PlaneFormat};
 
-/// Where one plane lies.
+/// Offset and stride of one plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PlaneLayout {
     /// Bytes from the start of the plane's memory to its first sample.
@@ -13,7 +13,7 @@ pub struct PlaneLayout {
     pub stride: u64,
 }
 
-/// A picture in memory: its format, its size in pixels, and where each plane lies.
+/// A picture in memory: its format, its size in pixels, and the offset and stride of each plane.
 ///
 /// A `Layout` that exists is sound: every plane's last byte is below [`Layout::size`], and nothing
 /// in it overflows a `u64`.
@@ -27,7 +27,7 @@ pub struct Layout {
     size: u64,
 }
 
-/// What a linear layout is rounded up to.
+/// Multiples to which a linear layout is rounded up.
 ///
 /// The default pleases every device we know of: rows of 256 bytes (AMD from GFX10 on takes exactly
 /// `align(width * bytes, 256)` and nothing else; other GPUs want 16 to 128), planes that start on a
@@ -51,7 +51,7 @@ impl Default for Alignment {
     }
 }
 
-/// Why a picture of this size and format has no layout.
+/// Error when making a layout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
@@ -127,9 +127,9 @@ impl Layout {
         Ok(Self { format, modifier: Modifier::LINEAR, width, height, planes, size })
     }
 
-    /// A layout that somebody else chose: a driver, or a peer whose claims must be checked.
+    /// A layout that was chosen elsewhere: by a driver, or by a peer whose claims must be checked.
     ///
-    /// `size` becomes what the planes need at least: compare it with the memory that is there.
+    /// `size` becomes the least that the planes need: compare it with the size of the memory.
     pub fn given(
         format: Fourcc,
         modifier: Modifier,
@@ -153,7 +153,8 @@ impl Layout {
                 return Err(LayoutError::StrideTooSmall { plane, row, stride });
             }
             let last_row = u64::from(height.div_ceil(plane.vsub) - 1);
-            // A tiled plane may claim any stride; that its pixels can be counted is checked apart.
+            // A tiled plane may claim any stride; a separate check makes sure that its pixels can
+            // be counted.
             payload = row
                 .checked_mul(last_row + 1)
                 .and_then(|bytes| bytes.checked_add(payload))
@@ -180,7 +181,7 @@ impl Layout {
         self.format
     }
 
-    /// How pixels are arranged within a plane.
+    /// The modifier: the arrangement of pixels within a plane.
     pub fn modifier(&self) -> Modifier {
         self.modifier
     }
@@ -195,7 +196,7 @@ impl Layout {
         self.height
     }
 
-    /// Where each plane lies.
+    /// Offset and stride of each plane.
     pub fn planes(&self) -> &[PlaneLayout] {
         &self.planes
     }
@@ -205,7 +206,7 @@ impl Layout {
         self.size
     }
 
-    /// Bytes of the picture itself, without padding: what a copy of it moves.
+    /// Bytes of the picture itself, without padding: as many as a copy moves.
     pub fn payload(&self) -> u64 {
         (0..self.planes.len())
             .map(|plane| self.row_bytes(plane) * u64::from(self.rows(plane)))
@@ -227,9 +228,9 @@ impl Layout {
     }
 }
 
-/// Where planes are that adjoin in one memory: each begins where the rows of the one before end, and
-/// its stride is to the first plane's as its rows are. What cannot be counted ends up at `u64::MAX`,
-/// where no layout is.
+/// Offsets and strides of planes that adjoin in one memory. Each plane begins where the rows of the
+/// one before end. Its stride is to the first plane's stride as the bytes of its row are to those
+/// of the first plane's row. A value that overflows becomes `u64::MAX`, which no layout accepts.
 pub(crate) fn adjoining(format: Fourcc, height: u32, stride: u64) -> Vec<PlaneLayout> {
     let formats = format.planes().unwrap_or_default();
     let bytes = |plane: &PlaneFormat| (u64::from(plane.bytes), u64::from(plane.hsub));

@@ -1,8 +1,9 @@
-//! What a buffer is, where it can come from, and who accepts it.
+//! Buffers that devices share: their layout, the heaps that they come from, and the devices that
+//! accept them.
 //!
-//! A [`Heap`] allocates a [`Dmabuf`] with a [`Layout`]; the CPU touches it through a [`CpuGuard`];
-//! a device takes it or answers with a [`Refusal`]; a [`Pool`] hands it round until everybody,
-//! every [`Fence`] included, is done with it. Nothing in this crate knows what a camera is.
+//! A [`Heap`] allocates a [`Dmabuf`] with a [`Layout`]. The CPU accesses it through a [`CpuGuard`];
+//! a device imports it or answers with a [`Refusal`]. A [`Pool`] reuses a buffer once all its
+//! holders and every [`Fence`] are done with it. Nothing in this crate knows what a camera is.
 //!
 //! ```
 //! use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, heaps};

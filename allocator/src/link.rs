@@ -1,4 +1,4 @@
-//! How a frame gets from one owner to the next.
+//! Methods by which a frame gets from one owner to the next.
 
 use std::fmt;
 use std::ops::Deref;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::import::Refusal;
 
-/// How a frame crosses a link.
+/// Method by which a frame crosses a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
@@ -16,17 +16,18 @@ pub enum Method {
     Import,
     /// The bytes were copied.
     Copy,
-    /// The buffer is the owner's own, or the CPU uses it in place: nothing to import or copy.
+    /// The buffer is the owner's own, or the CPU uses it in place: there is nothing to import or
+    /// copy.
     Native,
 }
 
-/// Why frames cross as they do. Ends are looked at with every frame, so a clone allocates nothing.
+/// Reason for the method of a link. Ends are read with every frame, so a clone allocates nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// It was never otherwise.
+    /// The method is fixed by design; no device was asked.
     Fixed(&'static str),
-    /// A device said so.
+    /// The refusal of a device.
     Found(Arc<str>),
 }
 
@@ -47,15 +48,15 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What one owner did at its end of a link, so far.
+/// State of one owner's end of a link.
 ///
-/// An end starts as a promise ([`Method::Import`] or [`Method::Native`]) and may fall back to
-/// [`Method::Copy`], once, saying at which frame and why.
+/// An end starts with a planned method ([`Method::Import`] or [`Method::Native`]) and may fall back
+/// to [`Method::Copy`], once. It then records the frame and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkEnd {
-    /// How frames cross now.
+    /// The present method.
     pub method: Method,
-    /// Why they are copied, or why nothing had to be imported.
+    /// The reason for copying, or for not needing an import.
     pub reason: Option<Reason>,
     /// Bytes copied so far.
     pub bytes_copied: u64,

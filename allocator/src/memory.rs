@@ -1,4 +1,4 @@
-//! A file descriptor's memory: how large it is, who it is, and its mapping.
+//! The memory of a file descriptor: its size, its identity and its mapping.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,10 +9,10 @@ use rustix::io;
 use vcam_uapi::mmap::Mapping;
 use vcam_uapi::{dma_buf, memfd};
 
-/// Who a piece of memory is: the inode of its dma-buf, or of its memfd.
+/// Identity of a piece of memory: the inode of its dma-buf, or of its memfd.
 ///
-/// A descriptor's number says nothing: two descriptors may be the same dma-buf, and a number is
-/// given anew once it is closed. The kernel gives each dma-buf an inode of its own (since 5.3).
+/// A descriptor's number is no identity: two descriptors may be the same dma-buf, and a number is
+/// reused once it is closed. The kernel gives each dma-buf an inode of its own (since 5.3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct MemoryId {
     device: u64,
@@ -26,7 +26,7 @@ impl MemoryId {
     }
 }
 
-/// What a descriptor is.
+/// The kind of memory behind a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemoryKind {
     /// A dma-buf: devices can import it.
@@ -78,7 +78,7 @@ impl Memory {
     /// The mapping of the whole memory, made on the first call.
     ///
     /// The whole descriptor is mapped at offset 0, because `mmap` refuses the offset of a plane
-    /// that does not start on a page. Who may touch it when is decided by [`Memory::lock`].
+    /// that does not start on a page. [`Memory::lock`] keeps accesses apart.
     pub(crate) fn map(&self) -> io::Result<&Mapping> {
         if let Some(mapping) = self.mapping.get() {
             return Ok(mapping);

@@ -1,9 +1,9 @@
-//! Where a stream's buffers should live, or why they can live nowhere.
+//! Chooses a stream's heap and layout, or explains why none fits.
 //!
-//! A [`Planner`] knows the heaps of a machine and the order in which to try them. Given what each
-//! device of a stream needs ([`Constraints`]), it takes the first heap, in the first format, with a
-//! layout that every statement agrees with. Where there is none, it names the smallest set of
-//! statements that stand in the way, and for each heap what excludes it.
+//! A [`Planner`] knows the heaps of a machine and the order in which to try them. Given the needs
+//! of each device of a stream ([`Constraints`]), it takes the first heap, in the first format, with
+//! a layout that satisfies every statement. If there is none, it names the smallest set of
+//! statements that conflict, and for each heap the reason that excludes it.
 //!
 //! The result depends on its inputs alone: the same statements give the same plan.
 
@@ -19,13 +19,13 @@ use crate::format::{Fourcc, Modifier, PlaneFormat};
 use crate::heap::{Capabilities, Heap};
 use crate::layout::{self, Alignment, Layout, PlaneLayout};
 
-/// What a heap promises, as far as a plan needs to know.
+/// The properties of a heap that a plan depends on.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct HeapOffer {
     /// The heap's name.
     pub name: String,
-    /// What its buffers can be relied on for.
+    /// Properties that its buffers can be relied on for.
     pub capabilities: Capabilities,
     /// The largest buffer it gives, in bytes.
     pub max_size: Option<u64>,
@@ -37,7 +37,7 @@ pub struct HeapOffer {
     pub numa: Option<u32>,
     /// The formats that it allocates; `None` for every one, as LINEAR.
     pub formats: Option<FormatSet>,
-    /// What a frame in it costs, in microseconds, where that was measured.
+    /// Measured CPU cost of a frame in it, in microseconds; `None` if it was not measured.
     pub frame_cost_us: Option<u64>,
 }
 
@@ -78,42 +78,43 @@ pub struct Stream<'a> {
     pub height: u32,
     /// Formats that would do, the most liked first.
     pub formats: &'a [Fourcc],
-    /// What each device needs.
+    /// Needs of each device.
     pub parties: &'a [Constraints],
 }
 
-/// Where a stream's buffers should live.
+/// The heap, layout and number of buffers of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The heap.
     pub heap: String,
     /// The layout: format, modifier, and where each plane lies.
     pub layout: Layout,
-    /// How many buffers are needed so that no device waits for another.
+    /// Number of buffers that are needed so that no device waits for another.
     pub buffers: u64,
-    /// The heaps that come before it in order, and what excludes each.
+    /// The heaps that come before it in order, each with the reason that excludes it.
     pub rejected: Vec<Rejected>,
 }
 
-/// A heap that will not do.
+/// A heap that is not used, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rejected {
     /// The heap.
     pub heap: String,
-    /// Whose statement excludes it.
+    /// Owners of the statements that exclude it, separated by commas; the heap's own name for a
+    /// limit of its own, and `cost` for a heap that costs more.
     pub by: String,
-    /// Why, in words.
+    /// The reason, in words.
     pub reason: String,
 }
 
-/// Why there is no plan.
+/// Error from [`Planner::plan`]: no heap satisfies every statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 pub struct NoPlan {
     /// The stream.
     pub stream: String,
     /// The smallest set of statements that no heap can satisfy together.
     pub statements: Vec<Statement>,
-    /// For each heap, what excludes it.
+    /// For each heap, the reason that excludes it.
     pub rejected: Vec<Rejected>,
 }
 
@@ -127,7 +128,7 @@ impl fmt::Display for NoPlan {
             Contradiction { about: String::new(), statements: self.statements.clone() };
         let whole = contradiction.to_string();
         f.write_str(&whole)?;
-        // Where a heap falls by the whole of it, that is said already.
+        // If all the statements together exclude a heap, that was printed above.
         for Rejected { heap, reason, .. } in &self.rejected {
             if *reason != whole {
                 write!(f, "; {heap}: {reason}")?;
@@ -138,11 +139,23 @@ impl fmt::Display for NoPlan {
 }
 
 /// Chooses heaps and layouts.
+///
+/// # How to use
+///
+/// 1. Describe each usable heap as a [`HeapOffer`], the preferred one first; `HeapOffer::from`
+///    makes one from a [`Heap`]. Set `frame_cost_us` where a cost was [measured](crate::cost).
+/// 2. Make a planner with [`Planner::new`]. Add [`with_vendors`](Planner::with_vendors) for
+///    vendors' rules, and [`by_cost`](Planner::by_cost) to prefer heaps whose frames cost less.
+/// 3. Collect the [`Constraints`] of every device into the `parties` of a [`Stream`].
+/// 4. Call [`Planner::plan`]. Allocate [`Plan::buffers`] buffers of [`Plan::layout`] from
+///    [`Plan::heap`], for example with a [`Pool`](crate::Pool).
+/// 5. If a device then refuses a buffer, add [`Refusal::statement`](crate::Refusal::statement) to
+///    the parties and plan again.
 #[derive(Debug, Clone, Default)]
 pub struct Planner {
     heaps: Vec<HeapOffer>,
     vendors: VendorRules,
-    /// Whether measured costs come before the given order.
+    /// `true` if measured costs come before the given order.
     by_cost: bool,
 }
 
@@ -166,7 +179,9 @@ impl Planner {
         Self { by_cost: true, ..self }
     }
 
-    /// Where the stream's buffers should live.
+    /// Chooses the heap, the layout and the number of buffers of a stream.
+    ///
+    /// Returns [`NoPlan`] if no heap satisfies every party.
     pub fn plan(&self, stream: &Stream<'_>) -> Result<Plan, NoPlan> {
         let needs = Constraints::merge_all(stream.parties);
         let order = self.order();
@@ -185,7 +200,7 @@ impl Planner {
                 }
             }
         }
-        // Of several ways that all fail, the one that is liked best is the one to explain.
+        // If every alternative fails, the preferred one is explained.
         let statements: Vec<_> = needs.alternatives()[0].statements().collect();
         let core = resolve::smallest(&statements, |some| {
             !order.iter().any(|heap| self.satisfies(heap, some, stream))
@@ -215,7 +230,7 @@ impl Planner {
         order
     }
 
-    /// The heaps that are liked better than this one and were passed over for what they cost.
+    /// The heaps that are preferred to this one and were passed over because of their cost.
     fn dearer<'a>(&'a self, chosen: &'a HeapOffer) -> impl Iterator<Item = Rejected> + 'a {
         let liked_better = self.heaps.iter().take_while(|heap| heap.name != chosen.name);
         liked_better.filter(|heap| self.by_cost && cheaper(chosen, heap)).map(|heap| {
@@ -235,7 +250,8 @@ impl Planner {
             .is_ok_and(|requirement| fit(heap, &requirement, stream).is_some())
     }
 
-    /// What excludes a heap: the first statement that does so alone, or all of them together.
+    /// Finds the reason that excludes a heap: the first statement that does so alone, or else the
+    /// smallest set that does so together.
     fn reject(&self, heap: &HeapOffer, statements: &[&Statement], stream: &Stream<'_>) -> Rejected {
         if !self.satisfies(heap, &[], stream) {
             let (heap, reason) = (heap.name.clone(), own_limit(heap));
@@ -258,12 +274,12 @@ impl Planner {
     }
 }
 
-/// Whether frames in one heap cost clearly less than in the other.
+/// Returns `true` if frames in one heap cost clearly less than in the other.
 fn cheaper(one: &HeapOffer, other: &HeapOffer) -> bool {
     one.frame_cost_us.zip(other.frame_cost_us).is_some_and(|(one, other)| clearly_less(one, other))
 }
 
-/// Why a heap excludes itself, whatever is needed of it.
+/// The reason that excludes a heap without any statement.
 fn own_limit(heap: &HeapOffer) -> String {
     match heap.max_size {
         Some(limit) => format!("its buffers have at most {limit} bytes, or not this format"),
@@ -332,7 +348,7 @@ fn lay_out(format: Fourcc, width: u32, height: u32, need: &Requirement) -> Optio
     Some(layout.with_size(size))
 }
 
-/// Planes that begin where devices like it, which leaves gaps between them.
+/// Planes at offsets that are rounded up as devices prefer, which leaves gaps between them.
 fn aligned(
     format: Fourcc,
     width: u32,
@@ -353,8 +369,8 @@ fn aligned(
     Some(planes)
 }
 
-/// Planes without a gap. What is left to choose is the first plane's stride, from which all other
-/// strides and offsets follow, and every plane has needs of its own for both.
+/// Planes without a gap. Only the first plane's stride can be chosen: all other strides and offsets
+/// follow from it. Every plane has constraints on both.
 fn adjoining(
     format: Fourcc,
     width: u32,
@@ -364,9 +380,11 @@ fn adjoining(
     let formats = format.planes()?;
     let first = formats.first()?;
     let [of_first, pixels] = [first.bytes, first.hsub].map(u64::from);
-    // Cut into so many parts, the first stride has a whole number of them for every other stride.
+    // If the first stride is cut into this many parts, every other stride is a whole number of
+    // parts.
     let parts = of_first * formats.iter().map(|plane| u64::from(plane.hsub)).product::<u64>();
-    // What the first stride has to be a multiple of, so that this many parts of it are one of `n`.
+    // The first stride must be a multiple of this, so that `count` parts of it are a multiple of
+    // `n`.
     let multiple_for = |count: u64, n: u64| match count {
         0 => Some(1),
         _ => Some(resolve::lcm(count, n.checked_mul(parts)?)? / count),
@@ -387,15 +405,15 @@ fn adjoining(
     Some(layout::adjoining(format, height, liked_stride(multiple, bounds)?))
 }
 
-/// The smallest stride within the bounds that is a multiple of this, and one of what devices like
-/// where there is such a one.
+/// The smallest stride within the bounds that is a multiple of `multiple`. A stride that is also a
+/// multiple of the default alignment is preferred.
 fn liked_stride(multiple: u64, bounds: Bounds) -> Option<u64> {
     resolve::lcm(multiple, Alignment::default().stride)
         .and_then(|liked| resolve::first_multiple(liked, bounds))
         .or_else(|| resolve::first_multiple(multiple, bounds))
 }
 
-/// The rows for which a plane has memory where nothing speaks against it.
+/// The rows for which a plane has memory unless a statement forbids it.
 fn padded_rows(plane: &PlaneFormat, height: u32) -> Option<u64> {
     u64::from(height.div_ceil(plane.vsub)).checked_next_multiple_of(Alignment::default().rows)
 }

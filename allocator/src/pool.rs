@@ -1,4 +1,4 @@
-//! Buffers that go round: taken, filled, shown, and back.
+//! A pool of equal buffers that are taken, filled, shown and returned.
 
 use std::fmt;
 use std::ops::Deref;
@@ -15,7 +15,7 @@ use crate::free::{self, BudgetOf, Free};
 use crate::heap::{AllocError, Heap};
 use crate::layout::Layout;
 
-/// How long a device may take over a buffer that every holder has let go of.
+/// The longest wait for a device to finish with a buffer that every holder has dropped.
 const FENCE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A fixed number of equal buffers.
@@ -24,44 +24,56 @@ const FENCE_LIMIT: Duration = Duration::from_secs(5);
 /// holder left on it is signalled. Taking and returning one makes no system call, allocates
 /// nothing, and may be done from any thread.
 ///
-/// Fences come in two kinds. *Explicit* ones are descriptors, which a holder leaves with
-/// [`PooledBuffer::release_after`]; who has none leaves none, and the pool has nothing to ask.
-/// *Implicit* ones stand in the kernel's own books, where drivers put them unseen: a display or
-/// another process that the buffer was lent to may have left one. Only who lent the buffer knows,
-/// and says so with [`PooledBuffer::release_implicit`]; then, and only then, the pool waits on the
-/// dma-buf itself, for one system call. In a chain of explicit fences nobody ever pays for that.
+/// # How to use
+///
+/// 1. Choose a heap, a layout and a number of buffers, for example with a
+///    [`Planner`](crate::plan::Planner).
+/// 2. Allocate the buffers with [`Pool::new`], or within a [`Budget`] with [`Pool::with_budget`].
+/// 3. Let every device import [`Pool::buffers`], so that no frame pays for an import.
+/// 4. For each frame, [`take`](Pool::take) a buffer and fill it. Clone it for each further holder.
+/// 5. If a device may still use the buffer, leave a fence on it as below. Then drop it.
+///
+/// # Fences
+///
+/// *Explicit* fences are descriptors, which a holder leaves with [`PooledBuffer::release_after`].
+/// If no holder leaves one, the buffer can be reused at once.
+///
+/// *Implicit* fences are attached to the dma-buf by drivers in the kernel: a display, or another
+/// process that the buffer was lent to, may have left one. Only the lender knows, and says so with
+/// [`PooledBuffer::release_implicit`]. Then, and only then, the pool waits on the dma-buf itself,
+/// with one system call for each dma-buf. A chain of explicit fences never pays for that.
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
     buffers: Vec<Dmabuf>,
 }
 
-/// What the pool and every buffer taken from it hold together.
+/// State shared by the pool and every buffer taken from it.
 #[derive(Debug)]
 struct Shared {
     slots: Vec<Slot>,
-    /// Indices of the slots that nobody holds.
+    /// Indices of the slots that no holder has.
     free: (Sender<usize>, Receiver<usize>),
 }
 
 struct Slot {
     buffer: Dmabuf,
     holders: AtomicUsize,
-    /// Whether the kernel's own books may hold a fence for the buffer.
+    /// `true` if the kernel may hold implicit fences for the buffer.
     implicit: AtomicBool,
     fences: Mutex<Vec<Fence>>,
 }
 
-/// Why there is no buffer to take.
+/// Error from [`Pool::take`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TakeError {
-    /// All buffers are still held by somebody.
+    /// All buffers still have holders.
     #[error("all {count} buffers are still in use after {limit:?}")]
     Exhausted {
         /// Buffers in the pool.
         count: usize,
-        /// How long was waited.
+        /// Length of the wait.
         limit: Duration,
     },
     /// A device does not finish with a buffer that all its holders let go of.
@@ -69,17 +81,17 @@ pub enum TakeError {
     Fence {
         /// The buffer's name.
         name: String,
-        /// What became of the wait.
+        /// Error from the wait.
         source: FenceError,
     },
 }
 
-/// How much a pool may take.
+/// Limits on the memory and the descriptors of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Bytes of all buffers together.
     pub bytes: u64,
-    /// What the bytes are a part of, for whoever wants more.
+    /// Origin of the limit on bytes, named in the error when it is exceeded.
     pub of: BudgetOf,
     /// Descriptors of all buffers together.
     pub descriptors: u64,
@@ -92,23 +104,23 @@ impl Budget {
     /// Three quarters of the memory that is free now: of the machine's, or of what the process's
     /// control group has left, whichever is less.
     ///
-    /// Pages are taken when they are pinned or first written, and whoever takes more than there are
-    /// is killed rather than told: so it has to be asked before. Since Linux 7.3 udmabuf has no
-    /// limit of its own that would.
+    /// Pages are taken when they are pinned or first written. A process that takes more than there
+    /// are is killed; no call fails first. So the check comes before the allocation. Since Linux
+    /// 7.3 udmabuf has no limit of its own that would catch it.
     pub fn of_free_memory() -> Self {
         let Free { bytes, of } = free::now();
         Self { bytes: bytes / 4 * 3, of, ..Self::ANY }
     }
 }
 
-/// Descriptors that are left to the rest of the process: a pool that takes the last ones makes the
-/// next `open` fail somewhere else, where nobody expects it.
+/// Descriptors that are left to the rest of the process. A pool that took the last ones would make
+/// an unrelated `open` fail later.
 const SPARE_DESCRIPTORS: u64 = 16;
 
 impl Pool {
     /// Allocates `count` buffers, named `name-0` and so on.
     ///
-    /// When one allocation fails, those before it are given back.
+    /// If one allocation fails, the buffers before it are freed.
     pub fn new(
         heap: &dyn Heap,
         layout: &Layout,
@@ -118,11 +130,11 @@ impl Pool {
         Self::with_budget(heap, layout, name, count, Budget::ANY)
     }
 
-    /// The same within a budget.
+    /// Allocates `count` buffers within a budget.
     ///
-    /// What can be known beforehand is checked before the first allocation, the process's own
-    /// limit of descriptors included; where the driver decides on sizes, the first buffer tells,
-    /// and the rest is not allocated if that is too much.
+    /// The size that follows from the layout and the process's own limit of descriptors are checked
+    /// before the first allocation. If the driver decides on sizes, the first buffer gives the real
+    /// size; the others are not allocated if their sum is over the budget.
     pub fn with_budget(
         heap: &dyn Heap,
         layout: &Layout,
@@ -146,7 +158,7 @@ impl Pool {
         Ok(Self::of(buffers))
     }
 
-    /// A pool of buffers that were allocated already.
+    /// Makes a pool of buffers that were allocated already.
     pub fn of(buffers: Vec<Dmabuf>) -> Self {
         let free = bounded(buffers.len().max(1));
         let slots: Vec<_> = buffers
@@ -165,7 +177,7 @@ impl Pool {
         Self { shared: Arc::new(Shared { slots, free }), buffers }
     }
 
-    /// All buffers of the pool, whoever holds them: what an importer may prepare in advance.
+    /// All buffers of the pool, taken or not, so that an importer can prepare them in advance.
     pub fn buffers(&self) -> &[Dmabuf] {
         &self.buffers
     }
@@ -173,8 +185,9 @@ impl Pool {
     /// Takes a free buffer, waiting for one for no longer than `limit`.
     pub fn take(&self, limit: Duration) -> Result<PooledBuffer, TakeError> {
         let exhausted = || TakeError::Exhausted { count: self.buffers.len(), limit };
-        // Looked at first, the common case makes no system call. Of one channel, `select!` would
-        // make a `recv_timeout`, which gives up the processor four times before it sleeps.
+        // This comes first because the common case then makes no system call. With only one
+        // channel, `select!` would become a `recv_timeout`, which yields the processor four times
+        // before it sleeps.
         let (free, nothing) = (&self.shared.free.1, never::<()>());
         let index = free.try_recv().or_else(|_| {
             select! {
@@ -212,8 +225,8 @@ impl Pool {
 /// No more room than this is reserved before the first buffer exists.
 const MAX_RESERVED: usize = 64;
 
-/// Whether `count` buffers of so many bytes and descriptors each can be had; `held` descriptors are
-/// open for them already.
+/// Checks that `count` buffers of this many bytes and descriptors each are within the budget;
+/// `held` of these descriptors are open already.
 fn afford(
     heap: &str,
     count: usize,
@@ -259,10 +272,11 @@ impl PooledBuffer {
         self.slot().fences.lock().unwrap_or_else(PoisonError::into_inner).push(fence);
     }
 
-    /// Says that a driver or another process may have left fences on the buffer that only the
-    /// kernel knows: it is not handed out again before those are signalled.
+    /// Declares that a driver or another process may have left implicit fences on the buffer, which
+    /// only the kernel knows: it is not handed out again before those are signalled.
     ///
-    /// For whoever gave the buffer to a device that synchronises implicitly, without an out-fence.
+    /// Needed after the buffer was given to a device that synchronises implicitly, without an
+    /// out-fence.
     pub fn release_implicit(&self) {
         self.slot().implicit.store(true, Ordering::Relaxed);
     }

@@ -10,7 +10,7 @@
 pub enum Shortage {
     /// Memory of the kind that the heap gives (`ENOMEM`, `ENOSPC`), or of the machine.
     Memory,
-    /// What a control group around the process may take (`memory.max`).
+    /// Memory of a control group around the process (`memory.max`).
     ControlGroup,
     /// The heap's limit for one buffer.
     BufferSize,

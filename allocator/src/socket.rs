@@ -3,9 +3,9 @@
 //! The socket keeps message boundaries (`SOCK_SEQPACKET`), so that a buffer's description and its
 //! descriptors (`SCM_RIGHTS`) arrive together or not at all. A message is four bytes of magic, the
 //! number of the protocol's version, and the claim as JSON, [`MAX_MESSAGE`] bytes at most. The
-//! receiver believes nothing: a message or its descriptors that were cut off are an error, as is a
-//! number of descriptors other than the one that is claimed, and then everything that
-//! [`foreign`] checks. Descriptors that came with a bad message are closed.
+//! receiver trusts nothing: a message or descriptors that were cut off are an error, as is a number
+//! of descriptors other than the claimed one. Then it checks everything that [`foreign`] checks.
+//! Descriptors that came with a bad message are closed.
 //!
 //! Source: unix(7), cmsg(3).
 
@@ -47,7 +47,7 @@ const HEADER: usize = MAGIC.len() + size_of::<u32>();
 #[serde(deny_unknown_fields)]
 struct Body {
     name: String,
-    /// How many descriptors come along.
+    /// Number of descriptors in the message.
     descriptors: u8,
     claim: Claim,
 }
@@ -56,7 +56,7 @@ struct Body {
 #[derive(Debug)]
 pub struct BufferSocket(OwnedFd);
 
-/// Why a buffer did not get across.
+/// Error when sending or receiving a buffer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketError {
@@ -66,9 +66,9 @@ pub enum SocketError {
     /// The kernel refused.
     #[error("could not {step}")]
     System {
-        /// What was attempted.
+        /// The step that failed.
         step: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: Errno,
     },
     /// Nothing arrived in time.
@@ -100,7 +100,7 @@ pub enum SocketError {
         /// Descriptors that came.
         received: usize,
     },
-    /// What is claimed of the buffer does not hold.
+    /// The claims about the buffer do not hold.
     #[error("the buffer is not what the peer claims")]
     Foreign(#[from] ForeignError),
 }
@@ -153,13 +153,13 @@ impl BufferSocket {
         sent.map(drop).map_err(failed)
     }
 
-    /// Receives a buffer, waiting for no longer than `limit`, and checks all that is said of it.
+    /// Receives a buffer, waiting for no longer than `limit`, and checks every claim about it.
     ///
     /// After an error that is about a message, and not about the socket, the next one can be
     /// received.
     pub fn receive(&self, limit: Duration) -> Result<Dmabuf, SocketError> {
         self.wait(limit)?;
-        // One byte more than there may be, to tell.
+        // One byte more than the limit, so that a longer message is noticed.
         let mut bytes = [0; MAX_MESSAGE + 1];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PLANES))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -172,7 +172,7 @@ impl BufferSocket {
             Errno::CONNRESET => SocketError::Closed,
             source => SocketError::System { step: "receive a buffer", source },
         })?;
-        // From here on the descriptors are ours, and closed on every way out.
+        // From here on this owns the descriptors, so they are closed on every way out.
         let fds: Vec<OwnedFd> = control
             .drain()
             .filter_map(|message| match message {
@@ -226,7 +226,7 @@ fn parse(message: &[u8]) -> Result<Body, SocketError> {
     serde_json::from_slice(body).map_err(SocketError::Garbled)
 }
 
-/// A peer's name for a buffer, fit for a terminal and for the kernel's books.
+/// A peer's name for a buffer, made safe for a terminal and for the kernel.
 fn tame(name: &str) -> String {
     let tame = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     name.chars().take(MAX_NAME).map(tame).collect()
@@ -258,7 +258,7 @@ mod tests {
         message(&serde_json::to_string(&body).unwrap())
     }
 
-    /// What the receiver makes of a message.
+    /// The receiver's error for a message.
     fn received(message: &[u8], fds: &[BorrowedFd<'_>]) -> SocketError {
         let (one, other) = BufferSocket::pair().unwrap();
         one.send_raw(message, fds).unwrap();

@@ -1,9 +1,9 @@
-//! What sysfs tells of the device behind a node, without opening it.
+//! Properties of the device behind a node, read from sysfs without opening the node.
 //!
 //! Source: `Documentation/ABI/testing/sysfs-dev` for `/sys/dev/char`, and
-//! `sysfs-kernel-iommu_groups` for `iommu_group`. The `dma_heap` link is a proposal of 2023 ("dma-buf:
-//! heaps: Provide accessors so that in-kernel drivers can allocate dmabufs", its cover letter); no
-//! kernel up to 7.3 has it, and where one does, it is believed.
+//! `sysfs-kernel-iommu_groups` for `iommu_group`. The `dma_heap` link is a proposal of 2023 (the
+//! cover letter of "dma-buf: heaps: Provide accessors so that in-kernel drivers can allocate
+//! dmabufs"). No kernel up to 7.3 has it; where it exists, it is trusted.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use crate::constraints::{Constraints, Rule, Statement};
 
-/// The device behind a node, as a folder of sysfs; `None` for what is no character device, or has
-/// no device behind it.
+/// The device behind a node, as a folder of sysfs; `None` if it is no character device or has no
+/// device behind it.
 ///
-/// The path tells a device from others of its kind and stays the same over a restart, unlike the
-/// node's number.
+/// The path identifies a device among others of its kind and stays the same over a restart, unlike
+/// the node's number.
 pub fn device(node: &Path) -> Option<PathBuf> {
     let meta = fs::metadata(node).ok().filter(|meta| meta.file_type().is_char_device())?;
     let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
@@ -28,10 +28,11 @@ pub fn heap_for_device(device: &Path) -> Option<String> {
     Some(format!("{}{}", crate::heaps::dma_heap::PREFIX, heap.file_name()?.to_str()?))
 }
 
-/// What a device needs of its buffers, as far as sysfs tells; nothing for most.
+/// The needs of a device as far as sysfs shows them; none for most.
 ///
-/// Both are wishes with a second best, for neither is a promise: a device without an IOMMU may
-/// gather scattered memory by itself, and the heap of its link is not the only one that serves it.
+/// Each is a preference, with no constraint as the second choice, because neither is a promise: a
+/// device without an IOMMU may gather scattered memory by itself, and the heap of its link is not
+/// the only one that serves it.
 pub fn constraints(owner: &str, device: &Path) -> Constraints {
     let wish = if let Some(heap) = heap_for_device(device) {
         Statement::new(owner, "its dma_heap in sysfs", Rule::Heaps([heap].into()))
@@ -46,7 +47,7 @@ pub fn constraints(owner: &str, device: &Path) -> Constraints {
     Constraints::any_of(owner, [vec![wish], Vec::new()])
 }
 
-/// Drivers of platform devices that are programs: no bus lies between them and any memory.
+/// Drivers of platform devices that are software: there is no bus between them and any memory.
 const SOFTWARE: [&str; 6] = ["vkms", "vgem", "vivid", "vim2m", "vimc", "visl"];
 
 fn link_name(device: &Path, link: &str) -> Option<String> {

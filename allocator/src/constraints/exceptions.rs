@@ -1,14 +1,14 @@
-//! What no interface reports: drivers that take a buffer and then show garbage, read beyond its
-//! end, or crash.
+//! Constraints that no interface reports: drivers that accept a buffer and then show garbage, read
+//! beyond its end, or crash.
 //!
 //! This table is small on purpose. A driver that refuses what it cannot use needs no row, because a
-//! refusal is found by trying. Each row was measured here, or names who found it. The default
-//! [`Alignment`](crate::Alignment) satisfies every row, so they matter where a buffer's layout is
-//! somebody else's choice.
+//! refusal is found by trying. Each row was measured here, or names its source. The default
+//! [`Alignment`](crate::Alignment) satisfies every row, so they matter only for a buffer whose
+//! layout was chosen elsewhere.
 
 use super::{Rule, Statement};
 
-/// What a device does with a buffer.
+/// Use of a buffer by a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
     /// It reads pictures from it.
@@ -17,14 +17,14 @@ pub enum Usage {
     Target32,
 }
 
-/// A driver, and what it does not say.
+/// A driver, and the rules that it does not report.
 struct Exception {
     /// A word of the driver's name, or of the renderer's.
     driver: &'static str,
     /// Only for this usage.
     usage: Option<Usage>,
     rules: &'static [Rule],
-    /// Who found it.
+    /// The source of the rules.
     source: &'static str,
 }
 
@@ -55,7 +55,8 @@ const TABLE: [Exception; 4] = [
     },
 ];
 
-/// What is known of a driver, by a word of its name or its renderer's, that no interface reports.
+/// The known rules of a driver that no interface reports. A row applies if its word occurs in
+/// `driver`: the driver's name, or its renderer's.
 pub fn exceptions(owner: &str, driver: &str, usage: Usage) -> Vec<Statement> {
     let words: Vec<_> = driver
         .split(|letter: char| !letter.is_ascii_alphanumeric())

@@ -1,4 +1,4 @@
-//! What a device needs of a buffer, who says so, and what all of them together need.
+//! Constraints on buffers: the needs of each device, their owners, and their combination.
 //!
 //! A [`Statement`] is one rule with its owner and its source, such as "kms:vkms, from IN_FORMATS:
 //! XR24 or NV12, LINEAR". [`Constraints`] are statements that must all hold, or ordered
@@ -13,14 +13,17 @@
 //! The rules, and how statements about the same thing combine, follow the constraint discussions
 //! at XDC 2020 and on the kernel lists, and V4L2's and DRM's own vocabulary:
 //!
-//! | rule | of two statements |
+//! | rule | result of two statements |
 //! |---|---|
 //! | [`Rule::Formats`], [`Rule::Heaps`] | what both allow |
 //! | [`Rule::NotHeaps`] | what neither excludes |
-//! | [`Rule::StrideMultiple`], [`Rule::OffsetMultiple`], [`Rule::SizeMultiple`] | the least common multiple |
+//! | [`Rule::StrideMultiple`], [`Rule::OffsetMultiple`] | the least common multiple |
+//! | [`Rule::SizeMultiple`] | the least common multiple |
 //! | [`Rule::SizePadding`] | the larger |
-//! | [`Rule::Stride`], [`Rule::Size`], [`Rule::Width`], [`Rule::Height`] | the range that both allow |
-//! | [`Rule::Adjoining`], [`Rule::DmaBuf`], [`Rule::Contiguous`], [`Rule::Protected`] | if either says so |
+//! | [`Rule::Stride`], [`Rule::Size`] | the range that both allow |
+//! | [`Rule::Width`], [`Rule::Height`] | the range that both allow |
+//! | [`Rule::Adjoining`], [`Rule::DmaBuf`] | required if either requires it |
+//! | [`Rule::Contiguous`], [`Rule::Protected`] | required if either requires it |
 //! | [`Rule::AddressBits`] | the fewer |
 //! | [`Rule::Cpu`] | each must be possible |
 //! | [`Rule::Locality`], [`Rule::Numa`] | what both can reach |
@@ -57,7 +60,7 @@ pub const MAX_STATEMENTS: usize = 256;
 /// Formats, and the modifiers that each may have.
 pub type FormatSet = BTreeMap<Fourcc, BTreeSet<Modifier>>;
 
-/// What must hold of a buffer.
+/// A condition on a buffer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -66,7 +69,7 @@ pub enum Rule {
     Formats(FormatSet),
     /// From one of these heaps, by name.
     Heaps(BTreeSet<String>),
-    /// From any heap but these: what a refusal teaches.
+    /// From any heap but these, as learned from a refusal.
     NotHeaps(BTreeSet<String>),
     /// The stride is a multiple of this many bytes.
     StrideMultiple(u64),
@@ -84,9 +87,9 @@ pub enum Rule {
     Width(Bounds),
     /// The picture's height in pixels.
     Height(Bounds),
-    /// All planes in one memory, each right below the rows of the one before, and with a stride
-    /// that is to the first plane's as its rows are to the first plane's. So one stride tells where
-    /// all of them are, and V4L2 has no words for more (`v4l2_pix_format`).
+    /// All planes in one memory, each right below the rows of the one before. A plane's stride is
+    /// to the first plane's stride as its row is to the first plane's row, so that one stride
+    /// determines where every plane lies; V4L2 can express no more (`v4l2_pix_format`).
     Adjoining,
     /// A dma-buf, because a device imports it.
     DmaBuf,
@@ -106,11 +109,11 @@ pub enum Rule {
     MinBuffers(u32),
     /// The device keeps this many buffers while it waits for the next.
     Camping(u32),
-    /// Something that only its vendor understands.
+    /// A rule that only its vendor understands.
     Vendor {
-        /// Whose rule, such as `nvidia.kind`.
+        /// The rule's name, such as `nvidia.kind`.
         key: String,
-        /// What it says.
+        /// The rule's value.
         value: Vec<u64>,
     },
 }
@@ -134,18 +137,18 @@ impl Bounds {
         Self { min: self.min.max(other.min), max: self.max.min(other.max) }
     }
 
-    /// Whether no value is in the range.
+    /// Returns `true` if no value is in the range.
     pub fn is_empty(self) -> bool {
         self.min > self.max
     }
 
-    /// Whether the value is in the range.
+    /// Returns `true` if the value is in the range.
     pub fn contains(self, value: u64) -> bool {
         (self.min..=self.max).contains(&value)
     }
 }
 
-/// What the CPU does with a buffer.
+/// Use of a buffer by the CPU.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -158,16 +161,16 @@ pub struct CpuUse {
     pub cached: bool,
 }
 
-/// A rule, with who needs it and how that is known.
+/// A rule, with its owner and its source.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Statement {
-    /// Who needs it, such as `kms:vkms`.
+    /// The device or user that needs it, such as `kms:vkms`.
     pub owner: String,
-    /// How that is known, such as `IN_FORMATS`, `measured` or `the user`.
+    /// The source, such as `IN_FORMATS`, `measured` or `the user`.
     pub source: String,
     /// The plane it is about; without one, every plane.
     pub plane: Option<u8>,
-    /// What must hold.
+    /// The condition.
     pub rule: Rule,
 }
 
@@ -267,7 +270,7 @@ fn some_of(items: impl ExactSizeIterator<Item = String>) -> String {
     text
 }
 
-/// Statements that must all hold, and how little their owners like them.
+/// Statements that must all hold, with the rank that each owner gives to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Alternative {
     /// For each owner, the rank of this alternative among its own: 0 is what it likes best.
@@ -281,12 +284,12 @@ impl Alternative {
         self.statements.iter()
     }
 
-    /// How little its owners like it, over all of them.
+    /// The sum of the ranks that its owners give it; less is better.
     pub fn rank(&self) -> u64 {
         self.ranks.values().map(|rank| u64::from(*rank)).sum()
     }
 
-    /// One form for what means the same: no rank is the same as rank 0.
+    /// The normal form: an owner without a rank is the same as one with rank 0.
     fn normal(mut self) -> Self {
         self.ranks.retain(|_, rank| *rank > 0);
         self
@@ -302,7 +305,7 @@ impl Alternative {
         union
     }
 
-    /// Whether the other allows no more than this, and is liked no better.
+    /// Returns `true` if `other` allows no more than this, and is preferred by no owner.
     fn covers(&self, other: &Self) -> bool {
         self.statements.is_subset(&other.statements)
             && self
@@ -312,7 +315,7 @@ impl Alternative {
     }
 }
 
-/// What must hold of a buffer: one of the alternatives, the most liked first.
+/// Constraints on a buffer: at least one of the alternatives must hold, the preferred one first.
 ///
 /// The default is no constraint at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -335,8 +338,8 @@ impl FromIterator<Statement> for Constraints {
 }
 
 impl Constraints {
-    /// Constraints of one owner with several ways to meet them, the most liked first; without any
-    /// way, nothing meets them.
+    /// Constraints of one owner with several ways to meet them, the preferred one first. Without
+    /// any way, they can never be met.
     pub fn any_of(owner: &str, ways: impl IntoIterator<Item = Vec<Statement>>) -> Self {
         let alternatives = ways
             .into_iter()
@@ -358,7 +361,7 @@ impl Constraints {
         &self.alternatives
     }
 
-    /// What satisfies both.
+    /// Combines both: a buffer must meet each of them.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         let pairs = self
@@ -368,7 +371,7 @@ impl Constraints {
         Self::normal(pairs.collect())
     }
 
-    /// What satisfies all of them.
+    /// Combines all of them: a buffer must meet each.
     pub fn merge_all<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
         all.into_iter().fold(Self::default(), |merged, next| merged.merge(next))
     }
@@ -379,7 +382,7 @@ impl Constraints {
         self.merge(&Self::from_iter([statement]))
     }
 
-    /// One form for all that is equal: without alternatives that others cover, in order.
+    /// The normal form: in order, and without alternatives that others cover.
     fn normal(alternatives: Vec<Alternative>) -> Self {
         let mut alternatives: Vec<_> = alternatives.into_iter().map(Alternative::normal).collect();
         alternatives.sort_by(|a, b| a.rank().cmp(&b.rank()).then_with(|| a.cmp(b)));
@@ -395,7 +398,7 @@ impl Constraints {
     }
 }
 
-/// The serialised form, which may come from a peer that means no good.
+/// The serialised form, which may come from a hostile peer.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wire {
@@ -409,17 +412,17 @@ impl From<Constraints> for Wire {
     }
 }
 
-/// Why a serialised form is not taken.
+/// Error when reading a serialised form.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
     /// It was written by a later version.
     #[error("constraints of version {0} are not understood, only those of version {VERSION}")]
     Version(u32),
-    /// It leaves no way to meet it, not even without statements.
+    /// It has no alternative, so that nothing can meet it.
     #[error("constraints without an alternative")]
     Empty,
-    /// It is larger than anybody needs.
+    /// It is larger than any real one.
     #[error(
         "constraints of more than {MAX_ALTERNATIVES} alternatives or {MAX_STATEMENTS} statements"
     )]

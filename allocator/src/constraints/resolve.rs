@@ -1,4 +1,4 @@
-//! Folds statements into what they need together, or into who contradicts whom.
+//! Folds statements into one requirement, or names those that contradict each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Alternative, Bounds, CpuUse, FormatSet, Rule, Statement, VendorRules};
 use crate::dmabuf::MAX_PLANES;
 
-/// What all statements of an alternative need together.
+/// The combined requirement of all statements of an alternative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
     /// Formats and modifiers that remain; `None` for any.
@@ -17,7 +17,7 @@ pub struct Requirement {
     pub heaps: Option<BTreeSet<String>>,
     /// Heaps that are excluded.
     pub not_heaps: BTreeSet<String>,
-    /// What each plane needs.
+    /// Requirements on each plane.
     pub planes: [PlaneRequirement; MAX_PLANES],
     /// The size is a multiple of this many bytes.
     pub size_multiple: u64,
@@ -39,19 +39,19 @@ pub struct Requirement {
     pub protected: bool,
     /// The most bits that an address may have.
     pub address_bits: Option<u8>,
-    /// What the CPU does with it.
+    /// Use by the CPU.
     pub cpu: CpuUse,
     /// Devices in whose memory it may be; `None` for anywhere.
     pub locality: Option<BTreeSet<String>>,
     /// NUMA nodes on which it may be; `None` for any.
     pub numa: Option<BTreeSet<u32>>,
-    /// How many buffers there must be: the largest minimum, or what all devices keep and one more.
+    /// The least number of buffers: the largest minimum, or one more than all devices keep.
     pub buffers: u64,
     /// Values of vendors' rules.
     pub vendor: BTreeMap<String, Vec<u64>>,
 }
 
-/// What one plane needs.
+/// Requirements on one plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlaneRequirement {
     /// The stride is a multiple of this many bytes.
@@ -97,7 +97,7 @@ impl Default for Requirement {
 /// Statements that no buffer can satisfy together; without any one of them, some could.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Contradiction {
-    /// What they are about, such as `format`.
+    /// The property that they contradict each other about, such as `format`.
     pub about: String,
     /// The smallest set of them that was found.
     pub statements: Vec<Statement>,
@@ -120,7 +120,7 @@ impl fmt::Display for Contradiction {
 impl std::error::Error for Contradiction {}
 
 impl Alternative {
-    /// What its statements need together.
+    /// Combines its statements into one requirement.
     pub fn resolve(&self, vendors: &VendorRules) -> Result<Requirement, Contradiction> {
         fold(self.statements(), vendors).map_err(|about| {
             let all: Vec<&Statement> = self.statements().collect();
@@ -204,7 +204,7 @@ fn fold<'a>(
     Ok(all)
 }
 
-/// Whether different rules about the same thing leave anything.
+/// Checks that different rules about the same property leave a possible value.
 fn consistent(all: &Requirement) -> Result<(), &'static str> {
     for plane in &all.planes {
         if first_multiple(plane.stride_multiple, plane.stride).is_none() {

@@ -74,7 +74,7 @@ fn requirements(constraints: &Constraints) -> Vec<Requirement> {
     constraints.alternatives().iter().filter_map(|one| one.resolve(&vendors).ok()).collect()
 }
 
-/// Whether `tight` allows nothing that `loose` does not.
+/// Returns `true` if `tight` allows nothing that `loose` forbids.
 fn within(tight: &Requirement, loose: &Requirement) -> bool {
     fn subset<T: Ord>(tight: &Option<BTreeSet<T>>, loose: &Option<BTreeSet<T>>) -> bool {
         loose.as_ref().is_none_or(|loose| tight.as_ref().is_some_and(|t| t.is_subset(loose)))

@@ -13,7 +13,7 @@ use crate::dmabuf::Dmabuf;
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::layout::Layout;
 
-/// What the names of these heaps start with.
+/// The prefix of the names of these heaps.
 pub const PREFIX: &str = "dma_heap:";
 
 const FOLDER: &str = "/dev/dma_heap";
@@ -43,7 +43,7 @@ fn is_cma(name: &str) -> bool {
     CMA_NAMES.contains(&name)
 }
 
-/// What the machine calls the heap that the user asked for.
+/// The name on this machine of the heap that the user asked for.
 fn resolve(asked: &str, names: &[String]) -> Option<String> {
     let has = |name: &str| names.iter().any(|candidate| candidate == name);
     if has(asked) {

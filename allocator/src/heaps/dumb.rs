@@ -1,9 +1,9 @@
-//! Dumb buffers: the memory that a display card has for pictures, exported as dma-bufs.
+//! Dumb buffers: picture memory of a display card, exported as dma-bufs.
 //!
-//! Where a display takes no buffers but its own, they can still be shared: the card allocates, and
-//! everybody else imports. The driver chooses the stride and whatever memory its display engine can
-//! read. There is one catch that no interface reports: the CPU may read such memory slowly (it is
-//! often write-combined), so `CPU_CACHED` is not promised.
+//! A display that takes no buffers but its own can still share them: the card allocates, and all
+//! other devices import. The driver chooses the stride, and memory that its display engine can
+//! read. No interface reports that the CPU may read such memory slowly (it is often
+//! write-combined), so `CPU_CACHED` is not promised.
 //!
 //! Source: `Documentation/gpu/drm-kms.rst`, "Dumb Buffer Objects".
 
@@ -22,22 +22,22 @@ use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::layout::{Alignment, Layout, PlaneLayout};
 use crate::memory::Memory;
 
-/// What the names of these heaps start with.
+/// The prefix of the names of these heaps.
 pub const PREFIX: &str = "dumb:";
 
 pub(crate) const FOLDER: &str = "/dev/dri";
 
-/// The formats whose planes lie below each other with one stride, which is all that can be asked
-/// of a driver that is told no format.
+/// The formats whose planes can lie below each other with one stride. The driver of a dumb buffer
+/// does not learn the format, so it cannot be asked for more.
 const FORMATS: [Fourcc; Fourcc::KNOWN.len()] = Fourcc::KNOWN;
 
-/// The nodes under `/dev/dri` whose names start so, in the order of their numbers.
+/// The nodes under `/dev/dri` whose names start with `prefix`, in the order of their numbers.
 pub(crate) fn nodes(prefix: &str) -> Vec<PathBuf> {
     numbered(Path::new(FOLDER), prefix)
 }
 
-/// The heaps of all cards that have displays: by the driver's name, or by the node's where another
-/// card has the same driver, or where the card cannot be asked.
+/// The heaps of all cards that have displays. A heap is named after its card's driver, or after its
+/// node if another card has the same driver or the card cannot be asked.
 pub fn names() -> Vec<String> {
     named().into_iter().map(|(name, _)| name).collect()
 }
@@ -119,8 +119,8 @@ impl Dumb {
         }))
     }
 
-    /// Whether the CPU can map its buffers as dma-bufs: no capability tells, so a small one is
-    /// made.
+    /// Returns `true` if the CPU can map its buffers as dma-bufs. No capability reports that, so a
+    /// small one is made.
     fn try_mapping(&self) -> bool {
         let made = drm::Dumb::create(self.card.as_fd(), 64, 64, 32)
             .and_then(|dumb| dumb.export())
@@ -129,8 +129,8 @@ impl Dumb {
     }
 }
 
-/// The nodes that a name may mean: the one that it spells, or else all of them, to be asked for
-/// their drivers.
+/// The nodes that a name may mean: the node of that name or path, or else all nodes, whose drivers
+/// must then be asked.
 pub(crate) fn candidates(asked: &str, prefixes: &[&str]) -> Vec<PathBuf> {
     let numbered = |prefix: &&str| {
         asked.strip_prefix(prefix).is_some_and(|number| number.parse::<u32>().is_ok())
@@ -144,13 +144,13 @@ pub(crate) fn candidates(asked: &str, prefixes: &[&str]) -> Vec<PathBuf> {
     }
 }
 
-/// Whether this node is meant: it is spelled, or its driver is.
+/// Returns `true` if `asked` is this node's path, its name or its driver.
 pub(crate) fn is_meant(asked: &str, node: &Path, driver: &str) -> bool {
     asked == driver || Path::new(asked) == node || asked == file_name(node)
 }
 
-/// A picture as the single plane of samples that a dumb buffer is: its planes lie below each other
-/// and share a stride.
+/// A picture as the single plane of samples of a dumb buffer: its planes lie below each other and
+/// share a stride.
 #[derive(Debug, PartialEq, Eq)]
 struct Shape {
     width: u32,

@@ -1,4 +1,4 @@
-//! Anonymous memory: what every machine has, and no device imports.
+//! Anonymous memory, which every machine has and no device imports.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The heaps there are, by the names that [`open`] takes.
+//! All heaps, by the names that [`open`] takes.
 
 use std::fmt;
 use std::path::Path;
@@ -13,27 +13,27 @@ pub mod u_dma_buf;
 pub mod udmabuf;
 pub mod v4l2;
 
-/// A heap that was looked for, and whether it can be used.
+/// A possible heap, and the result of opening it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Discovered {
     /// The name, as [`open`] takes it.
     pub name: String,
-    /// The heap, or why it cannot be used.
+    /// The heap, or the reason that it cannot be used.
     pub heap: Result<Box<dyn Heap>, OpenError>,
 }
 
 /// Every heap of this machine, usable or not, in the order in which `auto` prefers them.
 ///
-/// udmabuf comes first because its memory is ordinary: it is accounted to the process, and CMA, of
-/// which there is little, is left to those who need contiguous memory. Then come the heaps that a
-/// device's driver is behind, for those who take nothing else. memfd comes last, since no device
-/// imports it, and after it what looks like a heap and is none.
+/// udmabuf comes first because its memory is ordinary: it is accounted to the process, and the
+/// scarce CMA memory is left to devices that need contiguous memory. Then come the heaps of device
+/// drivers, for devices that take nothing else. memfd comes after those, since no device imports
+/// it. Last come nodes that look like a heap and are none.
 pub fn discover() -> Vec<Discovered> {
     names().into_iter().map(|name| Discovered { heap: open(&name), name }).collect()
 }
 
-/// The names of every heap that there may be, in the same order, without opening any of them.
+/// The names of all possible heaps, in the same order, without opening any of them.
 pub fn names() -> Vec<String> {
     let mut names = ordinary();
     names.extend(dumb::names());
@@ -44,8 +44,7 @@ pub fn names() -> Vec<String> {
     names
 }
 
-/// The names of those that give memory which is no device's own and which devices can import, in the
-/// same order.
+/// The names of the heaps whose memory belongs to no device and can be imported, in the same order.
 pub fn ordinary() -> Vec<String> {
     let mut names = vec![udmabuf::NAME.to_owned()];
     names.extend(dma_heap::names().iter().map(|name| format!("{}{name}", dma_heap::PREFIX)));
@@ -54,7 +53,7 @@ pub fn ordinary() -> Vec<String> {
 
 /// Opens a heap by name.
 ///
-/// `system` and `cma` stand for the dma-heap of that role, whatever this kernel calls it.
+/// `system` and `cma` stand for the dma-heap of that role, whatever its name on this kernel.
 pub fn open(name: &str) -> Result<Box<dyn Heap>, OpenError> {
     match name {
         udmabuf::NAME => return Ok(Box::new(udmabuf::Udmabuf::open()?)),
@@ -79,9 +78,9 @@ pub fn open(name: &str) -> Result<Box<dyn Heap>, OpenError> {
     Err(unknown(name))
 }
 
-/// No such heap; lists those that there are.
+/// The error for an unknown name, which lists the heaps that there are.
 ///
-/// It does not open them to see: some would start a driver for that.
+/// It does not open them to check: some would start a driver.
 fn unknown(name: &str) -> OpenError {
     let mut available = names();
     available.retain(|name| name != udmabuf::NAME || Path::new(udmabuf::NODE).exists());

@@ -1,10 +1,10 @@
 //! u-dma-buf, ikwzm's out-of-tree module: recognised by name, explained, never opened.
 //!
 //! It was called "udmabuf" first, and its nodes still may be. A node of it is not an allocator: it
-//! *is* one buffer of contiguous memory, made when the module is loaded, whose coherency is kept by
-//! writing to files in sysfs. Until it exports dma-bufs in mainline's way, its memory cannot be
-//! handed to another device. Somebody who finds `/dev/udmabuf0` beside a missing `/dev/udmabuf`
-//! should be told so.
+//! *is* one buffer of contiguous memory, made when the module is loaded, and its coherency is
+//! controlled by writing to files in sysfs. Until it exports dma-bufs in mainline's way, its memory
+//! cannot be handed to another device. A user who finds `/dev/udmabuf0` but no `/dev/udmabuf` needs
+//! that explanation.
 //!
 //! Source: <https://github.com/ikwzm/udmabuf>.
 
@@ -31,8 +31,8 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Whether a node of this name is one of the module's: `udmabuf0`, `u-dma-buf0`, `u-dma-buf-mgr`
-/// and what a device tree calls them. Mainline's is `udmabuf` without a number.
+/// Returns `true` if a node of this name is one of the module's: `udmabuf0`, `u-dma-buf0`,
+/// `u-dma-buf-mgr`, or a name from a device tree. Mainline's is `udmabuf` without a number.
 fn is_node(name: &str) -> bool {
     let numbered = name.strip_prefix("udmabuf").is_some_and(|rest| {
         !rest.is_empty() && rest.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit())
@@ -40,12 +40,12 @@ fn is_node(name: &str) -> bool {
     numbered || name.starts_with("u-dma-buf")
 }
 
-/// Whether the user asks for one of the module's nodes, by name or path.
+/// Returns `true` if the user asks for one of the module's nodes, by name or path.
 pub(crate) fn is_meant(name: &str) -> bool {
     is_node(name.strip_prefix("/dev/").unwrap_or(name))
 }
 
-/// What to say to that.
+/// The error that explains it.
 pub(crate) fn explain(name: &str) -> OpenError {
     OpenError::NotAHeap {
         name: name.to_owned(),

@@ -13,7 +13,7 @@ fn heap(name: &str, capabilities: Capabilities) -> HeapOffer {
     HeapOffer::new(name, capabilities)
 }
 
-/// What most machines have.
+/// The heaps of most machines.
 fn heaps() -> Vec<HeapOffer> {
     let ordinary = Capabilities::DMA_BUF | Capabilities::CPU_MAP | Capabilities::CPU_CACHED;
     vec![
@@ -80,7 +80,7 @@ fn a_heap_that_is_too_small_excludes_itself() {
     let error = Planner::new(vec![small]).plan(&stream(&[])).unwrap_err();
     assert_eq!(error.rejected[0].by, "small");
     assert!(error.rejected[0].reason.contains("4096"), "{error}");
-    // Also where somebody states something that it would keep.
+    // Also if a party makes a statement that the heap would satisfy.
     let small = HeapOffer { max_size: Some(4096), ..heaps().remove(0) };
     let planner = Planner::new(vec![small, heaps().remove(1)]);
     let plan = planner.plan(&stream(&[says("gpu", [Rule::DmaBuf])])).unwrap();
@@ -202,7 +202,7 @@ fn rule() -> impl Strategy<Value = Rule> {
     ]
 }
 
-/// Whether a statement holds for a plan, judged by itself and not by the planner's own maths.
+/// Checks a statement against a plan directly, without the planner's own arithmetic.
 fn holds(rule: &Rule, plan: &Plan, heap: &HeapOffer) -> bool {
     let layout = &plan.layout;
     let planes = layout.planes();

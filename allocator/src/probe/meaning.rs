@@ -1,14 +1,14 @@
-//! What an error number means at the step where it came up.
+//! Meaning of an error number at the step that failed.
 //!
-//! `EINVAL` says nothing; that it came from `ADDFB2` says more. Each line names the place in the
-//! kernel's source that it was read in.
+//! `EINVAL` alone says nothing; `EINVAL` from `ADDFB2` says more. Each line names the file and
+//! function of the kernel that it was read in.
 
 use crate::errno;
 
 /// The step that hands a dma-buf to a DRM driver.
 const PRIME: &str = "PRIME_FD_TO_HANDLE";
 
-/// What an error number means at a step, where that is known.
+/// The meaning of an error number at a step; `None` if it is not known.
 pub fn meaning(step: &str, errno: i32) -> Option<&'static str> {
     Some(match (step, errno) {
         // virtgpu_prime.c: virtgpu_gem_prime_import_sg_table

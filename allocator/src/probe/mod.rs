@@ -1,14 +1,14 @@
-//! Which heap works with which device: tried, proven, and in words.
+//! Probing of heaps with devices: each pair is tried, proven, and reported in words.
 //!
-//! What a device says of itself is half of the truth. The other half is found by allocating, by
-//! importing, and by looking at the pixels: a driver may refuse, accept and show something else, or
-//! crash. A [`Prober`] is a device that can be asked in this way; [`probe`] asks it about one heap
-//! and one format, and the answer is a [`Cell`] of a large table. What a planner
-//! learns from it is kept by [`Knowledge`](crate::Knowledge).
+//! A device's own claims are half of the truth. The other half is found by allocating, by
+//! importing, and by comparing the pixels: a driver may refuse, accept and show something else, or
+//! crash. A [`Prober`] is a device that can be tested in this way; [`probe`] tests it with one heap
+//! and one format, and the result is a [`Cell`] of a large table. [`Knowledge`](crate::Knowledge)
+//! keeps what a planner learns from it.
 //!
 //! A buffer can be contiguous by luck, so that a device which needs contiguous memory takes the
-//! first one and refuses the next. So several buffers are tried, and a heap is fit for a device only
-//! if every one of them is.
+//! first one and refuses the next. So several buffers are tried, and a heap is fit for a device
+//! only if every one of them is.
 
 mod meaning;
 pub mod pattern;
@@ -29,7 +29,7 @@ use crate::sysfs;
 
 pub use meaning::meaning;
 
-/// How many buffers are tried unless the device wants more.
+/// Number of buffers that are tried unless the device wants more.
 pub const BUFFERS: usize = 3;
 
 /// Width and height of the pictures, unless the device wants others: small, for there are many.
@@ -47,16 +47,16 @@ pub const FORMATS: [Fourcc; 8] = [
     Fourcc::NV12,
 ];
 
-/// A heap, and whether this machine and this user have it.
+/// A heap, and its availability on this machine to this user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeapInfo {
     /// The name, as [`heaps::open`] takes it.
     pub name: String,
-    /// What kind of heap it is, such as `dma_heap`.
+    /// The kind of heap, such as `dma_heap`.
     pub kind: String,
-    /// Whether it can be opened.
+    /// `true` if it can be opened.
     pub available: bool,
-    /// Why it cannot.
+    /// The reason that it cannot be opened.
     pub reason: Option<String>,
 }
 
@@ -76,13 +76,13 @@ impl From<&heaps::Discovered> for HeapInfo {
 /// A device that buffers are handed to, in one of its roles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImporterInfo {
-    /// `kind:driver`, such as `kms:vkms`, and what tells it from others of that name.
+    /// `kind:driver`, such as `kms:vkms`, with a suffix if there are others of that name.
     pub name: String,
     /// The driver.
     pub driver: String,
     /// The device node, where there is one.
     pub node: Option<String>,
-    /// What tells it from others of that name: see [`Importer::identity`](crate::Importer).
+    /// Identity among devices of the same name: see [`Importer::identity`](crate::Importer).
     pub identity: String,
 }
 
@@ -95,18 +95,18 @@ impl ImporterInfo {
     }
 }
 
-/// What became of a heap, a device and a format.
+/// Result of probing a heap, a device and a format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The device takes the heap's buffers, and where it can be seen, the pixels are right.
+    /// The device takes the heap's buffers and, if they can be compared, the pixels are right.
     Ok,
     /// The device refuses at least one of them.
     Refused,
-    /// The device takes them, and what it reads or writes is something else.
+    /// The device takes them but reads or writes other pixels.
     WrongPixels,
-    /// It could not be found out: there was no buffer to ask with, the device is busy, or its
-    /// driver crashed or hung.
+    /// The result is unknown: there was no buffer to try, the device is busy, or its driver crashed
+    /// or hung.
     Error,
 }
 
@@ -119,18 +119,18 @@ pub struct Cell {
     pub importer: String,
     /// The format.
     pub format: Fourcc,
-    /// Width and height of the pictures; zero where it did not come to any.
+    /// Width and height of the pictures; zero if there were none.
     #[serde(default)]
     pub size: (u32, u32),
-    /// What became of it.
+    /// The result.
     pub result: Outcome,
     /// The step that failed, by the name of the ioctl, call or extension.
     pub step: Option<String>,
     /// The name of the kernel's error number, such as `ENODEV`, where one was given.
     pub errno: Option<String>,
-    /// What the failure means, or what a success leaves open.
+    /// The meaning of the failure, or what remains unproven after a success.
     pub reason: Option<String>,
-    /// Whether its driver crashed or hung over it.
+    /// `true` if its driver crashed or hung during the probe.
     #[serde(default)]
     pub crashed: bool,
     /// The median time of an import, in microseconds.
@@ -139,18 +139,18 @@ pub struct Cell {
     pub alloc_us: Option<u64>,
 }
 
-/// What was found out about one buffer.
+/// Result of probing one buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// The device took it in this time, and the pixels are right.
     Proven(Duration),
-    /// The device took it in this time; why more cannot be seen.
+    /// The device took it in this time; the text explains why the pixels cannot be compared.
     Accepted(Duration, &'static str),
-    /// The device took it in this time, and the pixels are wrong: how.
+    /// The device took it in this time, and the pixels are wrong; the text describes how.
     WrongPixels(Duration, String),
     /// The device does not take it.
     Refused(Refusal),
-    /// It could not be found out.
+    /// The result is unknown.
     Unknown(Refusal),
 }
 
@@ -160,18 +160,19 @@ impl From<Refusal> for Finding {
     }
 }
 
-/// Told before each risky step what it is: should the driver crash, that is where.
+/// Callback that receives the name of each risky step before the step is tried. If the driver
+/// crashes, the last name is the step that it crashed in.
 pub type Steps<'a> = dyn FnMut(&'static str) + 'a;
 
-/// A device that can be tried out.
+/// A device that can be probed.
 pub trait Prober {
-    /// Who it is.
+    /// Describes the device.
     fn info(&self) -> ImporterInfo;
 
     /// The formats of [`FORMATS`] that it lists.
     fn formats(&self) -> Vec<Fourcc>;
 
-    /// How many buffers it takes to believe it.
+    /// Number of buffers that are tried; all of them must pass.
     fn buffers(&self) -> usize {
         BUFFERS
     }
@@ -181,13 +182,13 @@ pub trait Prober {
         layout(&self.info().name, format, SIZE)
     }
 
-    /// Whether the pictures may have another size than [`Prober::layout`] says.
+    /// Returns `true` if the pictures may have another size than [`Prober::layout`] says.
     fn takes_any_size(&self) -> bool {
         false
     }
 
-    /// Imports the buffers for real, looks at their pixels where that is possible, and lets go of
-    /// them. One finding for each buffer, in order.
+    /// Imports the buffers for real, compares their pixels where that is possible, and releases
+    /// them. Returns one finding for each buffer, in order.
     fn prove(&mut self, buffers: &[Dmabuf], steps: &mut Steps<'_>) -> Vec<Finding>;
 }
 
@@ -201,7 +202,7 @@ pub fn layout(
         .map_err(|error: LayoutError| Refusal::because(device, "lay out", error.to_string()))
 }
 
-/// Asks a device about a heap and a format.
+/// Probes a device with a heap and a format.
 pub fn probe(
     prober: &mut dyn Prober,
     heap: &dyn Heap,
@@ -221,7 +222,7 @@ pub fn probe(
         let begun = Instant::now();
         let name = format!("probe-{index}");
         let mut allocated = heap.allocate(&layout, &name);
-        // A camera has the sizes that it has.
+        // A camera only has a fixed set of sizes.
         if let Err(AllocError::Adjusted { got, .. }) = &allocated
             && prober.takes_any_size()
             && let Ok(other) = self::layout(&cell.importer, format, *got)
@@ -242,7 +243,7 @@ pub fn probe(
 }
 
 impl Cell {
-    /// A cell that nothing is known of yet.
+    /// A cell without a result yet.
     fn new(heap: &str, importer: &str, format: Fourcc) -> Self {
         Self {
             heap: heap.to_owned(),
@@ -259,7 +260,7 @@ impl Cell {
         }
     }
 
-    /// A cell that could not be filled: at which step, and why.
+    /// A cell that could not be filled, with the step and the reason.
     pub fn unknown(
         heap: &str,
         importer: &str,
@@ -294,8 +295,8 @@ impl Cell {
         Self { result: Outcome::Error, step, errno, reason: Some(chain(error)), ..self }
     }
 
-    /// Judges by what was found out about every buffer: the worst of it counts, and a refusal
-    /// counts for more than wrong pixels, since nobody sees those of a buffer that is refused.
+    /// Sets the result from the findings of all buffers: the worst one counts. A refusal counts for
+    /// more than wrong pixels, since a refused buffer is never shown.
     pub fn judged(mut self, findings: &[Finding]) -> Self {
         let times = findings.iter().filter_map(|finding| match finding {
             Finding::Proven(time) | Finding::Accepted(time, _) | Finding::WrongPixels(time, _) => {
@@ -348,7 +349,7 @@ impl Cell {
     }
 }
 
-/// What a refusal means.
+/// A refusal in words.
 fn words(refusal: &Refusal) -> String {
     let Some(errno) = refusal.errno else { return refusal.detail.clone() };
     let mut text = match meaning(refusal.step, errno) {
@@ -361,7 +362,7 @@ fn words(refusal: &Refusal) -> String {
     text
 }
 
-/// An error and what led to it, on one line.
+/// An error and its causes, on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

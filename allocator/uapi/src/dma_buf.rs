@@ -13,13 +13,14 @@ use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 use crate::fault;
 use crate::retry::retried;
 
-/// `DMA_BUF_MAGIC`: what `fstatfs` says of a dma-buf (`include/uapi/linux/magic.h`).
+/// `DMA_BUF_MAGIC`: the file system type that `fstatfs` returns for a dma-buf
+/// (`include/uapi/linux/magic.h`).
 const DMA_BUF_MAGIC: i64 = 0x444d_4142;
 
 /// The longest name the kernel keeps, its terminating zero included.
 pub const NAME_LEN: usize = 32;
 
-/// What the CPU is about to do, or has done: `DMA_BUF_SYNC_READ`, `_WRITE` or both.
+/// Direction of CPU access: `DMA_BUF_SYNC_READ`, `_WRITE` or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Direction(u64);
 
@@ -37,7 +38,7 @@ const END: u64 = 4;
 
 const _: () = assert!(size_of::<u64>() == crate::argument_size(DMA_BUF_IOCTL_SYNC));
 
-/// Whether the descriptor is a dma-buf, whoever exported it.
+/// Returns `true` if the descriptor is a dma-buf, of any exporter.
 pub fn is_dma_buf(fd: BorrowedFd<'_>) -> io::Result<bool> {
     fault::call("fstatfs")?;
     Ok(fstatfs(fd)?.f_type == DMA_BUF_MAGIC)
@@ -110,7 +111,7 @@ struct SyncFile {
     fd: i32,
 }
 
-/// A sync file of the fences that access in this direction has to wait for.
+/// Exports a sync file of the fences that an access in this direction must wait for.
 ///
 /// `ENOTTY` before Linux 6.0.
 pub fn export_sync_file(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<OwnedFd> {
@@ -121,7 +122,7 @@ pub fn export_sync_file(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<
     unsafe {
         ioctl(fd, Updater::<DMA_BUF_IOCTL_EXPORT_SYNC_FILE, _>::new(&mut args))?;
     }
-    // SAFETY: the call succeeded, so `fd` is a new descriptor that belongs to nobody else.
+    // SAFETY: the call succeeded, so `fd` is a new descriptor, which this owns alone.
     Ok(unsafe { OwnedFd::from_raw_fd(args.fd as RawFd) })
 }
 

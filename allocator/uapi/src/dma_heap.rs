@@ -34,6 +34,6 @@ pub fn alloc(heap: BorrowedFd<'_>, len: u64) -> io::Result<OwnedFd> {
     unsafe {
         ioctl(heap, Updater::<{ DMA_HEAP_IOCTL_ALLOC as Opcode }, _>::new(&mut data))?;
     }
-    // SAFETY: the call succeeded, so `fd` is a new descriptor that belongs to nobody else.
+    // SAFETY: the call succeeded, so `fd` is a new descriptor, which this owns alone.
     Ok(unsafe { OwnedFd::from_raw_fd(data.fd as RawFd) })
 }

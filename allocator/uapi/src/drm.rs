@@ -38,15 +38,16 @@ pub fn driver(card: BorrowedFd<'_>) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Lets others control the displays of the card.
+/// Drops DRM master, so that another process can control the card's displays.
 ///
-/// Whoever opens a card while nobody controls it does so from then on, without having asked; an
-/// allocator has no business with that. For all others this is `EINVAL`, and no error here.
+/// A process that opens a card while no other controls it becomes its master from then on, without
+/// having asked; an allocator has no use for that. For a process that is not the master this is
+/// `EINVAL`, which is no error here.
 pub fn drop_master(card: BorrowedFd<'_>) {
     let _ = drm_ffi::auth::release_master(card);
 }
 
-/// Whether the card makes dumb buffers; one without displays (`EOPNOTSUPP`) does not.
+/// Returns `true` if the card makes dumb buffers; one without displays (`EOPNOTSUPP`) does not.
 pub fn has_dumb(card: BorrowedFd<'_>) -> io::Result<bool> {
     match call("DRM_IOCTL_GET_CAP", || drm_ffi::get_capability(card, CAP_DUMB_BUFFER)) {
         Ok(capability) => Ok(capability.value != 0),
@@ -81,7 +82,7 @@ impl<'a> Dumb<'a> {
         let made = call("DRM_IOCTL_PRIME_HANDLE_TO_FD", || {
             drm_ffi::gem::handle_to_fd(self.card, self.handle, flags)
         })?;
-        // SAFETY: the call succeeded, so `fd` is a new descriptor that belongs to nobody else.
+        // SAFETY: the call succeeded, so `fd` is a new descriptor, which this owns alone.
         Ok(unsafe { OwnedFd::from_raw_fd(made.fd) })
     }
 }

@@ -1,10 +1,10 @@
 //! Faults on demand: makes one chosen system call of this thread fail, for tests.
 //!
-//! An allocation makes half a dozen system calls, and each may fail. No machine can be talked
-//! into failing the third of them; this seam can. Every function of this crate that asks the kernel
-//! for something passes here first, and those of other libraries that a caller names; to wait
-//! ([`poll`](crate::poll)) is not such a call. Only tests and the feature `fault` have it: without,
-//! [`call`] is a constant and nothing is left of it.
+//! An allocation makes half a dozen system calls, and each may fail. No machine can be made to fail
+//! exactly the third of them, but this module can make it fail. Every function of this crate that
+//! asks the kernel for something passes here first, and so do the calls of other libraries that a
+//! caller names. Waiting ([`poll`](crate::poll)) is not such a call. Only tests and the feature
+//! `fault` have it: without them, [`call`] is a constant and nothing is left of it.
 
 #[cfg(not(any(test, feature = "fault")))]
 use rustix::io;
@@ -19,7 +19,7 @@ pub const fn call(_: &'static str) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs without faults: for what gives things back, whose failure has no remedy.
+/// Runs without faults: for calls that give things back, whose failure has no remedy.
 #[cfg(not(any(test, feature = "fault")))]
 #[inline(always)]
 pub fn suspended<T>(run: impl FnOnce() -> T) -> T {
@@ -44,10 +44,10 @@ mod on_demand {
         failed: Option<&'static str>,
     }
 
-    /// What became of a run with a fault in it.
+    /// Result of a run with an injected fault.
     #[derive(Debug)]
     pub struct Faulted<T> {
-        /// What the run returned.
+        /// The value that the run returned.
         pub result: T,
         /// The system call that was made to fail; `None` if the run makes fewer.
         pub failed: Option<&'static str>,
@@ -66,7 +66,7 @@ mod on_demand {
         Faulted { result, failed }
     }
 
-    /// Runs without faults: for what gives things back, whose failure has no remedy.
+    /// Runs without faults: for calls that give things back, whose failure has no remedy.
     pub fn suspended<T>(run: impl FnOnce() -> T) -> T {
         let armed = ARMED.take();
         let result = run();

@@ -11,12 +11,12 @@ use rustix::ioctl::{Getter, IntegerSetter, Opcode, ioctl};
 
 use crate::fault;
 
-/// What becomes of keys: `K_RAW`, `K_XLATE`, `K_MEDIUMRAW`, `K_UNICODE` or `K_OFF`.
+/// Translation of keys: `K_RAW`, `K_XLATE`, `K_MEDIUMRAW`, `K_UNICODE` or `K_OFF`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyboardMode(c_int);
 
 impl KeyboardMode {
-    /// `K_OFF`: nothing.
+    /// `K_OFF`: keys have no effect.
     pub const OFF: Self = Self(4);
 }
 

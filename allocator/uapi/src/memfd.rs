@@ -1,4 +1,4 @@
-//! Memory behind descriptors: memfds and their seals, and what any descriptor says of itself.
+//! Memory behind descriptors: memfds and their seals, and the size and inode of any descriptor.
 //!
 //! Source: `include/uapi/linux/memfd.h`, memfd_create(2), fcntl(2) "File Sealing".
 
@@ -33,7 +33,7 @@ pub fn create(name: &str, pages: Pages) -> io::Result<OwnedFd> {
     fs::memfd_create(name, flags)
 }
 
-/// Makes the memory `size` bytes large; what is new of it is zero.
+/// Sets the size to `size` bytes; new bytes are zero.
 pub fn set_size(fd: BorrowedFd<'_>, size: u64) -> io::Result<()> {
     retried("ftruncate", || fs::ftruncate(fd, size))
 }
@@ -44,13 +44,13 @@ pub fn add_seals(fd: BorrowedFd<'_>, seals: SealFlags) -> io::Result<()> {
     fs::fcntl_add_seals(fd, seals)
 }
 
-/// The seals of a memfd; `EINVAL` for what is none.
+/// The seals of a memfd; `EINVAL` for a file that is in no memory file system.
 pub fn seals(fd: BorrowedFd<'_>) -> io::Result<SealFlags> {
     fault::call("F_GET_SEALS")?;
     fs::fcntl_get_seals(fd)
 }
 
-/// How large the memory is; `ESPIPE` for what has no size, such as a pipe.
+/// The size of the memory in bytes; `ESPIPE` for a descriptor without a size, such as a pipe.
 pub fn size(fd: BorrowedFd<'_>) -> io::Result<u64> {
     fault::call("lseek")?;
     fs::seek(fd, SeekFrom::End(0))

@@ -12,15 +12,15 @@ use crate::fault;
 
 /// A shared mapping for reading and writing, which is removed when it is dropped.
 ///
-/// It says where the memory is, not who may touch it when: that is for its owner to decide.
+/// It gives the address of the memory; its owner decides who may access it when.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: a mapping is memory of the process, not of a thread, and all that this type does is say
-// where it is.
+// SAFETY: a mapping is memory of the process, not of a thread, and this type only gives its
+// address.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -52,8 +52,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the range is the one that `mmap` returned, and whoever uses an address of it
-        // sees to it that this lives as long.
+        // SAFETY: the range is the one that `mmap` returned, and every user of an address in it
+        // keeps this alive for as long.
         if let Err(error) = unsafe { munmap(self.start.as_ptr().cast(), self.len) } {
             tracing::error!(%error, "a mapping could not be removed");
         }

@@ -1,4 +1,4 @@
-//! Device nodes: which there are, and how one is opened.
+//! Device nodes: lists them and opens them.
 //!
 //! Source: open(2); `Documentation/admin-guide/devices.txt` for the names.
 
@@ -27,18 +27,19 @@ pub fn numbered(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     nodes.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Opens a node for reading, which is all that the ioctls of an allocator need: to ask for more
-/// fails where a node is handed out read-only.
+/// Opens a node for reading, which is enough for the ioctls of an allocator: asking for more fails
+/// if the node is handed out read-only.
 pub fn open_read_only(node: &Path) -> io::Result<File> {
     open(OpenOptions::new().read(true), node, OFlags::empty())
 }
 
-/// Opens a node for reading and writing, which is what devices ask for.
+/// Opens a node for reading and writing, as devices require.
 pub fn open_read_write(node: &Path) -> io::Result<File> {
     open(OpenOptions::new().read(true).write(true), node, OFlags::empty())
 }
 
-/// Opens a node for reading and writing; what is not there to be read yet is then `EAGAIN`.
+/// Opens a node for reading and writing without waiting: a call that has nothing to return yet
+/// fails with `EAGAIN`.
 pub fn open_nonblocking(node: &Path) -> io::Result<File> {
     open(OpenOptions::new().read(true).write(true), node, OFlags::NONBLOCK)
 }

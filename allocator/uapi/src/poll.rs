@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io;
 
-/// The moment at which a wait ends, if it ends by itself.
+/// The moment at which a wait ends, if it has a limit.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// This long from now; a limit that is farther than the clock goes is none.
+    /// This long from now; no limit if that is farther than the clock goes.
     pub fn after(limit: Duration) -> Self {
         Self(Instant::now().checked_add(limit))
     }
 
-    /// What is left until then: zero afterwards, `None` if there is no limit.
+    /// The time left until then: zero afterwards, `None` if there is no limit.
     pub fn left(self) -> Option<Duration> {
         self.0.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
@@ -33,7 +33,7 @@ impl From<Instant> for Deadline {
 /// Waits until a descriptor is ready for one of `events`, or has an error or an end to report;
 /// `false` if it is not by the deadline.
 ///
-/// It is looked at once even where the deadline is over. Signals do not end the wait.
+/// The descriptor is polled at least once, even after the deadline. Signals do not end the wait.
 pub fn wait(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<bool> {
     let ready = io::retry_on_intr(|| {
         let timeout = deadline.left().map(timespec);

@@ -35,16 +35,17 @@ pub struct FenceInfo {
     pub status: i32,
     /// Reserved.
     pub flags: u32,
-    /// When it was signalled, in nanoseconds of the monotonic clock.
+    /// The time of the signal, in nanoseconds of the monotonic clock.
     pub timestamp_ns: u64,
 }
 
 const _: () = assert!(size_of::<FenceInfo>() == 80);
 
-/// Describes the fences of a sync file in the first places of `room`, and returns those.
+/// Writes the fences of a sync file to the start of `room`, and returns that part.
 ///
-/// `EINVAL` if there are more fences than room, `ENOTTY` for what is no sync file. Room for none is
-/// `EINVAL` too: to the kernel that is the question how many there are.
+/// `EINVAL` if there are more fences than room, `ENOTTY` for a descriptor that is no sync file. An
+/// empty `room` is `EINVAL` too: the kernel would take it as the question how many fences there
+/// are.
 pub fn fences<'a>(
     sync_file: BorrowedFd<'_>,
     room: &'a mut [FenceInfo],

@@ -35,8 +35,8 @@ const _: () = assert!(HEAD_WORDS * 8 == crate::argument_size(UDMABUF_CREATE_LIST
 /// An ioctl whose argument is only read, and whose result is a new descriptor.
 struct Create<const OPCODE: Opcode>(*const c_void);
 
-// SAFETY: the argument is passed on unchanged; whoever calls `ioctl` vouches for its contents. The
-// result of a successful call is a new descriptor that belongs to nobody else.
+// SAFETY: the argument is passed on unchanged; the caller of `ioctl` vouches for its contents. The
+// result of a successful call is a new descriptor, which has no other owner.
 unsafe impl<const OPCODE: Opcode> Ioctl for Create<OPCODE> {
     type Output = OwnedFd;
 
@@ -56,7 +56,7 @@ unsafe impl<const OPCODE: Opcode> Ioctl for Create<OPCODE> {
     }
 }
 
-/// Two 32-bit fields as the word of memory that they share.
+/// Two 32-bit fields as one 64-bit word, in memory order.
 fn word(first: u32, second: u32) -> u64 {
     let [a, b] = [first.to_ne_bytes(), second.to_ne_bytes()];
     u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]])
@@ -81,8 +81,8 @@ pub fn create(device: BorrowedFd<'_>, memfd: BorrowedFd<'_>, size: u64) -> io::R
 
 /// Makes one dma-buf of ranges of memfds (each with its offset and size), one after the other.
 ///
-/// For each range holds what holds for [`create`]; more ranges than the module's `list_limit`
-/// (1024) are `EINVAL`.
+/// Each range has the conditions of [`create`]; more ranges than the module's `list_limit` (1024)
+/// are `EINVAL`.
 pub fn create_list(
     device: BorrowedFd<'_>,
     ranges: impl ExactSizeIterator<Item = (RawFd, u64, u64)>,

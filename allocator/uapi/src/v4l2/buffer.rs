@@ -1,4 +1,4 @@
-//! The buffers of a queue, and how they go round.
+//! The buffers of a queue: requested, queued and dequeued.
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -24,7 +24,7 @@ const BUF_FLAG_ERROR: u32 = 0x40;
 /// `V4L2_BUF_FLAG_TIMESTAMP_COPY`.
 const BUF_FLAG_TIMESTAMP_COPY: u32 = 0x4000;
 
-/// Where the buffers of a queue come from, all of them from the same place: `enum v4l2_memory`.
+/// Origin of a queue's buffers, the same for all of them: `enum v4l2_memory`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
     /// `V4L2_MEMORY_MMAP`: the driver, which lets them be mapped and exported.
@@ -34,7 +34,7 @@ pub enum Memory {
 }
 
 bitflags! {
-    /// What a queue's buffers may be: `V4L2_BUF_CAP_*`. Nothing before Linux 4.20.
+    /// Kinds of buffers that a queue takes: `V4L2_BUF_CAP_*`. Empty before Linux 4.20.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct BufferCapabilities: u32 {
         /// The driver's own.
@@ -46,13 +46,12 @@ bitflags! {
     }
 }
 
-/// What became of a request for buffers.
+/// The driver's answer to a request for buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requested {
-    /// The buffers that there are now: fewer or more than were asked for, as the driver can and
-    /// needs.
+    /// Number of buffers that there are now. The driver may make fewer or more than were asked for.
     pub count: u32,
-    /// What the queue's buffers may be.
+    /// Kinds of buffers that the queue takes.
     pub capabilities: BufferCapabilities,
 }
 
@@ -75,10 +74,10 @@ pub fn reqbufs(
     Ok(Requested { count: request.count, capabilities })
 }
 
-/// Where a memory of one of the driver's buffers is mapped.
+/// Place and size of one memory of a driver's buffer, for mapping it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MappedPlane {
-    /// The offset that stands for it, for [`Mapping::new`](crate::mmap::Mapping::new).
+    /// The offset that identifies it, for [`Mapping::new`](crate::mmap::Mapping::new).
     pub mem_offset: u32,
     /// Bytes of it.
     pub length: u32,
@@ -118,10 +117,9 @@ pub struct QueuedPlane<'a> {
 
 /// Hands a picture to the device: this is where its dma-bufs are attached and mapped.
 ///
-/// `timestamp` is the picture's own, which drivers with `V4L2_BUF_FLAG_TIMESTAMP_COPY` hand on to
-/// whoever captures it; the others set their own. A single-planar queue takes the first of
-/// `planes`, a multi-planar one up to eight; `bytesused` counts on an output queue only. Allocates
-/// nothing.
+/// `timestamp` is the picture's own. Drivers with `V4L2_BUF_FLAG_TIMESTAMP_COPY` pass it on to the
+/// capturing side; the others set their own. A single-planar queue takes the first of `planes`, a
+/// multi-planar one up to eight; `bytesused` counts on an output queue only. Allocates nothing.
 pub fn qbuf<'a>(
     node: BorrowedFd<'_>,
     queue: BufType,
@@ -133,17 +131,17 @@ pub fn qbuf<'a>(
     buffer.call(node, &VIDIOC_QBUF)
 }
 
-/// A picture that the device is done with.
+/// A picture that the device has finished with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dequeued {
     /// The index of its buffer.
     pub index: u32,
-    /// Whether the device says that the picture is broken (`V4L2_BUF_FLAG_ERROR`).
+    /// `true` if the device marked the picture as broken (`V4L2_BUF_FLAG_ERROR`).
     pub error: bool,
 }
 
-/// Takes the next picture back; `EAGAIN` if the device is done with none and the node does not
-/// wait. Allocates nothing.
+/// Takes back the next finished picture; `EAGAIN` if there is none and the node is non-blocking.
+/// Allocates nothing.
 pub fn dqbuf(node: BorrowedFd<'_>, queue: BufType, memory: Memory) -> io::Result<Dequeued> {
     let mut buffer = Buffer::new(queue, memory);
     buffer.call(node, &VIDIOC_DQBUF)?;
@@ -151,8 +149,8 @@ pub fn dqbuf(node: BorrowedFd<'_>, queue: BufType, memory: Memory) -> io::Result
     Ok(Dequeued { index: raw.index, error: raw.flags & BUF_FLAG_ERROR != 0 })
 }
 
-/// A dma-buf of a memory of one of the driver's buffers, which keeps it when the queue lets go of
-/// it; `ENOTTY` from a driver that exports none.
+/// Exports one memory of a driver's buffer as a dma-buf, which keeps the memory after the queue
+/// releases it; `ENOTTY` from a driver that cannot export.
 pub fn expbuf(node: BorrowedFd<'_>, queue: BufType, index: u32, plane: u32) -> io::Result<OwnedFd> {
     let mut export = v4l2_exportbuffer {
         type_: queue as u32,
@@ -162,16 +160,16 @@ pub fn expbuf(node: BorrowedFd<'_>, queue: BufType, index: u32, plane: u32) -> i
         ..v4l2_exportbuffer::zeroed()
     };
     call(node, &VIDIOC_EXPBUF, &mut export)?;
-    // SAFETY: the call succeeded, so `fd` is a new descriptor that belongs to nobody else.
+    // SAFETY: the call succeeded, so `fd` is a new descriptor, which this owns alone.
     Ok(unsafe { OwnedFd::from_raw_fd(export.fd) })
 }
 
-/// Starts to stream.
+/// Starts streaming.
 pub fn streamon(node: BorrowedFd<'_>, queue: BufType) -> io::Result<()> {
     call(node, &VIDIOC_STREAMON, &mut (queue as c_int))
 }
 
-/// Stops; the device lets go of every buffer that it still has.
+/// Stops streaming; the device releases every buffer that it still has.
 pub fn streamoff(node: BorrowedFd<'_>, queue: BufType) -> io::Result<()> {
     call(node, &VIDIOC_STREAMOFF, &mut (queue as c_int))
 }

@@ -1,4 +1,4 @@
-//! What a node is: `VIDIOC_QUERYCAP`.
+//! Kind and capabilities of a node: `VIDIOC_QUERYCAP`.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -11,7 +11,7 @@ use super::videodev2::{Plain, v4l2_capability};
 use super::{BufType, text};
 
 bitflags! {
-    /// What a node can do: `V4L2_CAP_*`, by the kernel's names without that.
+    /// Capabilities of a node: `V4L2_CAP_*`, by the kernel's names without that prefix.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Capabilities: u32 {
         /// Gives pictures, each in one memory.
@@ -72,13 +72,13 @@ bitflags! {
         const TOUCH = 0x1000_0000;
         /// Has its inputs and outputs chosen through the media controller.
         const IO_MC = 0x2000_0000;
-        /// Tells what this node can do apart from what the device can.
+        /// Reports the capabilities of this node separately from those of the device.
         const DEVICE_CAPS = 0x8000_0000;
     }
 }
 
 impl Capabilities {
-    /// The queues of pictures that a node with these has.
+    /// The picture queues of a node with these capabilities.
     pub fn queues(self) -> impl Iterator<Item = BufType> {
         let queues = [
             (Self::VIDEO_CAPTURE, BufType::VideoCapture),
@@ -97,18 +97,18 @@ impl fmt::Display for Capabilities {
     }
 }
 
-/// What a node says of itself.
+/// A node's description of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capability {
     /// The driver, such as `vivid`.
     pub driver: String,
-    /// Where the device is: nodes of one device have the same.
+    /// The device's location, the same for all nodes of one device.
     pub bus_info: String,
-    /// What this node can do; before Linux 3.4, what all nodes of the device can.
+    /// Capabilities of this node; before Linux 3.4, those of all nodes of the device together.
     pub capabilities: Capabilities,
 }
 
-/// Asks a node what it is; `ENOTTY` from what is no video node.
+/// Asks a node for its description; `ENOTTY` if it is no video node.
 pub fn querycap(node: BorrowedFd<'_>) -> io::Result<Capability> {
     let mut raw = v4l2_capability::zeroed();
     call(node, &VIDIOC_QUERYCAP, &mut raw)?;

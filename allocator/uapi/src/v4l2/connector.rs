@@ -1,4 +1,4 @@
-//! Inputs and outputs: the connectors of a device, of which one is chosen at a time.
+//! Inputs and outputs: the connectors of a device, of which one is selected at a time.
 
 use std::ffi::c_int;
 use std::os::fd::BorrowedFd;
@@ -20,8 +20,8 @@ const CAP_DV_TIMINGS: u32 = 2;
 pub struct Connector {
     /// Such as `HDMI 000-0`.
     pub name: String,
-    /// Whether its signal is described by DV timings, as a digital one is: full pictures, of as
-    /// many rows and pixels as they say.
+    /// `true` if DV timings describe its signal, as they do for a digital one: full pictures, of
+    /// the given rows and pixels.
     pub dv_timings: bool,
 }
 
@@ -41,22 +41,22 @@ pub fn enumoutput(node: BorrowedFd<'_>, index: u32) -> io::Result<Connector> {
     Ok(Connector { name: text(&output.name), dv_timings })
 }
 
-/// The index of the input that is chosen.
+/// The index of the selected input.
 pub fn g_input(node: BorrowedFd<'_>) -> io::Result<u32> {
     get(node, &VIDIOC_G_INPUT)
 }
 
-/// Chooses an input; `EBUSY` while a program streams.
+/// Selects an input; `EBUSY` while a program streams.
 pub fn s_input(node: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     set(node, &VIDIOC_S_INPUT, index)
 }
 
-/// The index of the output that is chosen.
+/// The index of the selected output.
 pub fn g_output(node: BorrowedFd<'_>) -> io::Result<u32> {
     get(node, &VIDIOC_G_OUTPUT)
 }
 
-/// Chooses an output; `EBUSY` while a program streams.
+/// Selects an output; `EBUSY` while a program streams.
 pub fn s_output(node: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     set(node, &VIDIOC_S_OUTPUT, index)
 }

@@ -1,4 +1,4 @@
-//! Controls: what else there is to set on a device.
+//! Controls: the other settings of a device.
 
 use std::os::fd::BorrowedFd;
 
@@ -16,16 +16,16 @@ pub const MIN_BUFFERS_FOR_CAPTURE: u32 = 0x0098_0927;
 pub const MIN_BUFFERS_FOR_OUTPUT: u32 = 0x0098_0928;
 
 bitflags! {
-    /// What cannot be done with a control, or what it does by itself: `V4L2_CTRL_FLAG_*`.
+    /// Restrictions and behaviour of a control: `V4L2_CTRL_FLAG_*`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct ControlFlags: u32 {
         /// It does not work on this device.
         const DISABLED = 0x1;
-        /// It cannot be set now: while the device streams, say.
+        /// It cannot be set at present, for example while the device streams.
         const GRABBED = 0x2;
         /// It cannot be set.
         const READ_ONLY = 0x4;
-        /// It has no value to be asked for.
+        /// Its value cannot be read.
         const WRITE_ONLY = 0x40;
         /// The device changes it.
         const VOLATILE = 0x80;
@@ -37,7 +37,7 @@ bitflags! {
 /// `V4L2_CTRL_FLAG_NEXT_CTRL`.
 const NEXT_CTRL: u32 = 0x8000_0000;
 
-/// What the value of a control is: `enum v4l2_ctrl_type`.
+/// Type of a control's value: `enum v4l2_ctrl_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ControlKind {
     /// `V4L2_CTRL_TYPE_INTEGER`.
@@ -50,7 +50,7 @@ pub enum ControlKind {
     Bitmask,
     /// `V4L2_CTRL_TYPE_INTEGER_MENU`: the index of an item with a number.
     IntegerMenu,
-    /// Of another type, by its number: nothing that [`g_ctrl`] and [`s_ctrl`] deal in.
+    /// Another type, by its number, which [`g_ctrl`] and [`s_ctrl`] do not handle.
     Other(u32),
 }
 
@@ -67,12 +67,12 @@ impl From<u32> for ControlKind {
     }
 }
 
-/// A control, as it describes itself.
+/// A control, as the device describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
     /// Its number: `V4L2_CID_*`, or the driver's own.
     pub id: u32,
-    /// What its value is.
+    /// The type of its value.
     pub kind: ControlKind,
     /// Its name, for people.
     pub name: String,
@@ -80,7 +80,7 @@ pub struct Control {
     pub minimum: i32,
     /// The largest value.
     pub maximum: i32,
-    /// What holds for it.
+    /// Its flags.
     pub flags: ControlFlags,
 }
 

@@ -1,4 +1,4 @@
-//! What a queue's pictures are: formats, sizes, and the time from one to the next.
+//! Format of a queue's pictures: pixel format, size, and frame interval.
 
 use std::os::fd::BorrowedFd;
 
@@ -17,7 +17,7 @@ use super::videodev2::{
 /// `V4L2_FRMSIZE_TYPE_DISCRETE`.
 const FRMSIZE_TYPE_DISCRETE: u32 = 1;
 
-/// Which rows a picture has, by its number in `enum v4l2_field`.
+/// The rows that a picture has: a number of `enum v4l2_field`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field(pub u32);
 
@@ -37,7 +37,7 @@ pub struct Format {
     pub width: u32,
     /// Rows.
     pub height: u32,
-    /// Which rows.
+    /// The rows that it has.
     pub field: Field,
     /// The memories that a picture is spread over: at least one, and of a multi-planar queue at
     /// most eight.
@@ -94,12 +94,12 @@ pub fn g_fmt(node: BorrowedFd<'_>, queue: BufType) -> io::Result<Format> {
     Ok(read(queue, &raw))
 }
 
-/// Sets a format, and returns what the driver made of it; `EBUSY` while the queue has buffers.
+/// Sets a format, and returns the one that the driver chose; `EBUSY` while the queue has buffers.
 pub fn s_fmt(node: BorrowedFd<'_>, queue: BufType, wish: &Format) -> io::Result<Format> {
     ask(node, &VIDIOC_S_FMT, queue, wish)
 }
 
-/// Asks what the driver would make of a format, and changes nothing.
+/// Asks for the format that the driver would choose, and changes nothing.
 pub fn try_fmt(node: BorrowedFd<'_>, queue: BufType, wish: &Format) -> io::Result<Format> {
     ask(node, &VIDIOC_TRY_FMT, queue, wish)
 }
@@ -166,23 +166,24 @@ fn read(queue: BufType, raw: &v4l2_format) -> Format {
     }
 }
 
-/// A part of a second.
+/// A fraction of a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fraction {
-    /// So many parts.
+    /// The numerator.
     pub numerator: u32,
-    /// Of so many.
+    /// The denominator.
     pub denominator: u32,
 }
 
-/// The time from one picture to the next.
+/// The time from one picture to the next, in seconds.
 pub fn g_parm(node: BorrowedFd<'_>, queue: BufType) -> io::Result<Fraction> {
     let mut raw = v4l2_streamparm { type_: queue as u32, ..v4l2_streamparm::zeroed() };
     call(node, &VIDIOC_G_PARM, &mut raw)?;
     Ok(interval(&raw))
 }
 
-/// Asks for a time from one picture to the next, and returns what the driver made of it.
+/// Requests a time from one picture to the next, in seconds, and returns the one that the driver
+/// chose.
 pub fn s_parm(node: BorrowedFd<'_>, queue: BufType, wish: Fraction) -> io::Result<Fraction> {
     let mut raw = v4l2_streamparm { type_: queue as u32, ..v4l2_streamparm::zeroed() };
     let Fraction { numerator, denominator } = wish;

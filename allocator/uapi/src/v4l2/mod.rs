@@ -1,12 +1,12 @@
 //! V4L2: the ioctls of a node that streams pictures.
 //!
 //! Each is a function that takes the node's descriptor. Single-planar and multi-planar queues are
-//! asked alike; what the kernel calls a plane is a memory, in which one or all of DRM's planes of a
-//! picture lie.
+//! handled alike. The kernel's word "plane" means a memory, in which one or all of DRM's planes of
+//! a picture lie.
 //!
-//! A call that a signal interrupts is made again. All but [`dqbuf`] return at once, or when the
-//! driver has finished what it was asked; that one does not wait if the node was
-//! [opened](crate::node::open_nonblocking) so.
+//! A call that a signal interrupts is repeated. All but [`dqbuf`] return at once, or when the
+//! driver has finished; [`dqbuf`] waits, unless the node was opened
+//! [non-blocking](crate::node::open_nonblocking).
 //!
 //! Source: `include/uapi/linux/videodev2.h`, `include/uapi/linux/v4l2-controls.h` and
 //! `Documentation/userspace-api/media/v4l/`.
@@ -36,7 +36,7 @@ pub use format::{
 };
 pub use selection::{Rectangle, Target, g_selection, s_selection};
 
-/// A queue that pictures go through: those of `enum v4l2_buf_type` that are for video.
+/// A queue of pictures: one of the video types of `enum v4l2_buf_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BufType {
     /// `V4L2_BUF_TYPE_VIDEO_CAPTURE`.
@@ -50,18 +50,18 @@ pub enum BufType {
 }
 
 impl BufType {
-    /// Whether a picture's planes may be memories of their own.
+    /// Returns `true` if the planes of a picture may be memories of their own.
     pub fn is_mplane(self) -> bool {
         matches!(self, Self::VideoCaptureMplane | Self::VideoOutputMplane)
     }
 
-    /// Whether the device reads the pictures, and does not write them.
+    /// Returns `true` if the device reads the pictures instead of writing them.
     pub fn is_output(self) -> bool {
         matches!(self, Self::VideoOutput | Self::VideoOutputMplane)
     }
 }
 
-/// A text that ends with a zero, or where its array does.
+/// A text that ends at a zero, or at the end of its array.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()

@@ -122,8 +122,8 @@ struct Call {
     argument: *mut c_void,
 }
 
-// SAFETY: opcode and argument are passed on unchanged; whoever makes the call vouches that they
-// belong together.
+// SAFETY: opcode and argument are passed on unchanged; the caller vouches that they belong
+// together.
 unsafe impl Ioctl for Call {
     type Output = ();
 

@@ -1,4 +1,4 @@
-//! Selections: which part of the source is taken, and where in the target it is put.
+//! Selections: the part that is read from the source, and its place in the target.
 //!
 //! To a capture queue the source is what comes in and the target the buffer; to an output queue it
 //! is the other way round.
@@ -11,12 +11,12 @@ use super::BufType;
 use super::request::{VIDIOC_G_SELECTION, VIDIOC_S_SELECTION, call};
 use super::videodev2::{Plain, v4l2_rect, v4l2_selection};
 
-/// Which part is meant, by its `V4L2_SEL_TGT`.
+/// A selection's target: `V4L2_SEL_TGT_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// `V4L2_SEL_TGT_CROP`: what is taken of the source.
+    /// `V4L2_SEL_TGT_CROP`: the part that is taken from the source.
     Crop = 0,
-    /// `V4L2_SEL_TGT_COMPOSE`: where it is put in the target.
+    /// `V4L2_SEL_TGT_COMPOSE`: its place in the target.
     Compose = 0x100,
 }
 
@@ -33,14 +33,14 @@ pub struct Rectangle {
     pub height: u32,
 }
 
-/// Where a part is; `ENOTTY` or `EINVAL` from a device that neither crops nor composes.
+/// The place of a part; `ENOTTY` or `EINVAL` from a device that neither crops nor composes.
 pub fn g_selection(node: BorrowedFd<'_>, queue: BufType, target: Target) -> io::Result<Rectangle> {
     let mut selection = selection(queue, target);
     call(node, &VIDIOC_G_SELECTION, &mut selection)?;
     Ok(rectangle(&selection))
 }
 
-/// Asks for a part, and returns what the driver made of it.
+/// Requests a part, and returns the one that the driver chose.
 pub fn s_selection(
     node: BorrowedFd<'_>,
     queue: BufType,
