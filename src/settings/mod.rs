@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn several_displays_are_named_with_commas() {
-        let settings = resolve("--display=A-1,,B-2 --size 64x64").unwrap();
+        let settings = resolve("--display=A-1,,B-2 --size 640x480").unwrap();
         assert_eq!(settings.displays.connectors, [Some("A-1".into()), None, Some("B-2".into())]);
     }
 
