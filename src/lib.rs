@@ -57,7 +57,7 @@
 //! let wide = Alignment { stride: 256, ..Alignment::default() };
 //! let layout = Layout::linear(Fourcc::XRGB8888, 640, 480, wide)?;
 //! if let Ok(mut gpu) = GpuIsp::new(None) {
-//!     let (proven, refusals) = prove(&mut gpu.target_importer(), &layout);
+//!     let (proven, refusals) = prove(gpu.target_importer(), &layout);
 //!     println!("{}", proven.map_or("no heap".to_owned(), |buffer| buffer.heap().to_string()));
 //!     refusals.iter().for_each(|refusal| println!("refused: {refusal}"));
 //! }
