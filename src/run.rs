@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 use vcam_allocator::{Accounting, Fourcc, Heap, Knowledge, OpenError, heaps, sync_counts};
 use vcam_isp_gpu::{OUTPUT_FORMATS, View};
 use vcam_pipeline::controls::{self, ControlList};
-use vcam_pipeline::sensor::config::{self, Camera};
+use vcam_pipeline::sensor::config::{self, CameraDescription};
 use vcam_pipeline::sensor::format::Format;
 use vcam_pipeline::sensor::timing::Timing;
 use vcam_pipeline::sensor::{FRAME_DURATION, Settings};
@@ -284,7 +284,7 @@ fn sensor_wish(args: &RunArgs, cards: &Cards) -> Result<SensorWish, Error> {
 }
 
 /// A camera of a configuration file: the one of this name, or the first.
-fn camera_of(path: &Path, name: Option<&str>) -> Result<Camera, Error> {
+fn camera_of(path: &Path, name: Option<&str>) -> Result<CameraDescription, Error> {
     let mut cameras = config::read(path)?;
     let index = match name {
         None => 0,

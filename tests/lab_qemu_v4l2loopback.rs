@@ -17,7 +17,7 @@ use support::filled::{self, byte, expected, frame};
 use support::loopback::{EXCLUSIVE, Reader, nodes};
 use support::v4l2::{ctl, settings};
 use vcam_allocator::{Fourcc, Method, Pool, heaps};
-use vcam_pipeline::sensor::strip;
+use vcam_pipeline::sensor::frame_counter;
 use vcam_sinks::v4l2::{V4l2Error, V4l2Options, V4l2Sink};
 use vcam_sinks::{Sink, SinkCounts};
 
@@ -207,7 +207,9 @@ fn numbers(bytes: &[u8], size: (u32, u32)) -> Vec<u32> {
     let [width, height] = [size.0, size.1].map(|pixels| pixels as usize);
     let pictures = bytes.chunks_exact(2 * width * height);
     assert_eq!(pictures.remainder(), [0; 0]);
-    pictures.map(|rows| strip::read(width, |x| rows[2 * (2 * width + x)]).unwrap()).collect()
+    pictures
+        .map(|rows| frame_counter::read(width, |x| rows[2 * (2 * width + x)]).unwrap())
+        .collect()
 }
 
 #[test]

@@ -17,7 +17,7 @@ use support::show;
 use support::vkms::{Card, Plane};
 use vcam_allocator::{CpuAccess, Dmabuf, Method};
 use vcam_isp_gpu::GpuIsp;
-use vcam_pipeline::sensor::strip;
+use vcam_pipeline::sensor::frame_counter;
 use vcam_pipeline::{IspChoice, StopHandle};
 use vcam_sinks::{Frame, KmsSink, NullSink, Sink};
 
@@ -132,7 +132,7 @@ fn the_buffers_of_a_camera_that_is_killed_stay_with_those_who_have_them() {
         let row = buffer.layout().planes()[0].stride as usize;
         let green = |x: usize| pixels.plane(0)[row + 4 * x + 1];
         assert!(
-            strip::read(show::SIZE.0 as usize, green).is_some(),
+            frame_counter::read(show::SIZE.0 as usize, green).is_some(),
             "{} is a frame",
             buffer.name()
         );

@@ -16,7 +16,7 @@ use vcam_allocator::{Dmabuf, Fourcc, Knowledge, LinkEnd, heaps};
 use vcam_isp_gpu::View;
 use vcam_pipeline::controls::ControlList;
 use vcam_pipeline::sensor::Settings;
-use vcam_pipeline::{Config, IspChoice, Outcome, PauseHandle, Prepared, StageError, StopHandle};
+use vcam_pipeline::{Config, IspChoice, PauseHandle, Prepared, RunStats, StageError, StopHandle};
 use vcam_sinks::{FileError, Frame, NullSink, Sink, SinkCounts, SinkError};
 
 /// What a fake does with a frame.
@@ -81,7 +81,7 @@ fn run(
     frames: u64,
     stop: StopHandle,
     sinks: Vec<Box<dyn Sink>>,
-) -> (Outcome, Result<(), StageError>) {
+) -> (RunStats, Result<(), StageError>) {
     let config = Config {
         sensor: Settings { size: (128, 64), ..Settings::default() },
         format: Fourcc::XRGB8888,

@@ -18,24 +18,26 @@
 
 pub mod camera;
 pub mod colour;
+mod completions;
 pub mod controls;
 mod engine;
 mod error;
 pub mod ipa;
 mod links;
+mod request;
 pub mod run;
 pub mod sensor;
 mod stats;
+mod stream;
 
 pub use camera::{Camera, CameraConfiguration, CameraManager, Request};
-pub use engine::StartError;
-pub use engine::choice::{IspChoice, OwnIsp, OwnIspError};
-pub use engine::error::StageError;
+pub use engine::error::{StageError, StartError};
+pub use engine::isp_select::{CustomIsp, CustomIspError, IspChoice};
+pub use engine::negotiate::{FrameCost, PlanError, StreamPlan};
 pub use engine::pause::PauseHandle;
-pub use engine::planning::{FrameCost, PlanError, StreamPlan};
-pub use engine::prepare::Consumer;
 pub use engine::stop::StopHandle;
+pub use engine::stream_alloc::Consumer;
 pub use error::chain;
 pub use links::Link;
 pub use run::{Config, Prepared, Progress, Run, SyscallCount, raw_description};
-pub use stats::{Frames, Latency, Outcome, Steady};
+pub use stats::{Frames, Latency, RunStats, Steady};

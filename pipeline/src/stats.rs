@@ -57,7 +57,7 @@ pub struct Steady {
 
 /// What a run did.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub struct RunStats {
     /// What became of the frames.
     pub frames: Frames,
     /// Every link, sensor first.

@@ -9,7 +9,7 @@ use vcam_allocator::{Alignment, CpuAccess, Fence, Fourcc, Heap, Layout, heaps};
 use vcam_isp_gpu::{Crop, Orientation};
 use vcam_pipeline::camera::{
     Camera, CameraError, CameraManager, CameraState, DropPolicy, FrameStatus, QueueReason, Request,
-    RequestStatus, Resources, ReuseBuffers, Start, Status, Stream, StreamRole,
+    RequestStatus, Resources, ReuseBuffers, Start, Status, StreamId, StreamRole,
 };
 use vcam_pipeline::controls::*;
 use vcam_pipeline::sensor::Source;
@@ -43,7 +43,7 @@ macro_rules! with_all_cases {
 pub(crate) use with_all_cases;
 
 const LONG: Duration = Duration::from_secs(60);
-const NOBODY: Vec<(Stream, Constraints)> = Vec::new();
+const NOBODY: Vec<(StreamId, Constraints)> = Vec::new();
 
 /// Where the buffers come from, and who makes the pictures.
 #[derive(Debug, Clone)]
@@ -125,7 +125,7 @@ fn frames(
 }
 
 /// Red, green and blue of a pixel of an XR24 picture.
-fn pixel(request: &Request, stream: Stream, x: usize, y: usize) -> [u8; 3] {
+fn pixel(request: &Request, stream: StreamId, x: usize, y: usize) -> [u8; 3] {
     let given = request.buffer(stream).unwrap();
     assert_eq!(given.status(), FrameStatus::Success);
     if let Some(fence) = given.release_fence() {

@@ -5,9 +5,9 @@ use std::fmt;
 use vcam_allocator::{Alignment, Fourcc, Layout, LayoutError};
 use vcam_isp_gpu::{ColourSpace, OUTPUT_FORMATS, Orientation, RawFormat};
 
-use super::request::Stream;
-use crate::sensor::config::Camera as Description;
+use crate::sensor::config::CameraDescription;
 use crate::sensor::format::Format;
+use crate::stream::{MAX_OUTPUTS, StreamId};
 
 /// What a stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,14 +24,14 @@ pub enum StreamRole {
 
 /// What is in a stream's buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PixelFormat {
+pub enum StreamFormat {
     /// The sensor's numbers.
     Raw(RawFormat),
     /// A picture, by its code in DRM.
     Picture(Fourcc),
 }
 
-impl fmt::Display for PixelFormat {
+impl fmt::Display for StreamFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Raw(format) => format.fmt(f),
@@ -44,7 +44,7 @@ impl fmt::Display for PixelFormat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamConfiguration {
     /// What its buffers hold.
-    pub pixel_format: PixelFormat,
+    pub pixel_format: StreamFormat,
     /// Width and height in pixels, as they are seen: after a turn by [`CameraConfiguration::orientation`].
     pub size: (u32, u32),
     /// Buffers that the camera allocates for the application, beside those that it needs itself.
@@ -57,11 +57,11 @@ impl StreamConfiguration {
     /// Format, width and height as a buffer has them, where a raw frame is rows of its carrier.
     pub(super) fn carrier(&self) -> (Fourcc, (u32, u32)) {
         match self.pixel_format {
-            PixelFormat::Raw(format) => {
+            StreamFormat::Raw(format) => {
                 let (carrier, columns) = format.carrier(self.size.0);
                 (carrier, (columns, self.size.1))
             }
-            PixelFormat::Picture(format) => (format, self.size),
+            StreamFormat::Picture(format) => (format, self.size),
         }
     }
 
@@ -80,7 +80,7 @@ pub struct CameraConfiguration {
     pub streams: Vec<StreamConfiguration>,
     /// Which way up pictures are.
     pub orientation: Orientation,
-    camera: Description,
+    camera: CameraDescription,
 }
 
 /// Whether a camera can do what a configuration asks for.
@@ -98,7 +98,7 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjustment {
     /// The stream, if it is one's.
-    pub stream: Option<Stream>,
+    pub stream: Option<StreamId>,
     /// The field.
     pub field: &'static str,
     /// What it was.
@@ -111,7 +111,7 @@ impl fmt::Display for Adjustment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { stream, field, from, to } = self;
         match stream {
-            Some(Stream(index)) => write!(f, "stream {index}: {field} {from} became {to}"),
+            Some(StreamId(index)) => write!(f, "stream {index}: {field} {from} became {to}"),
             None => write!(f, "{field} {from} became {to}"),
         }
     }
@@ -134,19 +134,16 @@ const DEFAULT_BUFFERS: u32 = 4;
 /// The smallest picture.
 const SMALLEST: u32 = 16;
 
-/// Processed streams that there can be.
-const PROCESSED: usize = crate::engine::shot::MAX_OUTPUTS;
-
 impl CameraConfiguration {
-    pub(super) fn new(camera: Description, roles: &[StreamRole]) -> Self {
+    pub(super) fn new(camera: CameraDescription, roles: &[StreamRole]) -> Self {
         let size = camera.modes.first().map_or(camera.settings.size, |mode| mode.size);
         let sends = camera.settings.format;
         let stream = |role: &StreamRole| {
             let pixel_format = match (sends, role) {
-                (Format::Raw(raw), StreamRole::Raw) => PixelFormat::Raw(raw),
-                (Format::Raw(_), StreamRole::VideoRecording) => PixelFormat::Picture(Fourcc::NV12),
-                (Format::Raw(_), _) => PixelFormat::Picture(Fourcc::XRGB8888),
-                (Format::Picture(picture), _) => PixelFormat::Picture(picture.fourcc()),
+                (Format::Raw(raw), StreamRole::Raw) => StreamFormat::Raw(raw),
+                (Format::Raw(_), StreamRole::VideoRecording) => StreamFormat::Picture(Fourcc::NV12),
+                (Format::Raw(_), _) => StreamFormat::Picture(Fourcc::XRGB8888),
+                (Format::Picture(picture), _) => StreamFormat::Picture(picture.fourcc()),
             };
             let colour_space = ColourSpace::default();
             StreamConfiguration { pixel_format, size, buffer_count: DEFAULT_BUFFERS, colour_space }
@@ -156,8 +153,8 @@ impl CameraConfiguration {
     }
 
     /// The streams, to add buffers of to a [`Request`](super::Request).
-    pub fn stream_ids(&self) -> impl Iterator<Item = Stream> + use<> {
-        (0..self.streams.len()).map(Stream)
+    pub fn stream_ids(&self) -> impl Iterator<Item = StreamId> + use<> {
+        (0..self.streams.len()).map(StreamId)
     }
 
     /// Changes what the camera cannot do into what it can, and says what was changed.
@@ -176,22 +173,22 @@ impl CameraConfiguration {
         self.drop_streams(has_isp, &mut changes);
         let sensor_size = self.sensor_size();
         for (index, stream) in self.streams.iter_mut().enumerate() {
-            let mut fit = Fit { stream: Stream(index), changes: &mut changes };
+            let mut fit = Fit { stream: StreamId(index), changes: &mut changes };
             let format = match (stream.pixel_format, sends) {
-                (PixelFormat::Raw(_), Format::Raw(raw)) => PixelFormat::Raw(raw),
-                (_, Format::Picture(picture)) => PixelFormat::Picture(picture.fourcc()),
-                (PixelFormat::Picture(format), Format::Raw(_)) => {
+                (StreamFormat::Raw(_), Format::Raw(raw)) => StreamFormat::Raw(raw),
+                (_, Format::Picture(picture)) => StreamFormat::Picture(picture.fourcc()),
+                (StreamFormat::Picture(format), Format::Raw(_)) => {
                     let is_made = OUTPUT_FORMATS.contains(&format);
-                    PixelFormat::Picture(if is_made { format } else { Fourcc::XRGB8888 })
+                    StreamFormat::Picture(if is_made { format } else { Fourcc::XRGB8888 })
                 }
             };
             fit.set("format", &mut stream.pixel_format, format);
             let full = match stream.pixel_format {
-                PixelFormat::Raw(_) => sensor_size,
-                PixelFormat::Picture(_) => self.orientation.size(sensor_size),
+                StreamFormat::Raw(_) => sensor_size,
+                StreamFormat::Picture(_) => self.orientation.size(sensor_size),
             };
             let size = match (stream.pixel_format, has_isp) {
-                (PixelFormat::Picture(_), true) if stream.size != (0, 0) => {
+                (StreamFormat::Picture(_), true) if stream.size != (0, 0) => {
                     let within = |side: u32, most: u32| side.clamp(SMALLEST.min(most), most);
                     (within(stream.size.0, full.0), within(stream.size.1, full.1))
                 }
@@ -200,7 +197,7 @@ impl CameraConfiguration {
             fit.set_as("size", &mut stream.size, size, |(w, h)| format!("{w}x{h}"));
             let count = stream.buffer_count.clamp(*BUFFERS.start(), *BUFFERS.end());
             fit.set("buffer count", &mut stream.buffer_count, count);
-            let has_spaces = matches!(stream.pixel_format, PixelFormat::Picture(format)
+            let has_spaces = matches!(stream.pixel_format, StreamFormat::Picture(format)
                 if has_isp && is_yuv(format));
             let space = if has_spaces { stream.colour_space } else { ColourSpace::default() };
             fit.set("colour space", &mut stream.colour_space, space);
@@ -214,12 +211,12 @@ impl CameraConfiguration {
     /// Leaves as many of each kind as there can be; the first ones stay.
     fn drop_streams(&mut self, has_isp: bool, changes: &mut Changes) {
         let (mut raw, mut processed) = (0, 0);
-        let most = if has_isp { (1, PROCESSED) } else { (0, 1) };
+        let most = if has_isp { (1, MAX_OUTPUTS) } else { (0, 1) };
         let was = self.streams.len();
         self.streams.retain(|stream| {
             // Without an ISP all are the sensor's pictures.
             let (count, most) = match (stream.pixel_format, has_isp) {
-                (PixelFormat::Raw(_), true) => (&mut raw, most.0),
+                (StreamFormat::Raw(_), true) => (&mut raw, most.0),
                 _ => (&mut processed, most.1),
             };
             *count += 1;
@@ -238,8 +235,8 @@ impl CameraConfiguration {
         let covers = |mode: &(u32, u32)| {
             self.streams.iter().all(|stream| {
                 let full = match stream.pixel_format {
-                    PixelFormat::Raw(_) => *mode,
-                    PixelFormat::Picture(_) => self.orientation.size(*mode),
+                    StreamFormat::Raw(_) => *mode,
+                    StreamFormat::Picture(_) => self.orientation.size(*mode),
                 };
                 stream.size.0 <= full.0 && stream.size.1 <= full.1
             })
@@ -252,7 +249,7 @@ impl CameraConfiguration {
             .unwrap_or(self.camera.settings.size)
     }
 
-    pub(super) fn camera(&self) -> &Description {
+    pub(super) fn camera(&self) -> &CameraDescription {
         &self.camera
     }
 }
@@ -267,14 +264,14 @@ fn is_yuv(format: Fourcc) -> bool {
 struct Changes(Vec<Adjustment>);
 
 impl Changes {
-    fn note(&mut self, stream: Option<Stream>, field: &'static str, from: String, to: String) {
+    fn note(&mut self, stream: Option<StreamId>, field: &'static str, from: String, to: String) {
         self.0.push(Adjustment { stream, field, from, to });
     }
 }
 
 /// Changes a stream, and notes what was changed.
 struct Fit<'a> {
-    stream: Stream,
+    stream: StreamId,
     changes: &'a mut Changes,
 }
 
@@ -303,7 +300,7 @@ mod tests {
     use crate::camera::CameraManager;
     use crate::sensor::config::Mode;
 
-    fn camera(format: &str) -> Description {
+    fn camera(format: &str) -> CameraDescription {
         let mut camera = CameraManager::default_camera();
         camera.settings.format = format.parse().unwrap();
         let mode = |size| Mode { size, rates: [1.0, 30.0] };
@@ -334,7 +331,7 @@ mod tests {
         let mut three = CameraConfiguration::new(camera("SBGGR12"), &roles);
         assert_eq!(three.validate(), Status::Valid);
         assert_eq!(three.streams[0].pixel_format.to_string(), "SBGGR12");
-        assert_eq!(three.stream_ids().map(Stream::index).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(three.stream_ids().map(StreamId::index).collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]
@@ -347,7 +344,7 @@ mod tests {
     fn what_cannot_be_becomes_what_can_and_is_told() {
         let viewfinder = [StreamRole::Viewfinder];
         let mut one = CameraConfiguration::new(camera("SRGGB8"), &viewfinder);
-        one.streams[0].pixel_format = PixelFormat::Picture(Fourcc::new(*b"AB48"));
+        one.streams[0].pixel_format = StreamFormat::Picture(Fourcc::new(*b"AB48"));
         one.streams[0].size = (4000, 3);
         one.streams[0].buffer_count = 0;
         let changes = changed(&mut one);

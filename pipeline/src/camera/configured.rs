@@ -9,25 +9,27 @@ use vcam_allocator::{Dmabuf, Fourcc, Pool};
 use vcam_isp_gpu::View;
 
 use super::completed::ToApplication;
-use super::configuration::{CameraConfiguration, PixelFormat};
+use super::configuration::{CameraConfiguration, StreamFormat};
 use super::error::CameraError;
-use super::request::{MAX_STREAMS, Request, Stream};
-use super::{Inner, MAX_REQUESTS, Resources, Start};
+use super::{Inner, Resources, Start};
 use crate::controls::FrameControls;
-use crate::engine::isp::forbid_copies;
-use crate::engine::orders::{Orders, RequestQueue};
+use crate::engine::error::StartError;
+use crate::engine::isp_stage::forbid_copies;
 use crate::engine::pause::PauseHandle;
-use crate::engine::prepare::{Consumer, RAW_IN_FLIGHT, Ready};
+use crate::engine::request_queue::{PendingRequests, RequestQueue};
 use crate::engine::stop::StopHandle;
-use crate::engine::{Engine, OutputStream, Parts, Running, Slot, StartError, Streaming};
+use crate::engine::stream_alloc::{Consumer, RAW_IN_FLIGHT, StreamAllocation};
+use crate::engine::{Engine, EngineConfig, OutputStream, Running, Streaming};
+use crate::request::{MAX_REQUESTS, Request};
 use crate::sensor::FRAME_DURATION;
 use crate::sensor::format::Format;
+use crate::stream::{MAX_STREAMS, Port, StreamId};
 
 /// A camera with streams.
 pub(super) struct Configured {
     pub(super) engine: Engine,
     pub(super) configuration: CameraConfiguration,
-    pub(super) slots: [Option<Slot>; MAX_STREAMS],
+    pub(super) ports: [Option<Port>; MAX_STREAMS],
     pub(super) resources: Resources,
     /// Raw buffers, for the sensor and for the application.
     pub(super) raw: Option<Arc<Pool>>,
@@ -46,17 +48,17 @@ impl Configured {
         configuration: CameraConfiguration,
         mut resources: Resources,
     ) -> Result<Self, Box<(StartError, Resources)>> {
-        let mut slots = [None; MAX_STREAMS];
+        let mut ports = [None; MAX_STREAMS];
         let (mut outputs, mut raw_at_least) = (Vec::new(), 0);
         let sensor_size = configuration.sensor_size();
-        for (slot, stream) in slots.iter_mut().zip(&configuration.streams) {
+        for (port, stream) in ports.iter_mut().zip(&configuration.streams) {
             let count = u64::from(stream.buffer_count);
-            *slot = Some(match stream.pixel_format {
-                PixelFormat::Raw(_) => {
+            *port = Some(match stream.pixel_format {
+                StreamFormat::Raw(_) => {
                     raw_at_least = RAW_IN_FLIGHT + count;
-                    Slot::Raw
+                    Port::Raw
                 }
-                PixelFormat::Picture(format) => {
+                StreamFormat::Picture(format) => {
                     let view = View {
                         crop: None,
                         orientation: configuration.orientation,
@@ -64,13 +66,13 @@ impl Configured {
                     };
                     let (size, at_least) = (stream.size, count);
                     outputs.push(OutputStream { format, size, view, at_least });
-                    Slot::Output(outputs.len() - 1)
+                    Port::Output(outputs.len() - 1)
                 }
             });
         }
         let mut settings = configuration.camera().settings.clone();
         settings.size = sensor_size;
-        let parts = Parts {
+        let parts = EngineConfig {
             settings,
             outputs,
             raw_at_least,
@@ -81,17 +83,17 @@ impl Configured {
         };
         let (raw, outputs) = (None, [None, None]);
         match Engine::new(parts, &mut resources.knowledge) {
-            Ok(engine) => Ok(Self { engine, configuration, slots, resources, raw, outputs }),
+            Ok(engine) => Ok(Self { engine, configuration, ports, resources, raw, outputs }),
             Err(error) => Err(Box::new((error, resources))),
         }
     }
 
-    pub(super) fn slot(&self, stream: Stream) -> Option<Slot> {
-        self.slots.get(stream.index()).copied().flatten()
+    pub(super) fn port(&self, stream: StreamId) -> Option<Port> {
+        self.ports.get(stream.index()).copied().flatten()
     }
 
     /// Whether a buffer has a stream's format and size.
-    pub(super) fn check(&self, stream: Stream, buffer: &Dmabuf) -> Result<(), CameraError> {
+    pub(super) fn check(&self, stream: StreamId, buffer: &Dmabuf) -> Result<(), CameraError> {
         let (format, size) = match self.configuration.streams.get(stream.index()) {
             Some(stream) => stream.carrier(),
             None => return Err(CameraError::NoBuffers(stream)),
@@ -115,11 +117,11 @@ impl Configured {
         inner: &Arc<Inner>,
     ) -> Result<Active, CameraError> {
         let needs_raw = matches!(inner.description.settings.format, Format::Raw(_));
-        let has_all = |slot: &Option<Slot>| match slot {
-            Some(Slot::Output(index)) => self.outputs[*index].is_some(),
-            Some(Slot::Raw) | None => true,
+        let has_all = |port: &Option<Port>| match port {
+            Some(Port::Output(index)) => self.outputs[*index].is_some(),
+            Some(Port::Raw) | None => true,
         };
-        if !self.slots.iter().all(has_all) || needs_raw && self.raw.is_none() {
+        if !self.ports.iter().all(has_all) || needs_raw && self.raw.is_none() {
             self.allocate_rest()?;
         }
         let mut controls = FrameControls::default();
@@ -138,7 +140,11 @@ impl Configured {
         };
         let streaming = Streaming {
             period,
-            orders: Orders::Requests(Box::new(RequestQueue::new(queue, start.policy, controls))),
+            requests: RequestQueue::Requests(Box::new(PendingRequests::new(
+                queue,
+                start.policy,
+                controls,
+            ))),
             raw: self.raw.clone(),
             outputs: self.outputs.iter().flatten().cloned().collect(),
             stop: stop.clone(),
@@ -153,8 +159,8 @@ impl Configured {
     /// Plans and allocates; where a copy is an error, a plan with one is.
     pub(super) fn plan<C: Consumer + 'static>(
         &mut self,
-        consumers: Vec<(Slot, C)>,
-    ) -> Result<Ready<C>, StartError> {
+        consumers: Vec<(Port, C)>,
+    ) -> Result<StreamAllocation<C>, StartError> {
         let ready = self.engine.plan(consumers, &mut self.resources.knowledge)?;
         if self.resources.strict {
             forbid_copies(&ready.links)?;
@@ -164,8 +170,8 @@ impl Configured {
 
     /// Buffers for the streams that have none.
     fn allocate_rest(&mut self) -> Result<(), CameraError> {
-        let nobody = Vec::<(Slot, Constraints)>::new();
-        let Ready { raw, outputs, .. } = self.plan(nobody)?;
+        let nobody = Vec::<(Port, Constraints)>::new();
+        let StreamAllocation { raw, outputs, .. } = self.plan(nobody)?;
         self.raw = self.raw.take().or(raw.map(Arc::new));
         for (place, pool) in self.outputs.iter_mut().zip(outputs) {
             place.get_or_insert(Arc::new(pool));

@@ -1,11 +1,11 @@
 //! Why a camera does not do what it is asked for.
 
+use super::CameraState;
 use super::configuration::Status;
-use super::request::{Request, Stream};
-use super::{CameraState, MAX_REQUESTS};
 use crate::controls::ControlError;
-use crate::engine::StartError;
-use crate::engine::error::StageError;
+use crate::engine::error::{StageError, StartError};
+use crate::request::{MAX_REQUESTS, Request};
+use crate::stream::StreamId;
 
 /// Why a camera does not do what it is asked for.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub enum CameraError {
     Control(Box<ControlError>),
     /// A stream has no buffers.
     #[error("stream {} has no buffers: allocate or adopt some first", .0.index())]
-    NoBuffers(Stream),
+    NoBuffers(StreamId),
     /// A buffer is not one of the stream's.
     #[error("buffer '{buffer}' is {is}, and stream {} has {should}", stream.index())]
     Buffer {
@@ -55,7 +55,7 @@ pub enum CameraError {
         /// Its format, and width and height.
         is: String,
         /// The stream.
-        stream: Stream,
+        stream: StreamId,
         /// What it should be.
         should: String,
     },

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::Camera;
 use crate::sensor::Settings;
-use crate::sensor::config::{self, Camera as Description, ConfigError, Location, Mode};
+use crate::sensor::config::{self, CameraDescription, ConfigError, Location, Mode};
 
 /// The cameras of this process.
 ///
@@ -61,7 +61,7 @@ impl CameraManager {
     }
 
     /// These cameras.
-    pub fn of(cameras: Vec<Description>) -> Self {
+    pub fn of(cameras: Vec<CameraDescription>) -> Self {
         let cameras = cameras.into_iter().map(Camera::new).collect();
         Self { cameras, file: None, watch: None }
     }
@@ -72,9 +72,9 @@ impl CameraManager {
         Ok(Self { file: Some(path.to_owned()), ..manager })
     }
 
-    pub(super) fn default_camera() -> Description {
+    pub(super) fn default_camera() -> CameraDescription {
         let mode = |size| Mode { size, rates: [1.0, 30.0] };
-        Description {
+        CameraDescription {
             name: "vcam".to_owned(),
             settings: Settings::default(),
             modes: [(640, 480), (1280, 720), (1920, 1080)].map(mode).to_vec(),

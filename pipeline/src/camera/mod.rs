@@ -32,7 +32,6 @@ mod configuration;
 mod configured;
 mod error;
 mod manager;
-mod request;
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -44,30 +43,30 @@ use crossbeam_channel::TrySendError;
 use vcam_allocator::heaps::{self, memfd};
 use vcam_allocator::{Dmabuf, Heap, Knowledge, LinkEnd, Pool};
 
+pub use crate::request::{
+    BufferError, DropPolicy, FrameBuffer, FrameStatus, MAX_REQUESTS, Request, RequestStatus,
+    ReuseBuffers,
+};
+pub use crate::stream::{MAX_STREAMS, StreamId};
 pub use configuration::{
-    Adjustment, CameraConfiguration, Invalid, PixelFormat, Status, StreamConfiguration, StreamRole,
+    Adjustment, CameraConfiguration, Invalid, Status, StreamConfiguration, StreamFormat, StreamRole,
 };
 pub use error::{CameraError, QueueError, QueueReason};
 pub use manager::{CameraManager, Event, ManagerError};
-pub use request::{
-    BufferError, FrameBuffer, FrameStatus, MAX_STREAMS, Request, RequestStatus, ReuseBuffers,
-    Stream,
-};
 
+use crate::completions::{Completions, deadline};
 use crate::controls::{ControlInfo, ControlList, infos};
-use crate::engine::choice::IspChoice;
-use crate::engine::orders::Orders;
-use crate::engine::planning::StreamPlan;
-use crate::engine::prepare::{Consumer, Ready};
-use crate::engine::{Ended, Slot, save};
+use crate::engine::isp_select::IspChoice;
+use crate::engine::negotiate::StreamPlan;
+use crate::engine::request_queue::RequestQueue;
+use crate::engine::stream_alloc::{Consumer, StreamAllocation};
+use crate::engine::{EngineStats, save};
 use crate::links::Link;
-use crate::sensor::config::Camera as Description;
+use crate::sensor::config::CameraDescription;
 use crate::sensor::timing::Timing;
-use completed::{Completions, deadline};
-use configured::{Active, Configured};
+use crate::stream::Port;
 
-/// Requests that can be queued at once.
-pub const MAX_REQUESTS: usize = 256;
+use configured::{Active, Configured};
 
 /// What a camera has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,17 +81,6 @@ pub enum CameraState {
     Running,
     /// It makes the last ones.
     Stopping,
-}
-
-/// What becomes of frames that nobody asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DropPolicy {
-    /// The sensor waits for a request, so that no frame is lost.
-    #[default]
-    Block,
-    /// The sensor keeps its pace, as real ones do: a frame without a request is lost, and leaves a
-    /// gap in the sequence.
-    DropFrames,
 }
 
 /// With what a camera works: where buffers may come from, and who makes the pictures.
@@ -153,7 +141,7 @@ pub struct Summary {
 pub struct Camera(Arc<Inner>);
 
 pub(crate) struct Inner {
-    description: Description,
+    description: CameraDescription,
     infos: Vec<ControlInfo>,
     state: Mutex<State>,
     gone: AtomicBool,
@@ -196,7 +184,7 @@ impl State {
 }
 
 impl Camera {
-    fn new(description: Description) -> Self {
+    fn new(description: CameraDescription) -> Self {
         let size = description.modes.iter().map(|mode| mode.size).max_by_key(area);
         let size = size.unwrap_or(description.settings.size);
         let infos = infos(size, &Timing::new(size.0, size.1), description.settings.format);
@@ -215,7 +203,7 @@ impl Camera {
     }
 
     /// What it is: model, location, modes, and the sensor behind it.
-    pub fn description(&self) -> &Description {
+    pub fn description(&self) -> &CameraDescription {
         &self.0.description
     }
 
@@ -316,18 +304,19 @@ impl Camera {
     /// Without consumers, the plan is for a program that asks for nothing.
     pub fn allocate<C: Consumer + 'static>(
         &self,
-        consumers: Vec<(Stream, C)>,
+        consumers: Vec<(StreamId, C)>,
     ) -> Result<Allocation<C>, CameraError> {
         let mut state = self.lock();
         let State::Configured(configured) = &mut *state else {
             return Err(state.wrong("allocate buffers", "Configured"));
         };
-        let mut of_slots = Vec::with_capacity(consumers.len());
+        let mut of_ports = Vec::with_capacity(consumers.len());
         for (stream, consumer) in consumers {
-            let slot = configured.slot(stream).ok_or(CameraError::NoBuffers(stream))?;
-            of_slots.push((slot, consumer));
+            let port = configured.port(stream).ok_or(CameraError::NoBuffers(stream))?;
+            of_ports.push((port, consumer));
         }
-        let Ready { raw, outputs, consumers, plans, links, .. } = configured.plan(of_slots)?;
+        let StreamAllocation { raw, outputs, consumers, plans, links, .. } =
+            configured.plan(of_ports)?;
         configured.raw = raw.map(Arc::new);
         for (place, pool) in configured.outputs.iter_mut().zip(outputs) {
             *place = Some(Arc::new(pool));
@@ -339,35 +328,35 @@ impl Camera {
     /// Hands the camera buffers for a stream, instead of those that it would allocate itself.
     ///
     /// Each must have the stream's format and size; that a device refuses one makes its link a copy.
-    pub fn adopt(&self, stream: Stream, buffers: Vec<Dmabuf>) -> Result<(), CameraError> {
+    pub fn adopt(&self, stream: StreamId, buffers: Vec<Dmabuf>) -> Result<(), CameraError> {
         let mut state = self.lock();
         let State::Configured(configured) = &mut *state else {
             return Err(state.wrong("take buffers", "Configured"));
         };
-        let slot = configured.slot(stream).ok_or(CameraError::NoBuffers(stream))?;
+        let port = configured.port(stream).ok_or(CameraError::NoBuffers(stream))?;
         buffers.iter().try_for_each(|buffer| configured.check(stream, buffer))?;
-        let (raw, outputs) = match slot {
-            Slot::Raw => (buffers.clone(), Vec::new()),
-            Slot::Output(_) => (Vec::new(), buffers.clone()),
+        let (raw, outputs) = match port {
+            Port::Raw => (buffers.clone(), Vec::new()),
+            Port::Output(_) => (Vec::new(), buffers.clone()),
         };
         configured.engine.prepare(raw, outputs)?;
         let pool = Some(Arc::new(Pool::of(buffers)));
-        match slot {
-            Slot::Raw => configured.raw = pool,
-            Slot::Output(index) => configured.outputs[index] = pool,
+        match port {
+            Port::Raw => configured.raw = pool,
+            Port::Output(index) => configured.outputs[index] = pool,
         }
         Ok(())
     }
 
     /// The buffers of a stream: take one for each request.
-    pub fn buffers(&self, stream: Stream) -> Result<Arc<Pool>, CameraError> {
+    pub fn buffers(&self, stream: StreamId) -> Result<Arc<Pool>, CameraError> {
         let state = self.lock();
         let (State::Configured(configured) | State::Running(configured, _)) = &*state else {
             return Err(state.wrong("have buffers", "Configured or Running"));
         };
-        let pool = match configured.slot(stream) {
-            Some(Slot::Raw) => configured.raw.as_ref(),
-            Some(Slot::Output(index)) => configured.outputs[index].as_ref(),
+        let pool = match configured.port(stream) {
+            Some(Port::Raw) => configured.raw.as_ref(),
+            Some(Port::Output(index)) => configured.outputs[index].as_ref(),
             None => None,
         };
         pool.cloned().ok_or(CameraError::NoBuffers(stream))
@@ -378,7 +367,7 @@ impl Camera {
         let state = self.lock();
         match &*state {
             State::Configured(configured) | State::Running(configured, _) => {
-                Ok(Request::new(cookie, configured.slots))
+                Ok(Request::new(cookie, configured.ports))
             }
             other => Err(other.wrong("make requests", "Configured or Running")),
         }
@@ -446,7 +435,7 @@ impl Camera {
         if request.status() != RequestStatus::Pending {
             return Err(QueueReason::Completed);
         }
-        if *request.slots() != configured.slots {
+        if *request.ports() != configured.ports {
             return Err(QueueReason::Stale);
         }
         if request.given().next().is_none() {
@@ -496,9 +485,10 @@ impl Camera {
         let Active { requests, running, stop } = active;
         self.0.completions.expect_cancelled();
         stop.stop();
-        let Ended { orders, isp, errors, result, .. } = configured.engine.join(running);
+        let EngineStats { requests: left, isp, errors, result, .. } =
+            configured.engine.join(running);
         drop(requests);
-        for mut request in orders.map(Orders::into_unfulfilled).unwrap_or_default() {
+        for mut request in left.map(RequestQueue::into_unfulfilled).unwrap_or_default() {
             request.cancel();
             self.0.completions.push(request);
         }

@@ -1,10 +1,89 @@
-//! Why a stage ended early.
+//! Why a camera did not start, and why a stage ended early.
 
 use std::any::Any;
+use std::error::Error;
 
-use vcam_allocator::{AccessError, FenceError, TakeError};
-use vcam_isp_gpu::IspError;
+use vcam_allocator::{AccessError, FenceError, Fourcc, TakeError};
+use vcam_isp_gpu::{EglError, IspError};
 use vcam_sinks::SinkError;
+
+use super::negotiate::PlanError;
+use crate::controls::ControlError;
+use crate::ipa::CalibrationError;
+use crate::sensor::SettingsError;
+use crate::sensor::format::Format;
+
+/// Why a camera did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no such sensor.
+    #[error(transparent)]
+    Sensor(#[from] SettingsError),
+    /// The sensor sends pictures, and sends them as they are.
+    #[error("the sensor sends pictures in {sends} of {}x{}, and there is no ISP to make others",
+        size.0, size.1)]
+    NoIsp {
+        /// What it sends.
+        sends: Format,
+        /// Width and height in pixels.
+        size: (u32, u32),
+    },
+    /// A sink wants raw frames.
+    #[error("{sink} takes raw frames, and the sensor sends pictures")]
+    NoRaw {
+        /// The sink.
+        sink: String,
+    },
+    /// A sink does not take pictures in this format.
+    #[error("{sink} takes no pictures in {format}; it takes {takes}")]
+    SinkFormat {
+        /// The sink.
+        sink: String,
+        /// The format of pictures.
+        format: Fourcc,
+        /// The formats that it takes, in words.
+        takes: String,
+    },
+    /// A control is not taken.
+    #[error(transparent)]
+    Control(Box<ControlError>),
+    /// The camera does not know its colours.
+    #[error("the camera cannot be calibrated")]
+    Calibration(#[from] CalibrationError),
+    /// There are no buffers.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The GPU's ISP was asked for, and there is none.
+    #[error("the GPU ISP does not start")]
+    Isp(#[from] EglError),
+    /// The application's own ISP is not made.
+    #[error("the application's ISP does not start")]
+    CustomIsp(#[source] Box<dyn Error + Send + Sync>),
+    /// The GPU's ISP was asked for, and makes no picture of this size.
+    #[error("{isp} makes pictures of at most {limit}x{limit}, not of {width}x{height}")]
+    IspSize {
+        /// The ISP.
+        isp: String,
+        /// The longest side that it makes.
+        limit: u32,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// The kernel gives no thread.
+    #[error("could not start the thread '{0}'")]
+    Thread(&'static str, #[source] std::io::Error),
+    /// A thread failed before the first frame.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+}
+
+impl From<ControlError> for StartError {
+    fn from(error: ControlError) -> Self {
+        Self::Control(Box::new(error))
+    }
+}
 
 /// Why a run ended early; names the stage.
 #[derive(Debug, thiserror::Error)]

@@ -1,31 +1,31 @@
 //! What runs a camera: the sensor's thread and the ISP's, joined by a channel of one place.
 //!
 //! ```text
-//! orders ─▶ sensor ──shots──▶ ISP ──▶ whoever takes finished frames
+//! requests ─▶ sensor ──frames──▶ ISP ──▶ whoever takes finished frames
 //!             ▲                │
 //!             └── exposure ◀───┘
 //! ```
 //!
 //! An [`Engine`] has a sensor, an ISP (unless the sensor sends pictures) and the buffers between and
-//! behind them. It is started with [`Orders`](orders::Orders), and with somebody to
-//! [`Deliver`](shot::Deliver) to. A run for sinks and a camera for an application differ in these two
+//! behind them. It is started with [`RequestQueue`](request_queue::RequestQueue), and with somebody to
+//! [`FrameConsumer`](frame_context::FrameConsumer) to. A run for sinks and a camera for an application differ in these two
 //! and in nothing else.
 
-pub(crate) mod cheaper;
-pub(crate) mod choice;
+pub(crate) mod acquire;
 pub(crate) mod error;
-pub(crate) mod feedback;
-pub(crate) mod handover;
-pub(crate) mod isp;
-pub(crate) mod orders;
+pub(crate) mod frame_channel;
+pub(crate) mod frame_context;
+pub(crate) mod import_cost;
+pub(crate) mod ipa_loop;
+pub(crate) mod isp_select;
+pub(crate) mod isp_stage;
+pub(crate) mod isp_thread;
+pub(crate) mod negotiate;
 pub(crate) mod pause;
-pub(crate) mod planning;
-pub(crate) mod prepare;
-pub(crate) mod sensor;
-pub(crate) mod shot;
+pub(crate) mod request_queue;
+pub(crate) mod sensor_stage;
 pub(crate) mod stop;
-pub(crate) mod thread;
-pub(crate) mod wait;
+pub(crate) mod stream_alloc;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -33,27 +33,26 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, Pool};
-use vcam_isp_gpu::{Defects, EglError, IspParams, RawFormat, View};
+use vcam_isp_gpu::{Defects, IspParams, RawFormat, View};
 
-use crate::controls::ControlError;
 use crate::error::chain;
-use crate::ipa::{Calibration, CalibrationError, Ipa};
+use crate::ipa::{Calibration, Ipa};
 use crate::sensor::delay::Controls;
 use crate::sensor::format::Format;
-use crate::sensor::{Sensor, Settings, SettingsError, Source};
+use crate::sensor::{Sensor, Settings, Source};
+use crate::stream::Port;
 
-use choice::{IspChoice, IspInfo, OwnIspError, Task};
-use error::StageError;
-use feedback::Feedback;
-use isp::{IspRun, IspStage, pass_on};
-use orders::Orders;
+use error::{StageError, StartError};
+use frame_context::FrameConsumer;
+use ipa_loop::IpaLoop;
+use isp_select::{IspChoice, IspInfo, Task};
+use isp_stage::{IspRun, IspStage, pass_on};
+use isp_thread::{Answer, IspThread, joined, spawn};
 use pause::PauseHandle;
-use planning::PlanError;
-use prepare::{Consumer, OutputWish, Ready, Wish};
-use sensor::{SensorRun, SensorStage};
-use shot::Deliver;
+use request_queue::RequestQueue;
+use sensor_stage::{SensorRun, SensorStage};
 use stop::StopHandle;
-use thread::{Answer, IspThread, joined, spawn};
+use stream_alloc::{Consumer, OutputWish, StreamAllocation, Wish};
 
 /// Who fills the first buffers, as reports name it.
 pub(crate) const SENSOR: &str = "sensor";
@@ -63,78 +62,6 @@ const DECISIONS: usize = 4;
 
 /// Pixels that stick out by more than noise ever does.
 const DEFECTS: Defects = Defects { threshold: 0.1 };
-
-/// Why a camera did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// There is no such sensor.
-    #[error(transparent)]
-    Sensor(#[from] SettingsError),
-    /// The sensor sends pictures, and sends them as they are.
-    #[error("the sensor sends pictures in {sends} of {}x{}, and there is no ISP to make others",
-        size.0, size.1)]
-    NoIsp {
-        /// What it sends.
-        sends: Format,
-        /// Width and height in pixels.
-        size: (u32, u32),
-    },
-    /// A sink wants raw frames.
-    #[error("{sink} takes raw frames, and the sensor sends pictures")]
-    NoRaw {
-        /// The sink.
-        sink: String,
-    },
-    /// A sink does not take pictures in this format.
-    #[error("{sink} takes no pictures in {format}; it takes {takes}")]
-    SinkFormat {
-        /// The sink.
-        sink: String,
-        /// The format of pictures.
-        format: Fourcc,
-        /// The formats that it takes, in words.
-        takes: String,
-    },
-    /// A control is not taken.
-    #[error(transparent)]
-    Control(Box<ControlError>),
-    /// The camera does not know its colours.
-    #[error("the camera cannot be calibrated")]
-    Calibration(#[from] CalibrationError),
-    /// There are no buffers.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The GPU's ISP was asked for, and there is none.
-    #[error("the GPU ISP does not start")]
-    Isp(#[from] EglError),
-    /// The application's own ISP is not made.
-    #[error("the application's ISP does not start")]
-    OwnIsp(#[source] OwnIspError),
-    /// The GPU's ISP was asked for, and makes no picture of this size.
-    #[error("{isp} makes pictures of at most {limit}x{limit}, not of {width}x{height}")]
-    IspSize {
-        /// The ISP.
-        isp: String,
-        /// The longest side that it makes.
-        limit: u32,
-        /// Width in pixels.
-        width: u32,
-        /// Height in pixels.
-        height: u32,
-    },
-    /// The kernel gives no thread.
-    #[error("could not start the thread '{0}'")]
-    Thread(&'static str, #[source] std::io::Error),
-    /// A thread failed before the first frame.
-    #[error(transparent)]
-    Stage(#[from] StageError),
-}
-
-impl From<ControlError> for StartError {
-    fn from(error: ControlError) -> Self {
-        Self::Control(Box::new(error))
-    }
-}
 
 /// A stream of pictures.
 #[derive(Debug, Clone)]
@@ -147,7 +74,7 @@ pub(crate) struct OutputStream {
 }
 
 /// What an engine is made of.
-pub(crate) struct Parts {
+pub(crate) struct EngineConfig {
     pub(crate) settings: Settings,
     pub(crate) outputs: Vec<OutputStream>,
     /// Raw buffers that somebody wants at least.
@@ -178,8 +105,9 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(parts: Parts, knowledge: &mut Knowledge) -> Result<Self, StartError> {
-        let Parts { settings, outputs, raw_at_least, choice, heaps, strict, by_cost } = parts;
+    pub(crate) fn new(parts: EngineConfig, knowledge: &mut Knowledge) -> Result<Self, StartError> {
+        let EngineConfig { settings, outputs, raw_at_least, choice, heaps, strict, by_cost } =
+            parts;
         let sensor = Sensor::open(&settings)?;
         let params = params(&sensor, &settings);
         let (isp, calibration) = match sensor.format() {
@@ -226,9 +154,9 @@ impl Engine {
     /// is learned on the way is kept, whatever comes of it.
     pub(crate) fn plan<C: Consumer + 'static>(
         &mut self,
-        consumers: Vec<(Slot, C)>,
+        consumers: Vec<(Port, C)>,
         knowledge: &mut Knowledge,
-    ) -> Result<Ready<C>, StartError> {
+    ) -> Result<StreamAllocation<C>, StartError> {
         let raw = match self.format {
             Format::Raw(format) => Some((format, self.settings.size, self.raw_at_least)),
             Format::Picture(_) => None,
@@ -276,9 +204,9 @@ impl Engine {
     pub(crate) fn start(
         &mut self,
         streaming: Streaming,
-        deliver: impl Deliver + 'static,
+        consumer: impl FrameConsumer + 'static,
     ) -> Result<Running, StartError> {
-        let Streaming { period, orders, raw, outputs, stop, pause } = streaming;
+        let Streaming { period, requests, raw, outputs, stop, pause } = streaming;
         let mut sensor = match self.sensor.take() {
             Some(sensor) => sensor,
             // The thread that had it panicked.
@@ -287,7 +215,7 @@ impl Engine {
         if !period.is_zero() {
             sensor.set_frame_duration(period);
         }
-        let (next, shots) = handover::channel();
+        let (next, frames) = frame_channel::channel();
         let (to_sensor, wanted) = bounded(DECISIONS);
         let pool = match (&raw, outputs.first()) {
             (Some(raw), _) => raw.clone(),
@@ -308,40 +236,40 @@ impl Engine {
                     feedback: self.sees_a_scene().then(|| {
                         let start = Controls::default();
                         let ipa = Ipa::new((&timing).into(), start, self.calibration.clone());
-                        Feedback::new(ipa, timing, to_sensor)
+                        IpaLoop::new(ipa, timing, to_sensor)
                     }),
                     strict: self.strict,
                     pools: outputs,
                     stop: stop.clone(),
-                    shots,
-                    deliver,
+                    frames,
+                    consumer,
                 };
-                End::Isp(thread.begin(move |isp| stage.run(isp)))
+                LastStage::Isp(thread.begin(move |isp| stage.run(isp)))
             }
             None => {
                 let stop = stop.clone();
-                End::Thread(spawn("pictures", move || pass_on(&shots, deliver, stop))?)
+                LastStage::Thread(spawn("pictures", move || pass_on(&frames, consumer, stop))?)
             }
         };
-        let stage = SensorStage { sensor, period, orders, pool, stop, pause, next, wanted };
+        let stage = SensorStage { sensor, period, requests, pool, stop, pause, next, wanted };
         let sensor = spawn(SENSOR, move || stage.run())?;
         Ok(Running { sensor, end })
     }
 
     /// Waits for the threads' end.
-    pub(crate) fn join(&mut self, running: Running) -> Ended {
+    pub(crate) fn join(&mut self, running: Running) -> EngineStats {
         let Running { sensor, end } = running;
         // The last of them first: by the time that this goes on, no frame is on its way any more.
         let ended = match (end, &mut self.isp) {
-            (End::Isp(answer), Some((thread, _))) => thread.wait(answer),
-            (End::Thread(thread), _) => joined("pictures", thread),
-            (End::Isp(_), None) => unreachable!("the thread that was asked is there"),
+            (LastStage::Isp(answer), Some((thread, _))) => thread.wait(answer),
+            (LastStage::Thread(thread), _) => joined("pictures", thread),
+            (LastStage::Isp(_), None) => unreachable!("the thread that was asked is there"),
         };
         let (isp, isp_result) = ended.unwrap_or_else(|panic| (IspRun::default(), Err(panic)));
-        let (orders, mut machinery, mut result) = match joined(SENSOR, sensor) {
-            Ok((SensorRun { sensor, orders, machinery }, result)) => {
+        let (requests, mut machinery, mut result) = match joined(SENSOR, sensor) {
+            Ok((SensorRun { sensor, requests, machinery }, result)) => {
                 self.sensor = Some(sensor);
-                (Some(orders), machinery, result)
+                (Some(requests), machinery, result)
             }
             Err(panic) => (None, None, Err(panic)),
         };
@@ -350,7 +278,7 @@ impl Engine {
         machinery = machinery.zip(isp.machinery).map(|(sensor, isp)| sensor + isp);
         // The first stage that failed, in the order of the stages, is the one to tell of.
         result = result.and(isp_result);
-        Ended { orders, isp, machinery, errors: lost.iter().sum(), result }
+        EngineStats { requests, isp, machinery, errors: lost.iter().sum(), result }
     }
 
     fn sees_a_scene(&self) -> bool {
@@ -358,20 +286,11 @@ impl Engine {
     }
 }
 
-/// A stream of the engine's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Slot {
-    /// Raw frames.
-    Raw,
-    /// Pictures, counted from 0.
-    Output(usize),
-}
-
 /// What an engine is started with.
 pub(crate) struct Streaming {
     /// From one frame to the next; zero for as fast as can be.
     pub(crate) period: Duration,
-    pub(crate) orders: Orders,
+    pub(crate) requests: RequestQueue,
     pub(crate) raw: Option<Arc<Pool>>,
     pub(crate) outputs: Vec<Arc<Pool>>,
     pub(crate) stop: StopHandle,
@@ -382,7 +301,7 @@ type IspResult = (IspRun, Result<(), StageError>);
 
 /// Who is the last to have a frame.
 #[derive(Debug)]
-enum End {
+enum LastStage {
     Isp(Answer<IspResult>),
     Thread(JoinHandle<IspResult>),
 }
@@ -391,13 +310,13 @@ enum End {
 #[derive(Debug)]
 pub(crate) struct Running {
     sensor: JoinHandle<(SensorRun, Result<(), StageError>)>,
-    end: End,
+    end: LastStage,
 }
 
 /// What an engine did.
-pub(crate) struct Ended {
+pub(crate) struct EngineStats {
     /// What was ordered and not made; none if the sensor's thread panicked.
-    pub(crate) orders: Option<Orders>,
+    pub(crate) requests: Option<RequestQueue>,
     pub(crate) isp: IspRun,
     /// What its threads cost beside their work, in microseconds a frame.
     pub(crate) machinery: Option<f64>,

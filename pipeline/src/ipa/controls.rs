@@ -74,7 +74,7 @@ pub struct IpaControls {
 
 /// A control whose value is out of its range.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-pub enum ControlError {
+pub enum IpaControlError {
     /// Not a time.
     #[error("ExposureTime of {0} µs is not a number above 0")]
     ExposureTime(f32),
@@ -97,26 +97,26 @@ pub enum ControlError {
 
 impl IpaControls {
     /// Whether every value is in its range.
-    pub fn validate(&self) -> Result<(), ControlError> {
+    pub fn validate(&self) -> Result<(), IpaControlError> {
         let AeControls { exposure_time, analogue_gain, exposure_value, flicker } = self.ae;
         match exposure_time {
             Setting::Manual(time) if !(time > 0.0 && time.is_finite()) => {
-                return Err(ControlError::ExposureTime(time));
+                return Err(IpaControlError::ExposureTime(time));
             }
             _ => {}
         }
         match analogue_gain {
             Setting::Manual(gain) if !(gain >= 1.0 && gain.is_finite()) => {
-                return Err(ControlError::AnalogueGain(gain));
+                return Err(IpaControlError::AnalogueGain(gain));
             }
             _ => {}
         }
         if !(-8.0..=8.0).contains(&exposure_value) {
-            return Err(ControlError::ExposureValue(exposure_value));
+            return Err(IpaControlError::ExposureValue(exposure_value));
         }
         match flicker {
             Flicker::Manual(period) if !(100.0..=1e6).contains(&period) => {
-                return Err(ControlError::AeFlickerPeriod(period));
+                return Err(IpaControlError::AeFlickerPeriod(period));
             }
             _ => {}
         }
@@ -124,10 +124,10 @@ impl IpaControls {
             AwbMode::ColourGains(gains)
                 if !gains.iter().all(|gain| *gain > 0.0 && *gain <= 32.0) =>
             {
-                Err(ControlError::ColourGains(gains))
+                Err(IpaControlError::ColourGains(gains))
             }
             AwbMode::ColourTemperature(kelvin) if !(100.0..=1e5).contains(&kelvin) => {
-                Err(ControlError::ColourTemperature(kelvin))
+                Err(IpaControlError::ColourTemperature(kelvin))
             }
             _ => Ok(()),
         }

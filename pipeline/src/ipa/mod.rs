@@ -41,7 +41,7 @@ mod tests;
 
 pub use ae::{AeState, LIMIT, Limits, TARGET};
 pub use calibration::{Calibration, CalibrationError};
-pub use controls::{AeControls, AwbMode, ControlError, Flicker, IpaControls, Setting};
+pub use controls::{AeControls, AwbMode, Flicker, IpaControlError, IpaControls, Setting};
 
 use ae::Ae;
 use awb::Awb;
@@ -57,12 +57,12 @@ pub struct Decision {
     /// Whether exposure is where it should be.
     pub ae_state: AeState,
     /// For the ISP.
-    pub colour: Colour,
+    pub colour: ColourCorrection,
 }
 
 /// What the ISP does to colours.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Colour {
+pub struct ColourCorrection {
     /// White balance: factors for red, green and blue.
     pub gains: [f32; 3],
     /// The colour correction matrix, from white-balanced camera colours to linear sRGB: rows give
@@ -72,7 +72,7 @@ pub struct Colour {
     pub kelvin: Option<f32>,
 }
 
-impl Colour {
+impl ColourCorrection {
     /// Without colours there is nothing to do.
     const NONE: Self = Self {
         gains: [1.0; 3],
@@ -102,7 +102,7 @@ impl Ipa {
 
     /// Changes what is asked: of white balance at once, if the user decides it, and of all else from
     /// the next frame's statistics on.
-    pub fn set_controls(&mut self, controls: IpaControls) -> Result<(), ControlError> {
+    pub fn set_controls(&mut self, controls: IpaControls) -> Result<(), IpaControlError> {
         controls.validate()?;
         self.controls = controls;
         if let Some(awb) = &mut self.awb {
@@ -129,7 +129,7 @@ impl Ipa {
     /// The last decision; at first, what to begin with.
     pub fn decision(&self) -> Decision {
         let (controls, ae_state) = self.ae.decided();
-        let colour = self.awb.as_ref().map_or(Colour::NONE, |awb| Colour {
+        let colour = self.awb.as_ref().map_or(ColourCorrection::NONE, |awb| ColourCorrection {
             gains: awb.balance().gains,
             ccm: awb.ccm(),
             kelvin: Some(awb.balance().kelvin),

@@ -20,24 +20,25 @@ use vcam_isp_gpu::View;
 use vcam_sinks::{Sink, Stream};
 
 use crate::controls::{ControlList, FrameControls, infos};
-use crate::engine::choice::{IspChoice, IspInfo};
-use crate::engine::error::StageError;
-use crate::engine::handover;
-use crate::engine::isp::forbid_copies;
-use crate::engine::orders::Orders;
+use crate::engine::error::{StageError, StartError};
+use crate::engine::frame_channel;
+use crate::engine::isp_select::{IspChoice, IspInfo};
+use crate::engine::isp_stage::forbid_copies;
+use crate::engine::isp_thread::{joined, spawn};
+use crate::engine::negotiate::StreamPlan;
 use crate::engine::pause::PauseHandle;
-use crate::engine::planning::StreamPlan;
-use crate::engine::prepare::{AskedDevices, Ready, sensor_end};
+use crate::engine::request_queue::RequestQueue;
 use crate::engine::stop::StopHandle;
-use crate::engine::thread::{joined, spawn};
+use crate::engine::stream_alloc::{AskedDevices, StreamAllocation, sensor_end};
 use crate::engine::{
-    Ended, Engine, OutputStream, Parts, Running, SENSOR, Slot, StartError, Streaming, save,
+    Engine, EngineConfig, EngineStats, OutputStream, Running, SENSOR, Streaming, save,
 };
 use crate::links::Link;
 use crate::sensor::Settings;
 use crate::sensor::format::Format;
 use crate::sensor::timing::Timing;
-use crate::stats::{Frames, LatencyMeter, Outcome, Steady};
+use crate::stats::{Frames, LatencyMeter, RunStats, Steady};
+use crate::stream::Port;
 pub use live::Progress;
 pub use raw::raw_description;
 use sink::{SinkRun, SinkStage, ToSinks};
@@ -106,7 +107,7 @@ impl std::fmt::Debug for SyscallCount {
 #[derive(Debug)]
 pub struct Prepared {
     // The sinks' devices go before the buffers do.
-    ready: Ready<Box<dyn Sink>>,
+    ready: StreamAllocation<Box<dyn Sink>>,
     engine: Engine,
     config: Config,
 }
@@ -120,7 +121,7 @@ pub struct Run {
     running: Option<(Running, Vec<SinkThread>)>,
     stop: StopHandle,
     /// Each sink's stream and name.
-    sinks: Vec<(Slot, String)>,
+    sinks: Vec<(Port, String)>,
     /// A buffer of each stream.
     raw: Option<Dmabuf>,
     outputs: Vec<Dmabuf>,
@@ -160,7 +161,7 @@ impl Prepared {
             let (format, view) = (config.format, config.view);
             outputs.push(OutputStream { format, size, view, at_least: 0 });
         }
-        let parts = Parts {
+        let parts = EngineConfig {
             settings: config.sensor.clone(),
             outputs,
             raw_at_least: 0,
@@ -170,11 +171,11 @@ impl Prepared {
             by_cost: config.by_cost,
         };
         let mut engine = Engine::new(parts, &mut config.knowledge)?;
-        let slot = |sink: &dyn Sink| match sink.stream() {
-            Stream::Picture => Slot::Output(0),
-            Stream::Raw => Slot::Raw,
+        let port = |sink: &dyn Sink| match sink.stream() {
+            Stream::Picture => Port::Output(0),
+            Stream::Raw => Port::Raw,
         };
-        let sinks = sinks.into_iter().map(|sink| (slot(&*sink), sink)).collect();
+        let sinks = sinks.into_iter().map(|sink| (port(&*sink), sink)).collect();
         let ready = engine.plan(sinks, &mut config.knowledge)?;
         Ok(Self { ready, engine, config })
     }
@@ -208,7 +209,7 @@ impl Prepared {
     pub fn start(self) -> Result<Run, StartError> {
         self.check_strict()?;
         let Self { ready, mut engine, config } = self;
-        let Ready { raw, outputs, consumers, asked, .. } = ready;
+        let StreamAllocation { raw, outputs, consumers, asked, .. } = ready;
         let mut controls = FrameControls::default();
         controls.apply(&config.controls);
         let stop = config.stop;
@@ -217,7 +218,10 @@ impl Prepared {
         let buffers = outputs.iter().map(first).collect();
         let streaming = Streaming {
             period: config.period,
-            orders: Orders::Endless { left: config.frames.unwrap_or(u64::MAX), controls },
+            requests: RequestQueue::FreeRunning {
+                left: config.frames.unwrap_or(u64::MAX),
+                controls,
+            },
             raw: raw.map(Arc::new),
             outputs: outputs.into_iter().map(Arc::new).collect(),
             stop: stop.clone(),
@@ -225,10 +229,10 @@ impl Prepared {
         };
         let progress = Progress::default();
         let (mut to_sinks, mut sinks, mut threads) = (Vec::new(), Vec::new(), Vec::new());
-        for (slot, sink) in consumers {
-            let (to_sink, frames) = handover::channel();
-            to_sinks.push((slot, to_sink));
-            sinks.push((slot, sink.name()));
+        for (port, sink) in consumers {
+            let (to_sink, frames) = frame_channel::channel();
+            to_sinks.push((port, to_sink));
+            sinks.push((port, sink.name()));
             let stage = SinkStage {
                 sink,
                 strict: config.strict,
@@ -274,15 +278,16 @@ impl Run {
     }
 
     /// Waits for the end of the run; says what it did, and what stopped it if it did not end well.
-    pub fn wait(mut self) -> (Outcome, Result<(), StageError>) {
+    pub fn wait(mut self) -> (RunStats, Result<(), StageError>) {
         self.join()
     }
 
-    fn join(&mut self) -> (Outcome, Result<(), StageError>) {
+    fn join(&mut self) -> (RunStats, Result<(), StageError>) {
         let Some((running, threads)) = self.running.take() else {
-            return (Outcome::default(), Ok(()));
+            return (RunStats::default(), Ok(()));
         };
-        let Ended { isp, mut machinery, mut errors, mut result, .. } = self.engine.join(running);
+        let EngineStats { isp, mut machinery, mut errors, mut result, .. } =
+            self.engine.join(running);
         let mut links = Vec::new();
         // Where pictures come from.
         let (from, output_end) = match (self.engine.isp(), &self.raw) {
@@ -302,7 +307,7 @@ impl Run {
         let mut imports = isp.imports.per_frame();
         let (mut heap_allocs, mut syscalls) = (None, None);
         let ends = self.sinks.iter().zip(&self.asked.consumers).zip(threads);
-        for (((slot, name), asked), thread) in ends {
+        for (((port, name), asked), thread) in ends {
             let run = match joined(name, thread) {
                 Ok((run, sink_result)) => {
                     let lost = sink_result.as_ref().is_err_and(StageError::lost_a_frame);
@@ -316,9 +321,9 @@ impl Run {
                 }
             };
             let sensor_end = sensor_end();
-            let (from, buffer) = match slot {
-                Slot::Raw => ((SENSOR, &sensor_end), self.raw.as_ref()),
-                Slot::Output(index) => ((from, &output_end), self.outputs.get(*index)),
+            let (from, buffer) = match port {
+                Port::Raw => ((SENSOR, &sensor_end), self.raw.as_ref()),
+                Port::Output(index) => ((from, &output_end), self.outputs.get(*index)),
             };
             if let Some(buffer) = buffer {
                 links.push(Link::join(from, (name, &run.end), buffer));
@@ -345,7 +350,7 @@ impl Run {
             syscalls_per_frame: syscalls,
             machinery_us_per_frame: machinery,
         };
-        (Outcome { frames, links, steady, latency: latency.summary(), fps }, result)
+        (RunStats { frames, links, steady, latency: latency.summary(), fps }, result)
     }
 }
 

@@ -6,51 +6,51 @@ use vcam_allocator::knowledge::Asked;
 use vcam_allocator::{LinkEnd, Method};
 use vcam_sinks::{Frame, Sink, SinkCounts, Taken};
 
-use crate::engine::Slot;
+use crate::engine::acquire::monotonic;
 use crate::engine::error::StageError;
-use crate::engine::handover::{Received, Receiver, Sender};
-use crate::engine::isp::forbid_copy;
+use crate::engine::frame_channel::{Received, Receiver, Sender};
+use crate::engine::frame_context::{CompletedFrame, FrameConsumer, FrameMetadata};
+use crate::engine::isp_stage::forbid_copy;
 use crate::engine::pause::{self, PauseHandle};
-use crate::engine::shot::{Deliver, Done, Facts};
 use crate::engine::stop::{StopAtEnd, StopHandle};
-use crate::engine::wait::monotonic;
 use crate::run::{Progress, SyscallCount};
 use crate::stats::{CpuMeter, LatencyMeter, SteadyMeter};
+use crate::stream::Port;
 
 /// Hands finished frames to every sink.
 pub(crate) struct ToSinks {
     /// Each with the stream that it wants.
-    pub(crate) sinks: Vec<(Slot, Sender<Frame>)>,
+    pub(crate) sinks: Vec<(Port, Sender<Frame>)>,
     pub(crate) progress: Progress,
 }
 
-impl Deliver for ToSinks {
+impl FrameConsumer for ToSinks {
     /// Waits where a sink is slow; ends where one is gone, which it is only if it failed.
-    fn deliver(&mut self, done: Done) -> Result<bool, StageError> {
-        let Done { shot, ready, facts, result } = done;
+    fn consume(&mut self, done: CompletedFrame) -> Result<bool, StageError> {
+        let CompletedFrame { frame, ready, metadata, result } = done;
         result?;
-        let controls = shot.taken.controls;
+        let controls = frame.taken.controls;
         let taken = Taken {
             exposure: Duration::from_secs_f32(controls.exposure_us * 1e-6),
             gain: controls.gain,
-            neutral: facts.and_then(|facts| neutral(&facts)),
+            neutral: metadata.and_then(|metadata| neutral(&metadata)),
         };
-        let frame = |slot| {
-            let (buffer, ready) = match slot {
+        let frame = |port| {
+            let (buffer, ready) = match port {
                 // The sensor is done with it.
-                Slot::Raw => (shot.raw.clone(), None),
-                Slot::Output(index) => (shot.outputs.get(index).cloned().flatten(), ready.clone()),
+                Port::Raw => (frame.raw.clone(), None),
+                Port::Output(index) => (frame.outputs.get(index).cloned().flatten(), ready.clone()),
             };
             Some(Frame {
-                sequence: shot.sequence,
-                timestamp: shot.taken.timestamp,
+                sequence: frame.sequence,
+                timestamp: frame.taken.timestamp,
                 buffer: buffer?,
                 ready,
                 taken: Some(taken),
             })
         };
-        let sent = |(slot, sink): &(Slot, Sender<Frame>)| {
-            frame(*slot).is_none_or(|frame| sink.send(frame).is_ok())
+        let sent = |(port, sink): &(Port, Sender<Frame>)| {
+            frame(*port).is_none_or(|frame| sink.send(frame).is_ok())
         };
         self.progress.note_completed();
         // Every sink that is still there gets the frame, before the run ends for want of the other.
@@ -60,10 +60,10 @@ impl Deliver for ToSinks {
 }
 
 /// What the sensor makes of white: what white balance makes up for.
-fn neutral(facts: &Facts) -> Option<[f32; 3]> {
-    let white = facts.params.gains.map(|gain| 1.0 / gain);
+fn neutral(metadata: &FrameMetadata) -> Option<[f32; 3]> {
+    let white = metadata.params.gains.map(|gain| 1.0 / gain);
     let most = white.into_iter().fold(0.0, f32::max);
-    facts.colour.map(|_| white.map(|part| part / most))
+    metadata.colour.map(|_| white.map(|part| part / most))
 }
 
 /// Shows pictures.

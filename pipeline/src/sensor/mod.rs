@@ -22,35 +22,35 @@ use vcam_isp_gpu::{Cfa, RawFormat};
 
 pub mod config;
 pub mod delay;
-mod direct;
 pub(crate) mod encode;
 pub mod format;
+pub mod frame_counter;
+pub mod frame_timer;
 pub mod model;
-pub mod pace;
+mod optics;
 pub mod pattern;
+mod processed;
 mod raw;
 pub mod readout;
+mod row_cache;
 pub mod scene;
 pub mod settings;
-mod sheet;
 mod stamp;
-pub mod strip;
 pub mod timing;
 mod workers;
 
 use delay::{Controls, Registers};
-use direct::DirectCamera;
 use format::Format;
-use model::{Optics, Sees};
 use pattern::{Painter, TestPattern};
-use raw::RawCamera;
-use scene::{Size, Spec};
+use processed::ProcessedSensor;
+use raw::RawSensor;
+use scene::Size;
 pub use settings::{Light, Settings, SettingsError, Source};
 use stamp::Stamp;
 use timing::{GAINS, Timing};
 pub use workers::Workers;
 
-/// What the sensor can be set to, in pixels. The lower bounds leave room for the [`strip`].
+/// What the sensor can be set to, in pixels. The lower bounds leave room for the [`frame_counter`].
 pub const WIDTHS: RangeInclusive<u32> = 128..=16_384;
 /// As [`WIDTHS`], for the height.
 pub const HEIGHTS: RangeInclusive<u32> = 32..=16_384;
@@ -110,7 +110,7 @@ impl Metadata {
 
 /// A frame, as those who write it know it.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
+struct Capture {
     frame: u64,
     timestamp: Duration,
     controls: Controls,
@@ -120,8 +120,8 @@ struct Moment {
 #[derive(Debug)]
 enum Image {
     Pattern(Painter),
-    Raw(RawCamera),
-    Direct(DirectCamera),
+    Raw(RawSensor),
+    Processed(ProcessedSensor),
 }
 
 /// A sensor.
@@ -160,10 +160,10 @@ impl Sensor {
         let image = match (&settings.source, format) {
             (Source::Pattern(pattern), _) => Image::Pattern(Painter::new(*pattern, format, size)),
             (Source::Scene(spec), Format::Raw(raw)) => {
-                Image::Raw(RawCamera::new(settings, spec, raw, bands)?)
+                Image::Raw(RawSensor::new(settings, spec, raw, bands)?)
             }
             (Source::Scene(spec), Format::Picture(picture)) => {
-                Image::Direct(DirectCamera::new(settings, spec, picture, bands)?)
+                Image::Processed(ProcessedSensor::new(settings, spec, picture, bands)?)
             }
         };
         let stamp = settings.stamp.then(|| Stamp::new(format, size));
@@ -254,7 +254,7 @@ impl Sensor {
         match &mut self.image {
             Image::Pattern(_) => {}
             Image::Raw(camera) => camera.set_light(light),
-            Image::Direct(camera) => camera.set_lux(light.lux),
+            Image::Processed(camera) => camera.set_lux(light.lux),
         }
         Ok(())
     }
@@ -283,15 +283,15 @@ impl Sensor {
 
     /// As [`Sensor::fill`], for one of several planes: NV12 has two.
     pub fn fill_plane(&mut self, frame: u64, index: usize, plane: &mut [u8], stride: usize) {
-        let moment = Moment { frame, timestamp: self.timestamp, controls: self.controls };
+        let capture = Capture { frame, timestamp: self.timestamp, controls: self.controls };
         let workers = &*self.workers;
         if let Some((_, painter)) = &mut self.pattern {
             painter.fill(frame, index, plane, stride, workers);
         } else {
             match &mut self.image {
                 Image::Pattern(painter) => painter.fill(frame, index, plane, stride, workers),
-                Image::Raw(camera) => camera.fill(&moment, &self.timing, plane, stride, workers),
-                Image::Direct(camera) => camera.fill(&moment, index, plane, stride, workers),
+                Image::Raw(camera) => camera.fill(&capture, &self.timing, plane, stride, workers),
+                Image::Processed(camera) => camera.fill(&capture, index, plane, stride, workers),
             }
         }
         if let Some(stamp) = &mut self.stamp {
@@ -312,11 +312,5 @@ fn within(timing: &Timing, controls: Controls) -> Controls {
     Controls { exposure_us: timing.exposure(controls.exposure_us), gain }
 }
 
-/// The scene and the lens of the settings.
-fn optics(settings: &Settings, spec: &Spec, sees: Sees) -> Result<Optics, SettingsError> {
-    let array = settings.readout.array(settings.frame());
-    let view = spec.open(array)?;
-    Ok(Optics::new(view, array, settings.lens, settings.readout, sees, settings.light.kelvin))
-}
 #[cfg(test)]
 mod tests;

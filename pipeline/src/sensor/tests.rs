@@ -70,7 +70,7 @@ fn every_frame_differs_and_carries_its_number() {
     for sequence in [0, 1, 2, 1000, u64::from(u32::MAX)] {
         let mut frame = vec![0; stride * height];
         sensor.fill(sequence, &mut frame, stride);
-        assert_eq!(strip::read(width, |x| frame[x]), Some(sequence as u32));
+        assert_eq!(frame_counter::read(width, |x| frame[x]), Some(sequence as u32));
         assert!(!frames.contains(&frame));
         frames.push(frame);
     }
@@ -302,7 +302,7 @@ fn a_stamp_tells_number_and_time() {
         let stride = 640 * 4;
         let mut bytes = vec![0; stride * 480];
         sensor.fill(77, &mut bytes, stride);
-        let strip_rows = strip::rows(480);
+        let strip_rows = frame_counter::rows(480);
         let bright = |y: usize, x: usize| {
             let row = &bytes[y * stride..];
             match text {
@@ -313,10 +313,10 @@ fn a_stamp_tells_number_and_time() {
                 _ => row[x],
             }
         };
-        assert_eq!(strip::read(640, |x| bright(1, x)), Some(77), "{text}");
-        let stamped = strip::read(640, |x| bright(strip_rows + 1, x));
+        assert_eq!(frame_counter::read(640, |x| bright(1, x)), Some(77), "{text}");
+        let stamped = frame_counter::read(640, |x| bright(strip_rows + 1, x));
         assert_eq!(stamped, Some(time.as_micros() as u32), "{text}");
-        assert_eq!(strip::read(640, |x| bright(2 * strip_rows + 1, x)), None, "{text}");
+        assert_eq!(frame_counter::read(640, |x| bright(2 * strip_rows + 1, x)), None, "{text}");
     }
 }
 

@@ -18,7 +18,7 @@ const RATES: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
 
 /// A camera of a configuration file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Camera {
+pub struct CameraDescription {
     /// Its name, which no other camera of the file has.
     pub name: String,
     /// What it is made to be, in its first mode.
@@ -131,7 +131,7 @@ impl From<Fault> for Wrong {
 /// Reads the cameras of a file: libcamera's where its name ends in `.yaml` or `.yml`, else vcam's.
 ///
 /// Files that it names are looked for beside it.
-pub fn read(path: &Path) -> Result<Vec<Camera>, ConfigError> {
+pub fn read(path: &Path) -> Result<Vec<CameraDescription>, ConfigError> {
     let owned = || path.to_owned();
     let mut text = String::new();
     let read = File::open(path)

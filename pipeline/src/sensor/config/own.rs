@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Camera, Fault, Location, Mode, RATES, Wrong, key_of};
+use super::{CameraDescription, Fault, Location, Mode, RATES, Wrong, key_of};
 use crate::sensor::model::Mains;
 use crate::sensor::settings::{Settings, Source};
 
@@ -108,7 +108,7 @@ fn line_of(text: &str, at: usize) -> usize {
 }
 
 /// Reads the cameras of a document; files are looked for in this folder.
-pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<Camera>, Wrong> {
+pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<CameraDescription>, Wrong> {
     let document: Document = toml::from_str(text).map_err(|error| syntax(text, &error))?;
     let mut names = BTreeSet::new();
     let mut cameras = Vec::new();
@@ -137,7 +137,7 @@ fn syntax(text: &str, error: &toml::de::Error) -> Wrong {
     Wrong::Syntax { line, message }
 }
 
-fn camera(text: &str, table: Table, folder: &Path) -> Result<Camera, Fault> {
+fn camera(text: &str, table: Table, folder: &Path) -> Result<CameraDescription, Fault> {
     let mut places = Places { text, lines: HashMap::new() };
     let mut settings = Settings::default();
     let mut name = String::new();
@@ -195,7 +195,7 @@ fn camera(text: &str, table: Table, folder: &Path) -> Result<Camera, Fault> {
     };
     let modes = vec![Mode { size: settings.size, rates: [fps, fps] }];
     let model = table.model.unwrap_or_else(|| "vcam".to_owned());
-    Ok(Camera { name, settings, modes, model, location })
+    Ok(CameraDescription { name, settings, modes, model, location })
 }
 
 #[cfg(test)]

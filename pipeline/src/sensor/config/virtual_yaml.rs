@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{Camera, Fault, Location, Mode, RATES, Wrong, key_of};
+use super::{CameraDescription, Fault, Location, Mode, RATES, Wrong, key_of};
 use crate::sensor::format::{Format, PictureFormat};
 use crate::sensor::scene::Spec;
 use crate::sensor::settings::{Settings, Source};
@@ -54,7 +54,7 @@ fn default_rates() -> Vec<f64> {
 }
 
 /// Reads the cameras of a document; files are looked for in this folder.
-pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<Camera>, Wrong> {
+pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<CameraDescription>, Wrong> {
     let blocks: BTreeMap<String, Spanned<Block>> =
         serde_saphyr::from_str(text).map_err(|error| Wrong::Syntax {
             line: error.location().map_or(1, |location| location.line() as usize),
@@ -74,7 +74,7 @@ fn fault<T>(at: &Spanned<T>, key: &str, message: impl ToString) -> Fault {
     Fault { line, key: key.to_owned(), message: message.to_string() }
 }
 
-fn camera(name: String, at: Spanned<Block>, folder: &Path) -> Result<Camera, Fault> {
+fn camera(name: String, at: Spanned<Block>, folder: &Path) -> Result<CameraDescription, Fault> {
     let block = &at.value;
     let source = match (&block.test_pattern, &block.frames) {
         (Some(_), Some(frames)) => {
@@ -125,7 +125,7 @@ fn camera(name: String, at: Spanned<Block>, folder: &Path) -> Result<Camera, Fau
         },
     };
     let model = block.model.clone().unwrap_or_else(|| "Unknown".to_owned());
-    Ok(Camera { name, settings, modes, model, location })
+    Ok(CameraDescription { name, settings, modes, model, location })
 }
 
 fn moving(scene: &str) -> Source {

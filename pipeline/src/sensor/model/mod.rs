@@ -14,9 +14,7 @@ pub mod expose;
 mod hot;
 pub mod lens;
 mod mains;
-mod optics;
 pub mod random;
 
 pub(super) use hot::HotPixels;
 pub use mains::Mains;
-pub(super) use optics::{Bench, Optics, Sees, StillLight};

@@ -2,100 +2,21 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::error::{MAX_SIDE, SceneError};
 use super::picture::{Picture, Slides};
 use super::video::Video;
-use super::{Scene, Size, names};
+use super::{Scene, Size};
 
 /// Files of pictures larger than this are taken for a mistake, or for an attack.
 const MAX_BYTES: u64 = 256 << 20;
-
-/// The longest side of a picture or video, in pixels.
-pub(super) const MAX_SIDE: u32 = 16_384;
 
 /// What decoding a picture may allocate.
 const MAX_DECODED: u64 = 512 << 20;
 
 /// What the pictures of a folder may take together, in bytes.
 const MAX_SLIDES: u64 = 2 << 30;
-
-/// Why a file is no scene.
-#[derive(Debug, thiserror::Error)]
-pub enum SceneError {
-    /// There is no such file, or it may not be read.
-    #[error("the scene {path} cannot be read; scenes that have a name are {names}", names = names())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is a device, a pipe or a socket.
-    #[error("the scene {path} is neither a file nor a folder")]
-    NotAFile {
-        /// What it is not.
-        path: PathBuf,
-    },
-    /// It is neither PNG nor JPEG nor Y4M.
-    #[error("the scene {path} is no PNG, JPEG or Y4M file")]
-    UnknownType {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is larger than any picture for a camera.
-    #[error("the scene {path} is too large: {what}")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// What is larger than what.
-        what: String,
-    },
-    /// It ends too early.
-    #[error("the scene {path} is cut off: {what}")]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// Where.
-        what: String,
-    },
-    /// It is damaged.
-    #[error("the scene {path} cannot be decoded")]
-    Picture {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: image::ImageError,
-    },
-    /// It is damaged, or of a kind that is not read.
-    #[error("the scene {path} cannot be decoded")]
-    Video {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: y4m::Error,
-    },
-    /// Its samples have more than eight bits.
-    #[error("the scene {path} has {bits} bits a sample: only videos of 8 bits are read")]
-    Depth {
-        /// The file.
-        path: PathBuf,
-        /// Bits of a sample.
-        bits: usize,
-    },
-    /// It is a video without a frame.
-    #[error("the scene {path} has no frame")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is a folder without a first picture.
-    #[error("the scene {path} is a folder without a picture named 0.jpg")]
-    EmptyFolder {
-        /// The folder.
-        path: PathBuf,
-    },
-}
 
 /// A scene, and whether it changes by itself.
 pub(super) struct Opened {

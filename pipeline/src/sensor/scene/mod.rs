@@ -13,6 +13,7 @@ mod bars;
 mod checkerboard;
 pub mod colorchecker;
 mod edge;
+mod error;
 mod file;
 mod lines;
 mod noise;
@@ -23,7 +24,7 @@ mod solid;
 mod video;
 mod zone_plate;
 
-pub use file::SceneError;
+pub use error::SceneError;
 
 /// How far the picture of a scene that pans moves with each frame, in columns: an even number, so
 /// that it stays in step with the colour filters.
@@ -143,7 +144,7 @@ impl Spec {
     }
 
     /// Opens the scene for pictures of this size, in pixels.
-    pub fn open(&self, size: Size) -> Result<View, SceneError> {
+    pub fn open(&self, size: Size) -> Result<SceneView, SceneError> {
         let (scene, motion, moves) = match &self.what {
             What::Named(index) => {
                 let Named { name, make, motion, .. } = &NAMED[*index];
@@ -156,7 +157,7 @@ impl Spec {
             }
         };
         let motion = self.moving.unwrap_or(moves).then_some(motion);
-        Ok(View { scene, motion })
+        Ok(SceneView { scene, motion })
     }
 }
 
@@ -202,12 +203,12 @@ fn names() -> String {
 
 /// A scene as a camera sees it: still, or in motion.
 #[derive(Debug)]
-pub struct View {
+pub struct SceneView {
     scene: Box<dyn Scene>,
     motion: Option<Motion>,
 }
 
-impl View {
+impl SceneView {
     /// Whether each frame is like the one before.
     pub fn is_still(&self) -> bool {
         self.motion.is_none()
@@ -242,7 +243,7 @@ mod tests {
 
     const SIZE: Size = Size { width: 192, height: 96 };
 
-    fn rows(view: &mut View, frame: u64) -> Vec<[f32; 3]> {
+    fn rows(view: &mut SceneView, frame: u64) -> Vec<[f32; 3]> {
         view.prepare(frame);
         let mut pixels = vec![[f32::NAN; 3]; SIZE.width * SIZE.height];
         for (y, row) in pixels.chunks_mut(SIZE.width).enumerate() {

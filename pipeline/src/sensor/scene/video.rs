@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use y4m::{Colorspace, Decoder, Error};
 
-use super::file::{MAX_SIDE, SceneError};
+use super::error::{MAX_SIDE, SceneError};
 use super::picture::crop;
 use super::{Scene, Size};
 use crate::sensor::model::colour::srgb_to_linear;

@@ -6,12 +6,13 @@ use vcam_allocator::{Budget, Dmabuf, Fourcc, Heap, Importer, Knowledge, LinkEnd,
 use vcam_isp_gpu::{Isp, IspParams, RawFormat};
 use vcam_sinks::Sink;
 
-use super::Slot;
-use super::cheaper::{Trial, prefer_copies};
-use super::choice::IspChoice;
-use super::planning::{self, StreamPlan, Visit};
-use super::{SENSOR, StartError};
+use super::SENSOR;
+use super::error::StartError;
+use super::import_cost::{Trial, prefer_copies};
+use super::isp_select::IspChoice;
+use super::negotiate::{self, StreamPlan, Visit};
 use crate::links::Link;
+use crate::stream::Port;
 
 /// Raw buffers on their way: one being filled, one waiting, and one being rendered.
 pub(crate) const RAW_IN_FLIGHT: u64 = 3;
@@ -95,7 +96,7 @@ pub(crate) struct Wish<C> {
     /// pictures.
     pub(crate) raw: Option<(RawFormat, (u32, u32), u64)>,
     pub(crate) outputs: Vec<OutputWish>,
-    pub(crate) consumers: Vec<(Slot, C)>,
+    pub(crate) consumers: Vec<(Port, C)>,
     pub(crate) params: IspParams,
     pub(crate) strict: bool,
     /// Whether measured costs may decide.
@@ -105,10 +106,10 @@ pub(crate) struct Wish<C> {
 
 /// What was planned, and holds.
 #[derive(Debug)]
-pub(crate) struct Ready<C> {
+pub(crate) struct StreamAllocation<C> {
     pub(crate) raw: Option<Pool>,
     pub(crate) outputs: Vec<Pool>,
-    pub(crate) consumers: Vec<(Slot, C)>,
+    pub(crate) consumers: Vec<(Port, C)>,
     pub(crate) plans: Vec<StreamPlan>,
     /// How frames will cross each link, unless a device changes its mind.
     pub(crate) links: Vec<Link>,
@@ -141,7 +142,7 @@ impl<C: Consumer> Wish<C> {
         mut isp: Option<&mut (dyn Isp + 'static)>,
         heaps: &[Box<dyn Heap>],
         knowledge: &mut Knowledge,
-    ) -> Result<Ready<C>, StartError> {
+    ) -> Result<StreamAllocation<C>, StartError> {
         let mut budget = Budget::of_free_memory();
         let (mut plans, mut raw_pool, mut pools) = (Vec::new(), None, Vec::new());
         if let Some((pool, plan)) = self.plan_raw(isp.as_deref_mut(), budget, heaps, knowledge)? {
@@ -171,8 +172,8 @@ impl<C: Consumer> Wish<C> {
                 isp.prepare(&[], pool.buffers());
             }
         }
-        for (slot, consumer) in &mut self.consumers {
-            if let Some(pool) = pool_of(*slot, &raw_pool, &pools) {
+        for (port, consumer) in &mut self.consumers {
+            if let Some(pool) = pool_of(*port, &raw_pool, &pools) {
                 consumer.prepare(pool.buffers());
             }
         }
@@ -188,7 +189,7 @@ impl<C: Consumer> Wish<C> {
                 .collect(),
         };
         let consumers = self.consumers;
-        Ok(Ready { raw: raw_pool, outputs: pools, consumers, plans, links, asked })
+        Ok(StreamAllocation { raw: raw_pool, outputs: pools, consumers, plans, links, asked })
     }
 
     fn plan_raw(
@@ -202,8 +203,8 @@ impl<C: Consumer> Wish<C> {
         let (carrier, columns) = format.carrier(size.0);
         let mut parties =
             vec![of_sensor(), isp.raw_constraints(&[carrier]), self.choice.of_bus(&isp.name())];
-        parties.extend(self.of_consumers(Slot::Raw));
-        let request = planning::Request {
+        parties.extend(self.of_consumers(Port::Raw));
+        let request = negotiate::Request {
             name: "raw",
             buffers: "sensor-raw",
             size: (columns, size.1),
@@ -217,9 +218,9 @@ impl<C: Consumer> Wish<C> {
         let consumers = &mut self.consumers;
         let mut devices = |visit: &mut Visit<'_>| {
             isp.raw_importer().map_or(Ok(()), |mut gpu| visit(&mut *gpu))?;
-            importers(consumers, Slot::Raw, visit)
+            importers(consumers, Port::Raw, visit)
         };
-        Ok(Some(planning::plan(&request, heaps, &mut devices, knowledge)?))
+        Ok(Some(negotiate::plan(&request, heaps, &mut devices, knowledge)?))
     }
 
     fn plan_output(
@@ -231,15 +232,15 @@ impl<C: Consumer> Wish<C> {
         heaps: &[Box<dyn Heap>],
         knowledge: &mut Knowledge,
     ) -> Result<(Pool, StreamPlan), StartError> {
-        let slot = Slot::Output(index);
+        let port = Port::Output(index);
         let OutputWish { format, size, at_least } = self.outputs[index].clone();
         let formats = [format];
         let mut parties = match &isp {
             Some(isp) => vec![isp.output_constraints(&formats), self.choice.of_bus(&isp.name())],
             None => vec![of_sensor()],
         };
-        parties.extend(self.of_consumers(slot));
-        let request = planning::Request {
+        parties.extend(self.of_consumers(port));
+        let request = negotiate::Request {
             name,
             buffers: if isp.is_some() { "isp-output" } else { "sensor-picture" },
             size,
@@ -256,14 +257,14 @@ impl<C: Consumer> Wish<C> {
             if let Some(isp) = &mut isp {
                 isp.output_importer().map_or(Ok(()), |mut gpu| visit(&mut *gpu))?;
             }
-            importers(consumers, slot, visit)
+            importers(consumers, port, visit)
         };
-        Ok(planning::plan(&request, heaps, &mut devices, knowledge)?)
+        Ok(negotiate::plan(&request, heaps, &mut devices, knowledge)?)
     }
 
-    fn of_consumers(&self, slot: Slot) -> impl Iterator<Item = Constraints> {
-        let of_slot = self.consumers.iter().filter(move |(of, _)| *of == slot);
-        of_slot.map(|(_, consumer)| consumer.constraints())
+    fn of_consumers(&self, port: Port) -> impl Iterator<Item = Constraints> {
+        let of_port = self.consumers.iter().filter(move |(of, _)| *of == port);
+        of_port.map(|(_, consumer)| consumer.constraints())
     }
 
     fn links(&self, isp: Option<&dyn Isp>, raw: &Option<Pool>, pools: &[Pool]) -> Vec<Link> {
@@ -273,10 +274,10 @@ impl<C: Consumer> Wish<C> {
             let to = (&*isp.name(), &isp.raw_end());
             links.push(Link::join((SENSOR, &sensor), to, &raw.buffers()[0]));
         }
-        for (slot, consumer) in &self.consumers {
-            let Some(pool) = pool_of(*slot, raw, pools) else { continue };
-            let (name, end) = match (slot, isp) {
-                (Slot::Output(_), Some(isp)) => (isp.name(), isp.output_end()),
+        for (port, consumer) in &self.consumers {
+            let Some(pool) = pool_of(*port, raw, pools) else { continue };
+            let (name, end) = match (port, isp) {
+                (Port::Output(_), Some(isp)) => (isp.name(), isp.output_end()),
                 _ => (SENSOR.to_owned(), sensor_end()),
             };
             let to = (&*consumer.name(), &consumer.link_end());
@@ -292,22 +293,22 @@ fn without(budget: Budget, pool: &Pool) -> Budget {
     Budget { bytes: budget.bytes.saturating_sub(taken), ..budget }
 }
 
-fn pool_of<'a>(slot: Slot, raw: &'a Option<Pool>, outputs: &'a [Pool]) -> Option<&'a Pool> {
-    match slot {
-        Slot::Raw => raw.as_ref(),
-        Slot::Output(index) => outputs.get(index),
+fn pool_of<'a>(port: Port, raw: &'a Option<Pool>, outputs: &'a [Pool]) -> Option<&'a Pool> {
+    match port {
+        Port::Raw => raw.as_ref(),
+        Port::Output(index) => outputs.get(index),
     }
 }
 
 /// Visits the devices of a stream's consumers.
 fn importers<C: Consumer>(
-    consumers: &mut [(Slot, C)],
-    slot: Slot,
+    consumers: &mut [(Port, C)],
+    port: Port,
     visit: &mut Visit<'_>,
 ) -> Result<(), Refusal> {
     consumers
         .iter_mut()
-        .filter(|(of, _)| *of == slot)
+        .filter(|(of, _)| *of == port)
         .filter_map(|(_, consumer)| consumer.importer())
         .try_for_each(visit)
 }

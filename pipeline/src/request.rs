@@ -5,22 +5,27 @@ use std::sync::Arc;
 
 use vcam_allocator::{Dmabuf, Fence, PooledBuffer};
 
-use super::completed::Completions;
 use crate::controls::ControlList;
-use crate::engine::Slot;
+use crate::stream::{MAX_STREAMS, Port, StreamId};
 
-/// Streams that a camera has at once: a raw one and two processed ones.
-pub const MAX_STREAMS: usize = 3;
+/// The most requests that can be queued at once.
+pub const MAX_REQUESTS: usize = 256;
 
-/// A stream of a configuration, by its place there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Stream(pub(super) usize);
+/// Takes back a request that is lost while the camera has it.
+pub(crate) trait Owner: Send + Sync {
+    /// Gives the request, which is cancelled, back to the application.
+    fn take_back(&self, lost: Request);
+}
 
-impl Stream {
-    /// Its place in [`CameraConfiguration::streams`](super::CameraConfiguration::streams).
-    pub fn index(self) -> usize {
-        self.0
-    }
+/// What becomes of a frame that was not asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DropPolicy {
+    /// The sensor waits for a request, so that no frame is lost.
+    #[default]
+    Block,
+    /// The sensor keeps its pace, as real ones do: a frame without a request is lost, and leaves a
+    /// gap in the sequence.
+    DropFrames,
 }
 
 /// How far a request has come.
@@ -92,14 +97,14 @@ pub struct Request(Box<Inner>);
 
 struct Inner {
     cookie: u64,
-    slots: [Option<Slot>; MAX_STREAMS],
+    ports: [Option<Port>; MAX_STREAMS],
     buffers: [Option<FrameBuffer>; MAX_STREAMS],
     controls: ControlList,
     metadata: ControlList,
     sequence: Option<u64>,
     status: RequestStatus,
-    /// Where it goes back to, while the camera has it.
-    home: Option<Arc<Completions>>,
+    /// Gets it back if it is lost, while the camera has it.
+    owner: Option<Arc<dyn Owner>>,
 }
 
 /// Why a buffer is not taken into a request.
@@ -107,35 +112,35 @@ struct Inner {
 pub enum BufferError {
     /// The request is for another configuration.
     #[error("the request's camera has no stream {}", .0.0)]
-    NoStream(Stream),
+    NoStream(StreamId),
     /// There is one already.
     #[error("the request has a buffer for stream {} already", .0.0)]
-    Taken(Stream),
+    Taken(StreamId),
 }
 
 impl Request {
-    pub(super) fn new(cookie: u64, slots: [Option<Slot>; MAX_STREAMS]) -> Self {
+    pub(crate) fn new(cookie: u64, ports: [Option<Port>; MAX_STREAMS]) -> Self {
         Self(Box::new(Inner {
             cookie,
-            slots,
+            ports,
             buffers: Default::default(),
             controls: ControlList::default(),
             metadata: ControlList::default(),
             sequence: None,
             status: RequestStatus::Pending,
-            home: None,
+            owner: None,
         }))
     }
 
     /// It is the camera's, from here on until it is completed or cancelled. If it is lost meanwhile,
     /// with a thread that panics, it is cancelled.
-    pub(super) fn leaves(&mut self, home: Arc<Completions>) {
-        self.0.home = Some(home);
+    pub(crate) fn leaves(&mut self, owner: Arc<dyn Owner>) {
+        self.0.owner = Some(owner);
     }
 
     /// It is the application's again.
-    pub(super) fn returns(&mut self) {
-        self.0.home = None;
+    pub(crate) fn returns(&mut self) {
+        self.0.owner = None;
     }
 
     /// What the application knows it by.
@@ -151,15 +156,15 @@ impl Request {
     /// Wants a stream's frame in a buffer, which the camera writes once `acquire` has signalled.
     ///
     /// The buffer must be of those that the camera allocated for this stream, or was handed
-    /// ([`Camera::allocate`](super::Camera::allocate), [`Camera::adopt`](super::Camera::adopt)); the
+    /// ([`Camera::allocate`](crate::Camera::allocate), [`Camera::adopt`](crate::Camera::adopt)); the
     /// camera checks that when the request is queued.
     pub fn add_buffer(
         &mut self,
-        stream: Stream,
+        stream: StreamId,
         buffer: PooledBuffer,
         acquire: Option<Fence>,
     ) -> Result<(), BufferError> {
-        if self.0.slots.get(stream.0).copied().flatten().is_none() {
+        if self.0.ports.get(stream.0).copied().flatten().is_none() {
             return Err(BufferError::NoStream(stream));
         }
         let place = &mut self.0.buffers[stream.0];
@@ -172,12 +177,12 @@ impl Request {
     }
 
     /// The buffer of a stream.
-    pub fn buffer(&self, stream: Stream) -> Option<&FrameBuffer> {
+    pub fn buffer(&self, stream: StreamId) -> Option<&FrameBuffer> {
         self.0.buffers.get(stream.0)?.as_ref()
     }
 
     /// Takes the buffer of a stream out, to keep it longer than the request.
-    pub fn take_buffer(&mut self, stream: Stream) -> Option<FrameBuffer> {
+    pub fn take_buffer(&mut self, stream: StreamId) -> Option<FrameBuffer> {
         self.0.buffers.get_mut(stream.0)?.take()
     }
 
@@ -227,37 +232,37 @@ impl Request {
     }
 
     /// All its buffers, with their streams.
-    pub fn buffers(&self) -> impl Iterator<Item = (Stream, &FrameBuffer)> {
+    pub fn buffers(&self) -> impl Iterator<Item = (StreamId, &FrameBuffer)> {
         let all = self.0.buffers.iter().enumerate();
-        all.filter_map(|(index, buffer)| Some((Stream(index), buffer.as_ref()?)))
+        all.filter_map(|(index, buffer)| Some((StreamId(index), buffer.as_ref()?)))
     }
 
-    /// Its buffers' slots, for the camera to check.
-    pub(super) fn given(&self) -> impl Iterator<Item = (Slot, &Dmabuf)> {
-        let places = self.0.slots.iter().zip(&self.0.buffers);
-        places.filter_map(|(slot, buffer)| Some(((*slot)?, &**buffer.as_ref()?.buffer())))
+    /// Its buffers' ports, for the camera to check.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (Port, &Dmabuf)> {
+        let places = self.0.ports.iter().zip(&self.0.buffers);
+        places.filter_map(|(port, buffer)| Some(((*port)?, &**buffer.as_ref()?.buffer())))
     }
 
-    pub(super) fn slots(&self) -> &[Option<Slot>; MAX_STREAMS] {
-        &self.0.slots
+    pub(crate) fn ports(&self) -> &[Option<Port>; MAX_STREAMS] {
+        &self.0.ports
     }
 
-    pub(crate) fn has(&self, slot: Slot) -> bool {
-        self.place(slot).is_some_and(|place| self.0.buffers[place].is_some())
+    pub(crate) fn has(&self, port: Port) -> bool {
+        self.place(port).is_some_and(|place| self.0.buffers[place].is_some())
     }
 
-    pub(crate) fn buffer_for(&mut self, slot: Slot) -> Option<&mut FrameBuffer> {
-        let place = self.place(slot)?;
+    pub(crate) fn buffer_for(&mut self, port: Port) -> Option<&mut FrameBuffer> {
+        let place = self.place(port)?;
         self.0.buffers[place].as_mut()
     }
 
-    fn place(&self, slot: Slot) -> Option<usize> {
-        self.0.slots.iter().position(|of| *of == Some(slot))
+    fn place(&self, port: Port) -> Option<usize> {
+        self.0.ports.iter().position(|of| *of == Some(port))
     }
 
     /// Completes it with a frame. `ready` is when the pictures, and whatever reads the raw frame, are
     /// done; `made` whether they are made at all.
-    pub(super) fn complete(
+    pub(crate) fn complete(
         &mut self,
         sequence: u64,
         metadata: ControlList,
@@ -275,7 +280,7 @@ impl Request {
         self.0.status = RequestStatus::Complete;
     }
 
-    pub(super) fn cancel(&mut self) {
+    pub(crate) fn cancel(&mut self) {
         for buffer in self.0.buffers.iter_mut().flatten() {
             buffer.status = FrameStatus::Cancelled;
         }
@@ -285,10 +290,10 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        if let Some(home) = self.0.home.take() {
+        if let Some(owner) = self.0.owner.take() {
             let mut lost = std::mem::replace(self, Self::new(0, [None; MAX_STREAMS]));
             lost.cancel();
-            home.push(lost);
+            owner.take_back(lost);
         }
     }
 }

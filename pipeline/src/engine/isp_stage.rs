@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use vcam_allocator::{Fence, LinkEnd, Method, Pool};
 use vcam_isp_gpu::{Isp, IspParams, Job, Output, RawFormat, Statistics, View, stats};
 
-use super::Slot;
+use super::acquire::{acquire, take_to_the_end};
 use super::error::StageError;
-use super::feedback::Feedback;
-use super::handover::Receiver;
-use super::shot::{Deliver, Done, Facts, MAX_OUTPUTS, Shot};
+use super::frame_channel::Receiver;
+use super::frame_context::{CompletedFrame, FrameConsumer, FrameContext, FrameMetadata};
+use super::ipa_loop::IpaLoop;
 use super::stop::{StopAtEnd, StopHandle};
-use super::wait::{acquire, take_to_the_end};
-use crate::camera::FrameStatus;
 use crate::links::Link;
+use crate::request::FrameStatus;
 use crate::sensor::delay::Controls;
 use crate::stats::{CpuMeter, SteadyMeter};
+use crate::stream::{MAX_OUTPUTS, Port};
 
 /// What light makes of a pixel that sees grey (18 %): the part of full scale for each lux, second and
 /// factor of gain. See `sensor::model::expose`: white in 500 lux half fills a pixel in 10 ms.
@@ -33,13 +33,13 @@ pub(crate) struct IspStage<D> {
     /// What each processed stream shows.
     pub(crate) views: Vec<View>,
     pub(crate) params: IspParams,
-    pub(crate) feedback: Option<Feedback>,
+    pub(crate) feedback: Option<IpaLoop>,
     pub(crate) strict: bool,
     /// For each processed stream, where frames that bring no buffers get theirs.
     pub(crate) pools: Vec<Arc<Pool>>,
     pub(crate) stop: StopHandle,
-    pub(crate) shots: Receiver<Shot>,
-    pub(crate) deliver: D,
+    pub(crate) frames: Receiver<FrameContext>,
+    pub(crate) consumer: D,
 }
 
 /// What the ISP did.
@@ -87,21 +87,21 @@ impl Progress {
     }
 }
 
-impl<D: Deliver> IspStage<D> {
+impl<D: FrameConsumer> IspStage<D> {
     /// Runs until no more frames come; says what it did also where it failed.
     pub(crate) fn run(mut self, isp: &mut dyn Isp) -> (IspRun, Result<(), StageError>) {
         let _stop = StopAtEnd(self.stop.clone());
         let (mut progress, mut imports) = (Progress::default(), SteadyMeter::default());
         let mut meter = CpuMeter::default();
         let result = loop {
-            let Some(shot) = self.shots.receive() else { break Ok(()) };
-            let sequence = shot.sequence;
-            let done = self.render(isp, shot, &mut meter);
+            let Some(frame) = self.frames.receive() else { break Ok(()) };
+            let sequence = frame.sequence;
+            let done = self.render(isp, frame, &mut meter);
             if done.result.is_ok() {
                 progress.note();
                 imports.note(sequence, || isp.raw_end().imports + isp.output_end().imports);
             }
-            match self.deliver.deliver(done) {
+            match self.consumer.consume(done) {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
@@ -120,25 +120,32 @@ impl<D: Deliver> IspStage<D> {
     }
 
     /// Renders one frame, also after the run was stopped: what was made is shown.
-    fn render(&mut self, isp: &mut dyn Isp, mut shot: Shot, meter: &mut CpuMeter) -> Done {
-        let rendered = self.outputs(&mut shot).and_then(|()| self.develop(isp, &shot, meter));
+    fn render(
+        &mut self,
+        isp: &mut dyn Isp,
+        mut frame: FrameContext,
+        meter: &mut CpuMeter,
+    ) -> CompletedFrame {
+        let rendered = self.outputs(&mut frame).and_then(|()| self.develop(isp, &frame, meter));
         match rendered {
-            Ok((ready, facts)) => Done { shot, ready, facts: Some(facts), result: Ok(()) },
-            Err(error) => Done { shot, ready: None, facts: None, result: Err(error) },
+            Ok((ready, metadata)) => {
+                CompletedFrame { frame, ready, metadata: Some(metadata), result: Ok(()) }
+            }
+            Err(error) => CompletedFrame { frame, ready: None, metadata: None, result: Err(error) },
         }
     }
 
     /// The buffers that the frame's pictures go to.
-    fn outputs(&self, shot: &mut Shot) -> Result<(), StageError> {
-        let sequence = shot.sequence;
-        let Some(request) = &mut shot.request else {
-            for (output, pool) in shot.outputs.iter_mut().zip(&self.pools) {
+    fn outputs(&self, frame: &mut FrameContext) -> Result<(), StageError> {
+        let sequence = frame.sequence;
+        let Some(request) = &mut frame.request else {
+            for (output, pool) in frame.outputs.iter_mut().zip(&self.pools) {
                 *output = take_to_the_end(pool, &self.stop, "isp", sequence)?;
             }
             return Ok(());
         };
-        for (index, output) in shot.outputs.iter_mut().enumerate() {
-            let Some(given) = request.buffer_for(Slot::Output(index)) else { continue };
+        for (index, output) in frame.outputs.iter_mut().enumerate() {
+            let Some(given) = request.buffer_for(Port::Output(index)) else { continue };
             match acquire(given.take_acquire(), "isp", sequence) {
                 Ok(()) => *output = Some(given.buffer().clone()),
                 // The other pictures are made all the same.
@@ -154,15 +161,15 @@ impl<D: Deliver> IspStage<D> {
     fn develop(
         &mut self,
         isp: &mut dyn Isp,
-        shot: &Shot,
+        frame: &FrameContext,
         meter: &mut CpuMeter,
-    ) -> Result<(Option<Fence>, Facts), StageError> {
-        let Shot { sequence, raw, outputs, controls, .. } = shot;
+    ) -> Result<(Option<Fence>, FrameMetadata), StageError> {
+        let FrameContext { sequence, raw, outputs, controls, .. } = frame;
         let sequence = *sequence;
         let raw = raw.as_ref().ok_or(StageError::NoFrame { sequence })?;
         let mut params = self.params;
         if let Some(feedback) = &mut self.feedback {
-            feedback.prepare(shot, &mut params);
+            feedback.prepare(frame, &mut params);
         }
         controls.develop(&mut params);
         let whole = Output::new(raw);
@@ -183,7 +190,7 @@ impl<D: Deliver> IspStage<D> {
             params: &params,
             // Exposure and white balance follow statistics, and a request's metadata tell of
             // them. Of a test pattern that only flows to its sinks nobody reads any.
-            measure: self.feedback.is_some() || shot.request.is_some(),
+            measure: self.feedback.is_some() || frame.request.is_some(),
         };
         let failed = |source| StageError::Isp { sequence, source };
         let ready = meter.work(|| isp.process(&job)).map_err(failed)?;
@@ -193,23 +200,28 @@ impl<D: Deliver> IspStage<D> {
                 output.release_after(fence.clone());
             }
         }
-        let facts = self.look(isp, params);
+        let metadata = self.look(isp, params);
         if self.strict {
             forbid_copy("the link from the sensor to the ISP", &isp.raw_end())?;
             forbid_copy("the link from the ISP to the sink", &isp.output_end())?;
         }
-        Ok((ready, facts))
+        Ok((ready, metadata))
     }
 
     /// Takes the latest statistics into account, and tells what is known now.
-    fn look(&mut self, isp: &mut dyn Isp, params: IspParams) -> Facts {
+    fn look(&mut self, isp: &mut dyn Isp, params: IspParams) -> FrameMetadata {
         let measured = isp.statistics();
         let focus = measured.map(|(_, statistics)| statistics.focus * FOCUS);
-        let facts = Facts { params, colour: None, ae_state: 0, lux: None, focus };
-        let Some(feedback) = &mut self.feedback else { return facts };
+        let metadata = FrameMetadata { params, colour: None, ae_state: 0, lux: None, focus };
+        let Some(feedback) = &mut self.feedback else { return metadata };
         feedback.look(measured);
         let lux = measured.and_then(|(frame, statistics)| lux(feedback.taken(frame)?, statistics));
-        Facts { colour: Some(feedback.colour()), ae_state: feedback.ae_state(), lux, ..facts }
+        FrameMetadata {
+            colour: Some(feedback.colour()),
+            ae_state: feedback.ae_state(),
+            lux,
+            ..metadata
+        }
     }
 }
 
@@ -225,17 +237,17 @@ fn lux(taken: Controls, statistics: &Statistics) -> Option<f32> {
 
 /// Passes on the pictures of a sensor that needs no ISP.
 pub(crate) fn pass_on(
-    shots: &Receiver<Shot>,
-    mut deliver: impl Deliver,
+    frames: &Receiver<FrameContext>,
+    mut consumer: impl FrameConsumer,
     stop: StopHandle,
 ) -> (IspRun, Result<(), StageError>) {
     let _stop = StopAtEnd(stop);
     let mut progress = Progress::default();
     let mut meter = CpuMeter::default();
     let result = loop {
-        let Some(shot) = shots.receive() else { break Ok(()) };
-        let done = Done { shot, ready: None, facts: None, result: Ok(()) };
-        let more = match deliver.deliver(done) {
+        let Some(frame) = frames.receive() else { break Ok(()) };
+        let done = CompletedFrame { frame, ready: None, metadata: None, result: Ok(()) };
+        let more = match consumer.consume(done) {
             Ok(more) => more,
             Err(error) => break Err(error),
         };

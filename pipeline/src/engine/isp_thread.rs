@@ -9,8 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use vcam_isp_gpu::Isp;
 
-use super::StartError;
-use super::error::StageError;
+use super::error::{StageError, StartError};
 
 /// The thread's name, as errors and debuggers show it.
 const NAME: &str = "isp";

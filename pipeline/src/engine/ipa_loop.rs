@@ -6,9 +6,9 @@
 use crossbeam_channel::Sender;
 use vcam_isp_gpu::{IspParams, Statistics};
 
-use super::shot::Shot;
+use super::frame_context::FrameContext;
 use crate::controls::{FrameControls, ae_state};
-use crate::ipa::{AeState, Colour, Ipa, Limits};
+use crate::ipa::{AeState, ColourCorrection, Ipa, Limits};
 use crate::sensor::delay::Controls;
 use crate::sensor::timing::Timing;
 
@@ -17,7 +17,7 @@ const UNDERWAY: usize = 32;
 
 /// Exposure and white balance, between an ISP that measures and a sensor that obeys.
 #[derive(Debug)]
-pub(crate) struct Feedback {
+pub(crate) struct IpaLoop {
     ipa: Ipa,
     to_sensor: Sender<Controls>,
     controls: FrameControls,
@@ -28,15 +28,15 @@ pub(crate) struct Feedback {
     seen: Option<u64>,
 }
 
-impl Feedback {
+impl IpaLoop {
     pub(crate) fn new(ipa: Ipa, timing: Timing, to_sensor: Sender<Controls>) -> Self {
         let controls = FrameControls::default();
         Self { ipa, to_sensor, controls, timing, taken: [None; UNDERWAY], seen: None }
     }
 
     /// Notes what a frame was taken with, and sets what it is to be made with.
-    pub(crate) fn prepare(&mut self, shot: &Shot, params: &mut IspParams) {
-        let Shot { sequence, taken, controls, timing, .. } = shot;
+    pub(crate) fn prepare(&mut self, frame: &FrameContext, params: &mut IspParams) {
+        let FrameContext { sequence, taken, controls, timing, .. } = frame;
         self.taken[*sequence as usize % UNDERWAY] = Some((*sequence, taken.controls));
         if *timing != self.timing {
             self.timing = *timing;
@@ -74,7 +74,7 @@ impl Feedback {
     }
 
     /// What is done to colours now.
-    pub(crate) fn colour(&self) -> Colour {
+    pub(crate) fn colour(&self) -> ColourCorrection {
         self.ipa.decision().colour
     }
 

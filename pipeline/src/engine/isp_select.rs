@@ -12,7 +12,7 @@ use vcam_allocator::{Capabilities, Fourcc, Heap, Knowledge, sysfs};
 use vcam_isp_gpu::choose::{Trial, choose};
 use vcam_isp_gpu::{Choice, CpuIsp, GpuIsp, Isp, IspParams, RawFormat};
 
-use super::StartError;
+use super::error::StartError;
 use crate::error::chain;
 
 /// The largest frame to measure with.
@@ -31,41 +31,41 @@ pub enum IspChoice {
     /// The CPU's.
     Cpu,
     /// One of the application's own.
-    Own(OwnIsp),
+    Custom(CustomIsp),
 }
 
 /// Why an application's own ISP is not made.
-pub type OwnIspError = Box<dyn Error + Send + Sync>;
+pub type CustomIspError = Box<dyn Error + Send + Sync>;
 
 /// Makes an ISP of the application's own: one for a device that vcam does not know, or one around
 /// another [`Isp`].
 #[derive(Clone)]
-pub struct OwnIsp(Arc<dyn Fn() -> Result<Box<dyn Isp>, OwnIspError> + Send + Sync>);
+pub struct CustomIsp(Arc<dyn Fn() -> Result<Box<dyn Isp>, CustomIspError> + Send + Sync>);
 
-impl OwnIsp {
+impl CustomIsp {
     /// By this function, which is called on the thread that will use the ISP: it need not be one
     /// that can be sent to another.
     pub fn new(
-        make: impl Fn() -> Result<Box<dyn Isp>, OwnIspError> + Send + Sync + 'static,
+        make: impl Fn() -> Result<Box<dyn Isp>, CustomIspError> + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(make))
     }
 }
 
-impl fmt::Debug for OwnIsp {
+impl fmt::Debug for CustomIsp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnIsp").finish_non_exhaustive()
+        f.debug_struct("CustomIsp").finish_non_exhaustive()
     }
 }
 
-impl PartialEq for OwnIsp {
+impl PartialEq for CustomIsp {
     /// Whether both are made by the same function.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Eq for OwnIsp {}
+impl Eq for CustomIsp {}
 
 /// Which ISP it became.
 #[derive(Debug, Clone)]
@@ -94,7 +94,7 @@ impl IspChoice {
     /// The GPU's ISP of this choice, if it is one that this crate makes.
     pub(crate) fn gpu(&self) -> Option<Result<GpuIsp, vcam_isp_gpu::EglError>> {
         match self {
-            Self::Cpu | Self::Own(_) => None,
+            Self::Cpu | Self::Custom(_) => None,
             Self::Auto => Some(GpuIsp::new(None)),
             Self::Gpu(node) => Some(GpuIsp::new(node.as_deref())),
             Self::Software => Some(GpuIsp::software()),
@@ -120,8 +120,8 @@ impl IspChoice {
             description: isp.describe(),
             reason,
         };
-        if let Self::Own(OwnIsp(make)) = self {
-            let isp = make().map_err(StartError::OwnIsp)?;
+        if let Self::Custom(CustomIsp(make)) = self {
+            let isp = make().map_err(StartError::CustomIsp)?;
             let info = info(&*isp, None);
             return Ok((isp, info));
         }
