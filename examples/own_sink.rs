@@ -9,11 +9,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
-use vcam_allocator::{CpuAccess, Dmabuf, Fourcc, Knowledge, LinkEnd, heaps};
-use vcam_isp_gpu::View;
-use vcam_pipeline::controls::ControlList;
+use vcam_allocator::{CpuAccess, Dmabuf, Fourcc, LinkEnd, heaps};
 use vcam_pipeline::sensor::Settings;
-use vcam_pipeline::{Config, IspChoice, PauseHandle, Prepared, StopHandle};
+use vcam_pipeline::{Config, IspChoice, Prepared};
 use vcam_sinks::{Frame, Sink, SinkCounts, SinkError};
 
 #[derive(Debug)]
@@ -67,23 +65,13 @@ impl Sink for Brightness {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config {
-        // A grey card, which exposure brings to where it should be.
-        sensor: Settings { source: "solid".parse()?, ..Settings::default() },
-        format: Fourcc::XRGB8888,
-        view: View::default(),
-        controls: ControlList::NONE,
-        period: Duration::ZERO,
-        frames: Some(20),
-        stop: StopHandle::default(),
-        isp: IspChoice::Cpu,
-        strict: false,
-        by_cost: false,
-        knowledge: Knowledge::default(),
-        pause: PauseHandle::default(),
-        heap_allocs: None,
-        syscalls: None,
-    };
+    // A grey card, which exposure brings to where it should be.
+    let sensor = Settings { source: "solid".parse()?, ..Settings::default() };
+    let config = Config::new(Fourcc::XRGB8888)
+        .sensor(sensor)
+        .frames(20)
+        .period(Duration::ZERO)
+        .isp(IspChoice::Cpu);
     let (measured, levels) = channel();
     let heap = heaps::open("memfd")?;
     let sink = Brightness { measured, seen: 0 };

@@ -3,6 +3,7 @@
 mod cli;
 mod count;
 mod exit;
+mod hint;
 mod list;
 mod probe;
 mod report;

@@ -18,8 +18,8 @@ use vcam_pipeline::sensor::format::Format;
 use vcam_pipeline::sensor::timing::Timing;
 use vcam_pipeline::sensor::{FRAME_DURATION, Settings};
 use vcam_pipeline::{
-    Config, IspChoice, PauseHandle, Prepared, StartError, StopHandle, SyscallCount, chain,
-    raw_description,
+    Config, CopyPolicy, HeapOrder, IspChoice, PauseHandle, Prepared, StartError, StopHandle,
+    SyscallCount, chain, raw_description,
 };
 #[cfg(feature = "v4l")]
 use vcam_sinks::v4l2::{V4l2Options, V4l2Sink};
@@ -31,6 +31,7 @@ use vcam_sinks::{
 use crate::cli::{Fps, Gpu, Isp, Output, RunArgs, Setting, Size};
 use crate::count;
 use crate::exit::Error;
+use crate::hint;
 use crate::report::{self, Rejected, Report};
 use crate::status::StatusLine;
 
@@ -107,7 +108,7 @@ pub(crate) fn plan(args: &RunArgs) -> Result<(), Error> {
     let ending = Ending::default();
     let prepared = prepare(args, &Captured::default(), ending, None, &mut report);
     let planned = prepared.is_ok();
-    let result = prepared.and_then(|prepared| Ok(prepared.check_strict()?));
+    let result = prepared.and_then(|prepared| Ok(prepared.check_copies()?));
     if let Err(error) = &result {
         report.error = Some(chain(error));
     }
@@ -160,32 +161,37 @@ fn prepare(
     report.outputs = descriptions;
     let heaps = open_heaps(asked, card.as_deref())?;
     report.plan.rejected = heaps.unusable;
-    let config = Config {
-        sensor: settings,
-        format,
-        view,
-        controls,
-        period,
-        stop: ending.stop,
-        pause: ending.pause,
-        frames: args.frames.or((args.display.is_none()).then_some(FRAMES)),
-        isp: match (args.isp, &args.gpu) {
-            (Isp::Cpu, Some(_)) => {
-                return Err(Error::Usage("--isp cpu uses no GPU, so --gpu has no meaning".into()));
-            }
-            (Isp::Cpu, None) => IspChoice::Cpu,
-            (_, Some(Gpu::Software)) => IspChoice::Software,
-            (_, Some(Gpu::Node(node))) => IspChoice::Gpu(Some(node.clone())),
-            (Isp::Auto, Some(Gpu::Auto) | None) => IspChoice::Auto,
-            (Isp::Gpu, Some(Gpu::Auto) | None) => IspChoice::Gpu(None),
-        },
-        strict: args.strict,
-        by_cost: args.heap.iter().all(|name| name == "auto"),
-        knowledge: knowledge(args.fresh),
-        heap_allocs: Some(count::heap_allocs),
-        syscalls,
+    let isp = match (args.isp, &args.gpu) {
+        (Isp::Cpu, Some(_)) => {
+            return Err(Error::Usage("--isp cpu uses no GPU, so --gpu has no meaning".into()));
+        }
+        (Isp::Cpu, None) => IspChoice::Cpu,
+        (_, Some(Gpu::Software)) => IspChoice::Software,
+        (_, Some(Gpu::Node(node))) => IspChoice::Gpu(Some(node.clone())),
+        (Isp::Auto, Some(Gpu::Auto) | None) => IspChoice::Auto,
+        (Isp::Gpu, Some(Gpu::Auto) | None) => IspChoice::Gpu(None),
     };
+    let by_cost = args.heap.iter().all(|name| name == "auto");
+    let config = Config::new(format)
+        .sensor(settings)
+        .view(view)
+        .controls(controls)
+        .period(period)
+        .stop(ending.stop)
+        .pause(ending.pause)
+        .frames(args.frames.or((args.display.is_none()).then_some(FRAMES)))
+        .isp(isp)
+        .copies(match (args.strict, by_cost) {
+            (true, _) => CopyPolicy::Forbid,
+            (false, true) => CopyPolicy::ByCost,
+            (false, false) => CopyPolicy::Fallback,
+        })
+        .heap_order(if by_cost { HeapOrder::ByCost } else { HeapOrder::AsGiven })
+        .knowledge(knowledge(args.fresh))
+        .heap_allocs(count::heap_allocs)
+        .syscalls(syscalls);
     let prepared = Prepared::new(config, heaps.opened, sinks)?;
+    prepared.hints().for_each(hint::log);
     report.isp.name = prepared.isp_description().unwrap_or(NO_ISP).to_owned();
     report.isp.reason = prepared.isp_reason().map(str::to_owned);
     report.links = prepared.links().to_vec();

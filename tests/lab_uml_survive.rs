@@ -21,7 +21,7 @@ use support::vkms::{Card, Plane};
 use vcam_allocator::{Importer, Method, Refusal};
 use vcam_isp_gpu::fault::{self, Faults};
 use vcam_isp_gpu::{GpuIsp, Isp, Job};
-use vcam_pipeline::{Config, IspChoice, RunStats, StageError, StopHandle};
+use vcam_pipeline::{IspChoice, RunStats, StageError, StopHandle};
 use vcam_sinks::{Frame, KmsSink, Latest, NullSink, Sink};
 
 /// Frames of a run, and the one at which something happens.
@@ -212,7 +212,7 @@ fn run_with_a_film_that_ends(card: &Card, frames: u64) -> (RunStats, Result<(), 
         sink.present(frame)
     });
     let config = config(IspChoice::Gpu(None), frames, StopHandle::default());
-    let config = Config { sensor: film.settings(), ..config };
+    let config = config.sensor(film.settings());
     prepare(config, vec![Box::new(cuts)]).unwrap().start().unwrap().wait()
 }
 

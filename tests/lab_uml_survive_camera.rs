@@ -18,7 +18,7 @@ use vcam_pipeline::camera::{
     Camera, CameraError, CameraManager, CameraState, Event, FrameStatus, QueueReason, Request,
     RequestStatus, Resources, ReuseBuffers, Start, StreamFormat, StreamId, StreamRole,
 };
-use vcam_pipeline::{IspChoice, StageError};
+use vcam_pipeline::{CopyPolicy, HeapOrder, IspChoice, StageError};
 
 const LONG: Duration = Duration::from_secs(60);
 const FAST: Start = Start {
@@ -29,7 +29,13 @@ const FAST: Start = Start {
 
 fn resources(isp: IspChoice) -> Resources {
     let heaps = [heaps::open("udmabuf").unwrap()].into();
-    Resources { heaps, isp, strict: false, by_cost: false, knowledge: Knowledge::default() }
+    Resources {
+        heaps,
+        isp,
+        copies: CopyPolicy::Fallback,
+        heap_order: HeapOrder::AsGiven,
+        knowledge: Knowledge::default(),
+    }
 }
 
 /// Runs it twice, and asserts that the second time leaves nothing behind.

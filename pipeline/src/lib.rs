@@ -32,9 +32,11 @@ mod stream;
 
 pub use camera::{Camera, CameraConfiguration, CameraManager, Request};
 pub use engine::error::{StageError, StartError};
+pub use engine::hint::Hint;
 pub use engine::isp_select::{CustomIsp, CustomIspError, IspChoice};
 pub use engine::negotiate::{FrameCost, PlanError, StreamPlan};
 pub use engine::pause::PauseHandle;
+pub use engine::policy::{CopyPolicy, HeapOrder};
 pub use engine::stop::StopHandle;
 pub use engine::stream_alloc::Consumer;
 pub use error::chain;

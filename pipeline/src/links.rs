@@ -5,6 +5,7 @@ use vcam_allocator::{Dmabuf, LinkEnd, Method};
 
 /// How frames got from one owner to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Link {
     /// Who filled the buffers.
     pub from: String,

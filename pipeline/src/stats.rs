@@ -42,6 +42,7 @@ pub struct Latency {
 /// What each frame of the steady state cost, beside its pixels; `None` where a run was too short
 /// to have one, or where nobody counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Steady {
     /// Heap allocations of the whole process.
     pub heap_allocs_per_frame: Option<f64>,
@@ -57,6 +58,7 @@ pub struct Steady {
 
 /// What a run did.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct RunStats {
     /// What became of the frames.
     pub frames: Frames,

@@ -4,13 +4,11 @@
 use std::time::Duration;
 
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, Knowledge, LinkEnd, heaps};
-use vcam_isp_gpu::{GpuIsp, Isp, IspError, Job, Statistics, View};
-use vcam_pipeline::controls::ControlList;
+use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, LinkEnd, heaps};
+use vcam_isp_gpu::{GpuIsp, Isp, IspError, Job, Statistics};
 use vcam_pipeline::sensor::{Settings, frame_counter};
 use vcam_pipeline::{
-    Config, CustomIsp, IspChoice, PauseHandle, Prepared, RunStats, StageError, StartError,
-    StopHandle,
+    Config, CustomIsp, IspChoice, Prepared, RunStats, StageError, StartError, StopHandle,
 };
 use vcam_sinks::{Frame, KmsSink, Sink, SinkCounts, SinkError, Stream};
 
@@ -165,22 +163,12 @@ pub fn present_and_look(sink: &mut KmsSink, frame: Frame) -> Result<(), SinkErro
 
 /// A run of frames from udmabuf, as fast as can be, of the size that [`show::options`] has.
 pub fn config(isp: IspChoice, frames: u64, stop: StopHandle) -> Config {
-    Config {
-        sensor: Settings { size: show::SIZE, ..Settings::default() },
-        format: Fourcc::XRGB8888,
-        view: View::default(),
-        controls: ControlList::NONE,
-        period: Duration::ZERO,
-        frames: Some(frames),
-        stop,
-        isp,
-        strict: false,
-        by_cost: false,
-        knowledge: Knowledge::default(),
-        pause: PauseHandle::default(),
-        heap_allocs: None,
-        syscalls: None,
-    }
+    Config::new(Fourcc::XRGB8888)
+        .sensor(Settings { size: show::SIZE, ..Settings::default() })
+        .period(Duration::ZERO)
+        .frames(frames)
+        .stop(stop)
+        .isp(isp)
 }
 
 /// Prepares it.

@@ -11,7 +11,7 @@ use vcam_pipeline::camera::{
 use vcam_pipeline::controls::{AeEnable, ExposureTime, SensorTimestamp};
 use vcam_pipeline::sensor::config::Mode;
 use vcam_pipeline::sensor::frame_counter;
-use vcam_pipeline::{CameraConfiguration, IspChoice};
+use vcam_pipeline::{CameraConfiguration, CopyPolicy, HeapOrder, IspChoice};
 
 use super::compliance::{Completed, Device, Role};
 
@@ -42,7 +42,13 @@ impl VcamCamera {
 pub fn resources(heap: &str, isp: IspChoice) -> Resources {
     let heap: Box<dyn Heap> = heaps::open(heap).expect("the heap is there");
     let (heaps, knowledge) = ([heap].into(), Knowledge::default());
-    Resources { heaps, isp, by_cost: false, strict: false, knowledge }
+    Resources {
+        heaps,
+        isp,
+        copies: CopyPolicy::Fallback,
+        heap_order: HeapOrder::AsGiven,
+        knowledge,
+    }
 }
 
 /// The frame's number, if the frame is there and shows it.

@@ -20,7 +20,7 @@ impl Drop for ToApplication {
 }
 
 impl FrameConsumer for ToApplication {
-    fn consume(&mut self, done: CompletedFrame) -> Result<bool, StageError> {
+    fn consume(&mut self, done: CompletedFrame) -> Result<(), StageError> {
         let metadata = metadata(&done);
         let CompletedFrame { mut frame, ready, result, .. } = done;
         if let Err(error) = &result {
@@ -35,7 +35,7 @@ impl FrameConsumer for ToApplication {
             request.complete(sequence, metadata, ready.as_ref(), result.is_ok());
             self.0.push(request);
         }
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -14,16 +14,15 @@ use super::error::CameraError;
 use super::{Inner, Resources, Start};
 use crate::controls::FrameControls;
 use crate::engine::error::StartError;
-use crate::engine::isp_stage::forbid_copies;
 use crate::engine::pause::PauseHandle;
 use crate::engine::request_queue::{PendingRequests, RequestQueue};
 use crate::engine::stop::StopHandle;
 use crate::engine::stream_alloc::{Consumer, RAW_IN_FLIGHT, StreamAllocation};
-use crate::engine::{Engine, EngineConfig, OutputStream, Running, Streaming};
+use crate::engine::{Engine, EngineConfig, Running, Streaming};
 use crate::request::{MAX_REQUESTS, Request};
 use crate::sensor::FRAME_DURATION;
 use crate::sensor::format::Format;
-use crate::stream::{MAX_STREAMS, Port, StreamId};
+use crate::stream::{MAX_STREAMS, Port, StreamId, StreamSpec};
 
 /// A camera with streams.
 pub(super) struct Configured {
@@ -48,14 +47,15 @@ impl Configured {
         configuration: CameraConfiguration,
         mut resources: Resources,
     ) -> Result<Self, Box<(StartError, Resources)>> {
+        let mut sensor = configuration.camera().settings.clone();
+        sensor.size = configuration.sensor_size();
         let mut ports = [None; MAX_STREAMS];
-        let (mut outputs, mut raw_at_least) = (Vec::new(), 0);
-        let sensor_size = configuration.sensor_size();
+        let (mut outputs, mut min_raw) = (Vec::new(), 0);
         for (port, stream) in ports.iter_mut().zip(&configuration.streams) {
-            let count = u64::from(stream.buffer_count);
+            let min_buffers = u64::from(stream.buffer_count);
             *port = Some(match stream.pixel_format {
                 StreamFormat::Raw(_) => {
-                    raw_at_least = RAW_IN_FLIGHT + count;
+                    min_raw = RAW_IN_FLIGHT + min_buffers;
                     Port::Raw
                 }
                 StreamFormat::Picture(format) => {
@@ -64,25 +64,23 @@ impl Configured {
                         orientation: configuration.orientation,
                         colour_space: stream.colour_space,
                     };
-                    let (size, at_least) = (stream.size, count);
-                    outputs.push(OutputStream { format, size, view, at_least });
-                    Port::Output(outputs.len() - 1)
+                    let (port, size) = (Port::Output(outputs.len()), stream.size);
+                    outputs.push(StreamSpec { port, format, size, view, min_buffers });
+                    port
                 }
             });
         }
-        let mut settings = configuration.camera().settings.clone();
-        settings.size = sensor_size;
-        let parts = EngineConfig {
-            settings,
+        let config = EngineConfig {
+            raw: StreamSpec::raw(&sensor, min_raw),
+            sensor,
             outputs,
-            raw_at_least,
-            choice: resources.isp.clone(),
+            isp: resources.isp.clone(),
             heaps: resources.heaps.clone(),
-            strict: resources.strict,
-            by_cost: resources.by_cost,
+            heap_order: resources.heap_order,
+            copies: resources.copies,
         };
         let (raw, outputs) = (None, [None, None]);
-        match Engine::new(parts, &mut resources.knowledge) {
+        match Engine::new(config, &mut resources.knowledge) {
             Ok(engine) => Ok(Self { engine, configuration, ports, resources, raw, outputs }),
             Err(error) => Err(Box::new((error, resources))),
         }
@@ -148,7 +146,7 @@ impl Configured {
             raw: self.raw.clone(),
             outputs: self.outputs.iter().flatten().cloned().collect(),
             stop: stop.clone(),
-            // It pauses when nobody asks for frames.
+            // It pauses while no frames are asked for.
             pause: PauseHandle::default(),
         };
         inner.completions.open();
@@ -156,22 +154,21 @@ impl Configured {
         Ok(Active { requests, running, stop })
     }
 
-    /// Plans and allocates; where a copy is an error, a plan with one is.
-    pub(super) fn plan<C: Consumer + 'static>(
+    /// Allocates all streams; under [`CopyPolicy::Forbid`](crate::CopyPolicy::Forbid), a link that
+    /// copies is an error.
+    pub(super) fn allocate<C: Consumer + 'static>(
         &mut self,
         consumers: Vec<(Port, C)>,
     ) -> Result<StreamAllocation<C>, StartError> {
-        let ready = self.engine.plan(consumers, &mut self.resources.knowledge)?;
-        if self.resources.strict {
-            forbid_copies(&ready.links)?;
-        }
-        Ok(ready)
+        let allocated = self.engine.allocate(consumers, &mut self.resources.knowledge)?;
+        self.engine.config().copies.check_links(&allocated.links)?;
+        Ok(allocated)
     }
 
     /// Buffers for the streams that have none.
     fn allocate_rest(&mut self) -> Result<(), CameraError> {
-        let nobody = Vec::<(Port, Constraints)>::new();
-        let StreamAllocation { raw, outputs, .. } = self.plan(nobody)?;
+        let no_consumers = Vec::<(Port, Constraints)>::new();
+        let StreamAllocation { raw, outputs, .. } = self.allocate(no_consumers)?;
         self.raw = self.raw.take().or(raw.map(Arc::new));
         for (place, pool) in self.outputs.iter_mut().zip(outputs) {
             place.get_or_insert(Arc::new(pool));

@@ -9,6 +9,7 @@ use crate::stream::StreamId;
 
 /// Why a camera does not do what it is asked for.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CameraError {
     /// Somebody else has it.
     #[error("camera '{0}' is in use")]
@@ -109,6 +110,7 @@ pub struct QueueError {
 
 /// Why a request is not queued.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum QueueReason {
     /// The camera.
     #[error(transparent)]

@@ -56,8 +56,10 @@ pub use manager::{CameraManager, Event, ManagerError};
 
 use crate::completions::{Completions, deadline};
 use crate::controls::{ControlInfo, ControlList, infos};
+use crate::engine::hint::Hint;
 use crate::engine::isp_select::IspChoice;
 use crate::engine::negotiate::StreamPlan;
+use crate::engine::policy::{CopyPolicy, HeapOrder};
 use crate::engine::request_queue::RequestQueue;
 use crate::engine::stream_alloc::{Consumer, StreamAllocation};
 use crate::engine::{EngineStats, save};
@@ -90,11 +92,11 @@ pub struct Resources {
     pub heaps: Arc<[Box<dyn Heap>]>,
     /// Which ISP.
     pub isp: IspChoice,
-    /// Whether measured costs may change the order of heaps, and prefer copies.
-    pub by_cost: bool,
-    /// Whether a copy is an error: of [`Camera::allocate`], if it is known by then, else of the
-    /// request whose frame would be copied.
-    pub strict: bool,
+    /// Which heap is taken of those that serve.
+    pub heap_order: HeapOrder,
+    /// When frames may be copied. A copy that is forbidden is an error of [`Camera::allocate`], if it
+    /// is known by then, else of the request whose frame would be copied.
+    pub copies: CopyPolicy,
     /// What was learned about this machine; what is learned now is added and saved.
     pub knowledge: Knowledge,
 }
@@ -107,8 +109,8 @@ impl Default for Resources {
         Self {
             heaps: names.filter_map(|name| heaps::open(&name).ok()).collect(),
             isp: IspChoice::Auto,
-            by_cost: true,
-            strict: false,
+            heap_order: HeapOrder::ByCost,
+            copies: CopyPolicy::ByCost,
             knowledge: Knowledge::file().map(|path| Knowledge::open(&path)).unwrap_or_default(),
         }
     }
@@ -127,6 +129,7 @@ pub struct Start {
 
 /// What a camera did between start and stop.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Summary {
     /// Frames that were made.
     pub completed: u64,
@@ -158,11 +161,14 @@ enum State {
 
 /// Buffers for all streams, planned and proven.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Allocation<C> {
     /// Where each stream's buffers live, and why.
     pub plans: Vec<StreamPlan>,
     /// How frames will cross each link.
     pub links: Vec<Link>,
+    /// Hints for the user.
+    pub hints: Vec<Hint>,
     /// The consumers, in their order.
     pub consumers: Vec<C>,
 }
@@ -315,14 +321,16 @@ impl Camera {
             let port = configured.port(stream).ok_or(CameraError::NoBuffers(stream))?;
             of_ports.push((port, consumer));
         }
-        let StreamAllocation { raw, outputs, consumers, plans, links, .. } =
-            configured.plan(of_ports)?;
+        let StreamAllocation { raw, outputs, consumers, plans, links, hints, .. } =
+            configured.allocate(of_ports)?;
+        let isp_hint = configured.engine.isp().and_then(|isp| isp.hint.clone());
+        let hints = isp_hint.into_iter().chain(hints).collect();
         configured.raw = raw.map(Arc::new);
         for (place, pool) in configured.outputs.iter_mut().zip(outputs) {
             *place = Some(Arc::new(pool));
         }
         let consumers = consumers.into_iter().map(|(_, consumer)| consumer).collect();
-        Ok(Allocation { plans, links, consumers })
+        Ok(Allocation { plans, links, hints, consumers })
     }
 
     /// Hands the camera buffers for a stream, instead of those that it would allocate itself.

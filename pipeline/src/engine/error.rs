@@ -15,6 +15,7 @@ use crate::sensor::format::Format;
 
 /// Why a camera did not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// There is no such sensor.
     #[error(transparent)]
@@ -87,6 +88,7 @@ impl From<ControlError> for StartError {
 
 /// Why a run ended early; names the stage.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StageError {
     /// The sensor could not write a frame.
     #[error("sensor: frame {sequence} could not be written")]
@@ -156,10 +158,10 @@ pub enum StageError {
         /// Why.
         source: SinkError,
     },
-    /// A link copies, and the run was to be without copies.
+    /// A link copies, and [`CopyPolicy::Forbid`](crate::CopyPolicy::Forbid) was asked for.
     #[error("{link} copies: {reason}")]
-    Strict {
-        /// Which link.
+    Copies {
+        /// The link.
         link: String,
         /// Why it copies.
         reason: String,

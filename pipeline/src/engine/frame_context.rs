@@ -17,7 +17,7 @@ pub(crate) type Outputs = [Option<PooledBuffer>; MAX_OUTPUTS];
 /// A frame in flight: what the sensor made, and the buffers that it fills.
 pub(crate) struct FrameContext {
     pub(crate) sequence: u64,
-    /// What it was taken with.
+    /// Its time, and the exposure and gain that it was taken with.
     pub(crate) taken: Metadata,
     pub(crate) timing: Timing,
     pub(crate) controls: FrameControls,
@@ -29,7 +29,7 @@ pub(crate) struct FrameContext {
     pub(crate) request: Option<Request>,
 }
 
-/// A frame that is finished, or is not to be.
+/// A frame that is finished, or failed.
 pub(crate) struct CompletedFrame {
     pub(crate) frame: FrameContext,
     /// Wait for this before reading the pictures; without it, they are complete.
@@ -38,7 +38,7 @@ pub(crate) struct CompletedFrame {
     pub(crate) result: Result<(), StageError>,
 }
 
-/// What an ISP did to a frame, and saw.
+/// What is known of a frame behind the ISP.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FrameMetadata {
     pub(crate) params: IspParams,
@@ -51,8 +51,8 @@ pub(crate) struct FrameMetadata {
     pub(crate) focus: Option<f32>,
 }
 
-/// What becomes of finished frames.
+/// The consumer of finished frames: sinks, or an application.
 pub(crate) trait FrameConsumer: Send {
-    /// Passes a frame on. `false`: nobody takes any more.
-    fn consume(&mut self, done: CompletedFrame) -> Result<bool, StageError>;
+    /// Passes a frame on; an error ends the run.
+    fn consume(&mut self, done: CompletedFrame) -> Result<(), StageError>;
 }

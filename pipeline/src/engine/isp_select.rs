@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use vcam_allocator::constraints::Constraints;
 use vcam_allocator::cost::RenderCost;
-use vcam_allocator::{Capabilities, Fourcc, Heap, Knowledge, sysfs};
+use vcam_allocator::{Capabilities, Knowledge, sysfs};
 use vcam_isp_gpu::choose::{Trial, choose};
-use vcam_isp_gpu::{Choice, CpuIsp, GpuIsp, Isp, IspParams, RawFormat};
+use vcam_isp_gpu::{Choice, CpuIsp, GpuIsp, Isp, IspParams};
 
+use super::EngineConfig;
 use super::error::StartError;
+use super::hint::Hint;
 use crate::error::chain;
 
 /// The largest frame to measure with.
@@ -74,20 +76,7 @@ pub(crate) struct IspInfo {
     pub(crate) description: String,
     /// Why, where there was a choice.
     pub(crate) reason: Option<String>,
-}
-
-/// What the ISP is to do.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Task<'a> {
-    pub(crate) format: RawFormat,
-    /// Of a raw frame.
-    pub(crate) size: (u32, u32),
-    /// Of the first processed stream, if there is one.
-    pub(crate) output: Option<Fourcc>,
-    /// The longest side of a picture that is to be made.
-    pub(crate) longest: u32,
-    pub(crate) params: &'a IspParams,
-    pub(crate) heaps: &'a [Box<dyn Heap>],
+    pub(crate) hint: Option<Hint>,
 }
 
 impl IspChoice {
@@ -108,63 +97,68 @@ impl IspChoice {
         let bus = |device: PathBuf| sysfs::constraints(isp, &device);
         sysfs::device(node).map_or_else(Constraints::default, bus)
     }
+}
 
-    /// Makes the ISP, on the thread that will use it.
-    pub(crate) fn make(
-        &self,
-        task: &Task<'_>,
-        knowledge: &mut Knowledge,
-    ) -> Result<(Box<dyn Isp>, IspInfo), StartError> {
-        let info = |isp: &dyn Isp, reason| IspInfo {
-            name: isp.name(),
-            description: isp.describe(),
-            reason,
-        };
-        if let Self::Custom(CustomIsp(make)) = self {
-            let isp = make().map_err(StartError::CustomIsp)?;
-            let info = info(&*isp, None);
-            return Ok((isp, info));
+/// Makes the ISP, on the thread that will use it.
+pub(crate) fn make(
+    config: &EngineConfig,
+    params: &IspParams,
+    knowledge: &mut Knowledge,
+) -> Result<(Box<dyn Isp>, IspInfo), StartError> {
+    let gpu = match &config.isp {
+        IspChoice::Custom(CustomIsp(make)) => {
+            return Ok(info(make().map_err(StartError::CustomIsp)?, None));
         }
-        let cpu = |reason: Option<String>| {
-            let isp = CpuIsp::new();
-            let info = info(&isp, reason);
-            (Box::new(isp) as Box<dyn Isp>, info)
-        };
-        let gpu = || -> Option<Result<GpuIsp, StartError>> {
-            Some(self.gpu()?.map_err(StartError::from).and_then(|isp| {
-                let limit = isp.max_size();
-                let (width, height) = task.size;
-                match width.max(height).max(task.longest) > limit {
-                    true => Err(StartError::IspSize { isp: isp.name(), limit, width, height }),
-                    false => Ok(isp),
-                }
-            }))
-        };
-        let (isp, reason) = match (self, gpu()) {
-            (_, None) => return Ok(cpu(None)),
-            (Self::Auto, Some(Err(error))) => {
-                return Ok(cpu(Some(format!("not the GPU: {}", chain(&error)))));
-            }
-            (_, Some(Err(error))) => return Err(error),
-            (Self::Auto, Some(Ok(isp))) if isp.is_software() => {
-                let known = known(task, &isp, knowledge);
-                match known.or_else(|| measure(self, task, &isp, knowledge)) {
-                    Some(times) if !times.is_gpu() => return Ok(cpu(Some(times.to_string()))),
-                    times => (isp, times.map(|times| times.to_string())),
-                }
-            }
-            // The user's word counts; that it is a slow one may be told.
-            (_, Some(Ok(isp))) if isp.is_software() => {
-                let times = known(task, &isp, knowledge);
-                if let Some(times) = times.as_ref().filter(|times| !times.is_gpu()) {
-                    tracing::warn!("{times}: --isp auto or cpu would be faster");
-                }
-                (isp, times.map(|times| times.to_string()))
-            }
-            (_, Some(Ok(isp))) => (isp, None),
-        };
-        let info = info(&isp, reason);
-        Ok((Box::new(isp), info))
+        choice => choice.gpu(),
+    };
+    let cpu = |reason| info(Box::new(CpuIsp::new()), reason);
+    let gpu = gpu.map(|gpu| gpu.map_err(StartError::from).and_then(|gpu| big_enough(gpu, config)));
+    let auto = config.isp == IspChoice::Auto;
+    let isp = match gpu {
+        None => return Ok(cpu(None)),
+        Some(Err(error)) if auto => {
+            return Ok(cpu(Some(format!("not the GPU: {}", chain(&error)))));
+        }
+        Some(gpu) => gpu?,
+    };
+    if !isp.is_software() {
+        return Ok(info(Box::new(isp), None));
+    }
+    let mut times = known(config, &isp, knowledge);
+    if auto {
+        times = times.or_else(|| measure(config, params, &isp, knowledge));
+    }
+    match times {
+        Some(times) if auto && !times.is_gpu() => Ok(cpu(Some(times.to_string()))),
+        Some(times) => {
+            let reason = times.to_string();
+            let hint = (!times.is_gpu()).then(|| slow(times));
+            let (isp, made) = info(Box::new(isp), Some(reason));
+            Ok((isp, IspInfo { hint, ..made }))
+        }
+        None => Ok(info(Box::new(isp), None)),
+    }
+}
+
+/// The ISP with its description.
+fn info(isp: Box<dyn Isp>, reason: Option<String>) -> (Box<dyn Isp>, IspInfo) {
+    let info = IspInfo { name: isp.name(), description: isp.describe(), reason, hint: None };
+    (isp, info)
+}
+
+/// The choice of the user counts; that it is slow is a hint.
+fn slow(Choice { gpu: (isp, isp_time), cpu }: Choice) -> Hint {
+    Hint::SlowIsp { isp, isp_us: micros(isp_time), cpu_us: micros(cpu) }
+}
+
+/// Refuses a GPU that has no textures as large as a frame or a picture.
+fn big_enough(isp: GpuIsp, config: &EngineConfig) -> Result<GpuIsp, StartError> {
+    let limit = isp.max_size();
+    let (width, height) = config.sensor.size;
+    let outputs = config.outputs.iter().map(|output| output.size.0.max(output.size.1));
+    match outputs.fold(width.max(height), u32::max) > limit {
+        true => Err(StartError::IspSize { isp: isp.name(), limit, width, height }),
+        false => Ok(isp),
     }
 }
 
@@ -174,15 +168,15 @@ fn renderer(isp: &GpuIsp) -> String {
     described.split_once(", EGL").map_or(&*described, |(renderer, _)| renderer).to_owned()
 }
 
-/// What is done to a frame, as knowledge of it is kept by.
-fn name_of(task: &Task<'_>) -> Option<String> {
-    let Task { format, size, output, .. } = *task;
-    Some(format!("{}x{} of {format} to {}", size.0, size.1, output?))
+/// The work on a frame, as the key of what is known about it.
+fn key_of(config: &EngineConfig) -> Option<String> {
+    let ((width, height), format) = (config.sensor.size, config.raw_format()?);
+    Some(format!("{width}x{height} of {format} to {}", config.outputs.first()?.format))
 }
 
 /// What a frame takes on either, if that was measured before.
-fn known(task: &Task<'_>, isp: &GpuIsp, knowledge: &Knowledge) -> Option<Choice> {
-    Some(times(isp, knowledge.render(&renderer(isp), &name_of(task)?)?))
+fn known(config: &EngineConfig, isp: &GpuIsp, knowledge: &Knowledge) -> Option<Choice> {
+    Some(times(isp, knowledge.render(&renderer(isp), &key_of(config)?)?))
 }
 
 fn times(isp: &GpuIsp, RenderCost { renderer_us, cpu_us }: RenderCost) -> Choice {
@@ -195,23 +189,27 @@ fn times(isp: &GpuIsp, RenderCost { renderer_us, cpu_us }: RenderCost) -> Choice
 /// Only for renderers that are programs: a GPU leaves the CPU to others, and that is worth a frame
 /// that takes longer.
 fn measure(
-    choice: &IspChoice,
-    task: &Task<'_>,
+    config: &EngineConfig,
+    params: &IspParams,
     isp: &GpuIsp,
     knowledge: &mut Knowledge,
 ) -> Option<Choice> {
-    let Task { format, size, output, params, heaps, .. } = *task;
-    let output = output?;
+    let EngineConfig { heaps, outputs, .. } = config;
+    let (format, output, size) =
+        (config.raw_format()?, outputs.first()?.format, config.sensor.size);
     // Both take a time for each pixel, and none of this may take long, or much memory.
     let size = (size.0.min(LARGEST.0), size.1.min(LARGEST.1));
     let heap = heaps.iter().find(|heap| heap.capabilities().contains(Capabilities::CPU_MAP))?;
-    let scratch = choice.gpu()?.ok()?;
+    let scratch = config.isp.gpu()?.ok()?;
     let measured = choose(scratch, &**heap, &Trial { format, size, output, params })
         .inspect_err(|error| tracing::debug!(error = chain(error), "no time of a frame"))
         .ok()?;
-    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let cost = RenderCost { renderer_us: micros(measured.gpu.1), cpu_us: micros(measured.cpu) };
-    knowledge.note_render(&renderer(isp), &name_of(task)?, cost);
-    // As it will be told from now on.
+    knowledge.note_render(&renderer(isp), &key_of(config)?, cost);
+    // As it is reported from now on.
     Some(times(isp, cost))
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -3,38 +3,32 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vcam_allocator::{Fence, LinkEnd, Method, Pool};
-use vcam_isp_gpu::{Isp, IspParams, Job, Output, RawFormat, Statistics, View, stats};
+use vcam_allocator::{Fence, LinkEnd, Pool};
+use vcam_isp_gpu::{Isp, IspParams, Job, Output, RawFormat, View};
 
+use super::EngineConfig;
 use super::acquire::{acquire, take_to_the_end};
 use super::error::StageError;
 use super::frame_channel::Receiver;
 use super::frame_context::{CompletedFrame, FrameConsumer, FrameContext, FrameMetadata};
 use super::ipa_loop::IpaLoop;
-use super::stop::{StopAtEnd, StopHandle};
-use crate::links::Link;
+use super::policy::CopyPolicy;
+use super::stop::StopHandle;
+use crate::ipa::lux;
 use crate::request::FrameStatus;
-use crate::sensor::delay::Controls;
 use crate::stats::{CpuMeter, SteadyMeter};
 use crate::stream::{MAX_OUTPUTS, Port};
-
-/// What light makes of a pixel that sees grey (18 %): the part of full scale for each lux, second and
-/// factor of gain. See `sensor::model::expose`: white in 500 lux half fills a pixel in 10 ms.
-const LIGHT: f32 = 0.18 * 0.5 / (500.0 * 0.01);
 
 /// The scale of [`FocusFoM`](crate::controls::FocusFoM): a mean squared difference is small.
 const FOCUS: f32 = 1e6;
 
 /// Renders raw frames into pictures.
 pub(crate) struct IspStage<D> {
+    pub(crate) config: Arc<EngineConfig>,
     pub(crate) format: RawFormat,
-    /// Width and height of a raw frame, in pixels.
-    pub(crate) size: (u32, u32),
-    /// What each processed stream shows.
-    pub(crate) views: Vec<View>,
     pub(crate) params: IspParams,
-    pub(crate) feedback: Option<IpaLoop>,
-    pub(crate) strict: bool,
+    /// Exposure and white balance; none before a test pattern.
+    pub(crate) ipa: Option<IpaLoop>,
     /// For each processed stream, where frames that bring no buffers get theirs.
     pub(crate) pools: Vec<Arc<Pool>>,
     pub(crate) stop: StopHandle,
@@ -90,7 +84,6 @@ impl Progress {
 impl<D: FrameConsumer> IspStage<D> {
     /// Runs until no more frames come; says what it did also where it failed.
     pub(crate) fn run(mut self, isp: &mut dyn Isp) -> (IspRun, Result<(), StageError>) {
-        let _stop = StopAtEnd(self.stop.clone());
         let (mut progress, mut imports) = (Progress::default(), SteadyMeter::default());
         let mut meter = CpuMeter::default();
         let result = loop {
@@ -101,10 +94,8 @@ impl<D: FrameConsumer> IspStage<D> {
                 progress.note();
                 imports.note(sequence, || isp.raw_end().imports + isp.output_end().imports);
             }
-            match self.consumer.consume(done) {
-                Ok(true) => {}
-                Ok(false) => break Ok(()),
-                Err(error) => break Err(error),
+            if let Err(error) = self.consumer.consume(done) {
+                break Err(error);
             }
             meter.note();
         };
@@ -168,29 +159,29 @@ impl<D: FrameConsumer> IspStage<D> {
         let sequence = *sequence;
         let raw = raw.as_ref().ok_or(StageError::NoFrame { sequence })?;
         let mut params = self.params;
-        if let Some(feedback) = &mut self.feedback {
-            feedback.prepare(frame, &mut params);
+        if let Some(ipa) = &mut self.ipa {
+            ipa.prepare(frame, &mut params);
         }
         controls.develop(&mut params);
         let whole = Output::new(raw);
         let (mut wanted, mut count) = ([whole; MAX_OUTPUTS], 0);
-        for (buffer, view) in outputs.iter().zip(&self.views) {
+        for (buffer, spec) in outputs.iter().zip(&self.config.outputs) {
             if let Some(buffer) = buffer {
-                let crop = controls.crop.or(view.crop);
-                wanted[count] = Output { buffer, view: View { crop, ..*view } };
+                let crop = controls.crop.or(spec.view.crop);
+                wanted[count] = Output { buffer, view: View { crop, ..spec.view } };
                 count += 1;
             }
         }
         let job = Job {
             sequence,
             format: self.format,
-            size: self.size,
+            size: self.config.sensor.size,
             raw,
             outputs: &wanted[..count],
             params: &params,
             // Exposure and white balance follow statistics, and a request's metadata tell of
             // them. Of a test pattern that only flows to its sinks nobody reads any.
-            measure: self.feedback.is_some() || frame.request.is_some(),
+            measure: self.ipa.is_some() || frame.request.is_some(),
         };
         let failed = |source| StageError::Isp { sequence, source };
         let ready = meter.work(|| isp.process(&job)).map_err(failed)?;
@@ -201,9 +192,10 @@ impl<D: FrameConsumer> IspStage<D> {
             }
         }
         let metadata = self.look(isp, params);
-        if self.strict {
-            forbid_copy("the link from the sensor to the ISP", &isp.raw_end())?;
-            forbid_copy("the link from the ISP to the sink", &isp.output_end())?;
+        if self.config.copies == CopyPolicy::Forbid {
+            let copies = self.config.copies;
+            copies.check("the link from the sensor to the ISP", &isp.raw_end())?;
+            copies.check("the link from the ISP to the sink", &isp.output_end())?;
         }
         Ok((ready, metadata))
     }
@@ -213,89 +205,30 @@ impl<D: FrameConsumer> IspStage<D> {
         let measured = isp.statistics();
         let focus = measured.map(|(_, statistics)| statistics.focus * FOCUS);
         let metadata = FrameMetadata { params, colour: None, ae_state: 0, lux: None, focus };
-        let Some(feedback) = &mut self.feedback else { return metadata };
-        feedback.look(measured);
-        let lux = measured.and_then(|(frame, statistics)| lux(feedback.taken(frame)?, statistics));
-        FrameMetadata {
-            colour: Some(feedback.colour()),
-            ae_state: feedback.ae_state(),
-            lux,
-            ..metadata
-        }
+        let Some(ipa) = &mut self.ipa else { return metadata };
+        ipa.look(measured);
+        let lux = measured.and_then(|(frame, statistics)| lux(ipa.taken(frame)?, statistics));
+        FrameMetadata { colour: Some(ipa.colour()), ae_state: ipa.ae_state(), lux, ..metadata }
     }
-}
-
-/// How bright the lamp is, if the scene is grey on average.
-fn lux(taken: Controls, statistics: &Statistics) -> Option<f32> {
-    let quads: f32 = statistics.histogram.iter().map(|count| *count as f32).sum();
-    let bins = statistics.histogram.iter().enumerate();
-    let sum: f32 = bins.map(|(bin, count)| (bin as f32 + 0.5) * *count as f32).sum();
-    let exposure = taken.exposure_us * 1e-6 * taken.gain;
-    let lux = sum / quads / stats::BINS as f32 / (exposure * LIGHT);
-    lux.is_finite().then_some(lux)
 }
 
 /// Passes on the pictures of a sensor that needs no ISP.
 pub(crate) fn pass_on(
-    frames: &Receiver<FrameContext>,
+    frames: Receiver<FrameContext>,
     mut consumer: impl FrameConsumer,
-    stop: StopHandle,
 ) -> (IspRun, Result<(), StageError>) {
-    let _stop = StopAtEnd(stop);
     let mut progress = Progress::default();
     let mut meter = CpuMeter::default();
     let result = loop {
         let Some(frame) = frames.receive() else { break Ok(()) };
         let done = CompletedFrame { frame, ready: None, metadata: None, result: Ok(()) };
-        let more = match consumer.consume(done) {
-            Ok(more) => more,
-            Err(error) => break Err(error),
-        };
+        if let Err(error) = consumer.consume(done) {
+            break Err(error);
+        }
         progress.note();
         meter.note();
-        if !more {
-            break Ok(());
-        }
     };
     let (completed, elapsed) = (progress.completed, progress.elapsed());
     let machinery = meter.per_frame();
     (IspRun { completed, machinery, elapsed, ..IspRun::default() }, result)
-}
-
-/// Under `--strict`, a copy is an error.
-pub(crate) fn forbid_copy(link: &str, end: &LinkEnd) -> Result<(), StageError> {
-    if end.method != Method::Copy {
-        return Ok(());
-    }
-    let reason = end.reason.as_deref().unwrap_or("no reason is known").to_owned();
-    Err(StageError::Strict { link: link.to_owned(), reason })
-}
-
-/// As [`forbid_copy`], for all links of a plan.
-pub(crate) fn forbid_copies(links: &[Link]) -> Result<(), StageError> {
-    match links.iter().find(|link| link.method == Method::Copy) {
-        None => Ok(()),
-        Some(Link { from, to, reason, .. }) => Err(StageError::Strict {
-            link: format!("the link from {from} to {to}"),
-            reason: reason.clone().unwrap_or_default(),
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lamp_is_told_from_what_grey_becomes() {
-        let mut statistics = Statistics::default();
-        // A scene of 18 % grey under 500 lux in 10 ms: half of 18 % of full scale.
-        statistics.histogram[23] = 1000;
-        let taken = Controls { exposure_us: 10_000.0, gain: 1.0 };
-        let lux_of = |taken| lux(taken, &statistics).unwrap();
-        assert!((lux_of(taken) - 500.0).abs() < 20.0, "{}", lux_of(taken));
-        let longer = Controls { exposure_us: 20_000.0, gain: 2.0 };
-        assert!((lux_of(longer) - 125.0).abs() < 5.0);
-        assert_eq!(lux(taken, &Statistics::default()), None);
-    }
 }

@@ -1,20 +1,44 @@
-//! What runs a camera: the sensor's thread and the ISP's, joined by a channel of one place.
+//! The threads that make frames: the sensor's and the ISP's, joined by a channel of one place.
 //!
 //! ```text
-//! requests ─▶ sensor ──frames──▶ ISP ──▶ whoever takes finished frames
-//!             ▲                │
-//!             └── exposure ◀───┘
+//! requests ─▶ sensor stage ──frames──▶ ISP stage ──▶ frame consumer
+//!                  ▲                      │
+//!                  └────── exposure ◀─────┘
 //! ```
 //!
 //! An [`Engine`] has a sensor, an ISP (unless the sensor sends pictures) and the buffers between and
-//! behind them. It is started with [`RequestQueue`](request_queue::RequestQueue), and with somebody to
-//! [`FrameConsumer`](frame_context::FrameConsumer) to. A run for sinks and a camera for an application differ in these two
-//! and in nothing else.
+//! behind them, as its [`EngineConfig`] says. It is started with a
+//! [`RequestQueue`](request_queue::RequestQueue) and a [`FrameConsumer`]. A run for sinks and a camera
+//! for an application differ in these two and in nothing else.
+//!
+//! # From the configuration to the first frame
+//!
+//! 1. [`Engine::new`] opens the sensor and makes the ISP ([`isp_select`]) on its thread
+//!    ([`isp_thread`]).
+//! 2. [`Engine::allocate`] has [`stream_alloc`] find buffers for each stream: [`negotiate`] plans and
+//!    proves a heap on all devices, [`import_cost`] measures whether a copy would be cheaper.
+//! 3. [`Engine::start`] starts the [`sensor_stage`] and the [`isp_stage`]. The [`ipa_loop`] takes
+//!    statistics back to the sensor.
+//!
+//! # How frames end
+//!
+//! In two ways, of which the first leads to the second:
+//!
+//! - **Stop**, against the stream: [`StopHandle::stop`] has the sensor make no more frames. The user
+//!   calls it, and so does a stage that ends, well or with an error or by a panic: its
+//!   [`Receiver`](frame_channel::Receiver) does so when it is dropped.
+//! - **End of frames**, with the stream: a stage that ends drops its
+//!   [`Sender`](frame_channel::Sender). The next one takes what was sent before, finishes it, and
+//!   ends.
+//!
+//! The sensor ends when it is stopped or has made all frames; all other stages end after it. Why a
+//! stage ended early is what [`Engine::join`] returns.
 
 pub(crate) mod acquire;
 pub(crate) mod error;
 pub(crate) mod frame_channel;
 pub(crate) mod frame_context;
+pub(crate) mod hint;
 pub(crate) mod import_cost;
 pub(crate) mod ipa_loop;
 pub(crate) mod isp_select;
@@ -22,6 +46,7 @@ pub(crate) mod isp_stage;
 pub(crate) mod isp_thread;
 pub(crate) mod negotiate;
 pub(crate) mod pause;
+pub(crate) mod policy;
 pub(crate) mod request_queue;
 pub(crate) mod sensor_stage;
 pub(crate) mod stop;
@@ -32,29 +57,30 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, Pool};
-use vcam_isp_gpu::{Defects, IspParams, RawFormat, View};
+use vcam_allocator::{Dmabuf, Heap, Knowledge, Pool};
+use vcam_isp_gpu::{Defects, IspParams, RawFormat};
 
 use crate::error::chain;
 use crate::ipa::{Calibration, Ipa};
 use crate::sensor::delay::Controls;
 use crate::sensor::format::Format;
 use crate::sensor::{Sensor, Settings, Source};
-use crate::stream::Port;
+use crate::stream::{Port, StreamSpec};
 
 use error::{StageError, StartError};
 use frame_context::FrameConsumer;
 use ipa_loop::IpaLoop;
-use isp_select::{IspChoice, IspInfo, Task};
+use isp_select::{IspChoice, IspInfo};
 use isp_stage::{IspRun, IspStage, pass_on};
 use isp_thread::{Answer, IspThread, joined, spawn};
 use pause::PauseHandle;
+use policy::{CopyPolicy, HeapOrder};
 use request_queue::RequestQueue;
 use sensor_stage::{SensorRun, SensorStage};
 use stop::StopHandle;
-use stream_alloc::{Consumer, OutputWish, StreamAllocation, Wish};
+use stream_alloc::{Consumer, StreamAllocation};
 
-/// Who fills the first buffers, as reports name it.
+/// The sensor's name in reports.
 pub(crate) const SENSOR: &str = "sensor";
 
 /// Decisions about exposure that may wait for the sensor.
@@ -63,129 +89,106 @@ const DECISIONS: usize = 4;
 /// Pixels that stick out by more than noise ever does.
 const DEFECTS: Defects = Defects { threshold: 0.1 };
 
-/// A stream of pictures.
-#[derive(Debug, Clone)]
-pub(crate) struct OutputStream {
-    pub(crate) format: Fourcc,
-    pub(crate) size: (u32, u32),
-    pub(crate) view: View,
-    /// Buffers that somebody wants at least.
-    pub(crate) at_least: u64,
+/// All that an engine is made of. It does not change, and everything below reads it by reference.
+#[derive(Debug)]
+pub(crate) struct EngineConfig {
+    pub(crate) sensor: Settings,
+    /// Raw frames, between sensor and ISP; none of a sensor that sends pictures.
+    pub(crate) raw: Option<StreamSpec>,
+    /// Pictures: the ISP's, or those that the sensor sends.
+    pub(crate) outputs: Vec<StreamSpec>,
+    pub(crate) isp: IspChoice,
+    /// In the order of preference.
+    pub(crate) heaps: Arc<[Box<dyn Heap>]>,
+    pub(crate) heap_order: HeapOrder,
+    pub(crate) copies: CopyPolicy,
 }
 
-/// What an engine is made of.
-pub(crate) struct EngineConfig {
-    pub(crate) settings: Settings,
-    pub(crate) outputs: Vec<OutputStream>,
-    /// Raw buffers that somebody wants at least.
-    pub(crate) raw_at_least: u64,
-    pub(crate) choice: IspChoice,
-    pub(crate) heaps: Arc<[Box<dyn Heap>]>,
-    pub(crate) strict: bool,
-    pub(crate) by_cost: bool,
+impl EngineConfig {
+    /// The format of raw frames; none of a sensor that sends pictures.
+    pub(crate) fn raw_format(&self) -> Option<RawFormat> {
+        match self.sensor.format {
+            Format::Raw(format) => Some(format),
+            Format::Picture(_) => None,
+        }
+    }
+
+    /// Whether the sensor sends the streams as they are.
+    fn check_sent(&self) -> Result<(), StartError> {
+        let Settings { format: sends, size, .. } = self.sensor;
+        let Format::Picture(picture) = sends else { return Ok(()) };
+        let as_sent = |output: &StreamSpec| {
+            output.format == picture.fourcc() && output.view.is_whole(size, output.size)
+        };
+        match self.outputs.len() <= 1 && self.outputs.iter().all(as_sent) {
+            true => Ok(()),
+            false => Err(StartError::NoIsp { sends, size }),
+        }
+    }
 }
 
 /// A sensor and an ISP, at rest.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    config: Arc<EngineConfig>,
     /// With the stage while it runs.
     sensor: Option<Sensor>,
-    format: Format,
-    settings: Settings,
-    outputs: Vec<OutputStream>,
-    raw_at_least: u64,
     params: IspParams,
-    choice: IspChoice,
-    heaps: Arc<[Box<dyn Heap>]>,
-    strict: bool,
-    by_cost: bool,
     /// None behind a sensor that sends pictures.
     isp: Option<(IspThread, IspInfo)>,
     calibration: Option<Calibration>,
 }
 
 impl Engine {
-    pub(crate) fn new(parts: EngineConfig, knowledge: &mut Knowledge) -> Result<Self, StartError> {
-        let EngineConfig { settings, outputs, raw_at_least, choice, heaps, strict, by_cost } =
-            parts;
-        let sensor = Sensor::open(&settings)?;
-        let params = params(&sensor, &settings);
-        let (isp, calibration) = match sensor.format() {
-            Format::Raw(format) => {
-                let calibration = match (&settings.source, format.cfa()) {
-                    (Source::Scene(_), Some(_)) => Some(Calibration::of_sensor()?),
-                    _ => None,
-                };
-                let wanted = Wanted { choice: &choice, format, size: settings.size, params };
-                (Some(wanted.start(&outputs, &heaps, knowledge)?), calibration)
+    /// Opens the sensor, and makes the ISP on a thread of its own.
+    pub(crate) fn new(config: EngineConfig, knowledge: &mut Knowledge) -> Result<Self, StartError> {
+        let sensor = Sensor::open(&config.sensor)?;
+        config.check_sent()?;
+        let params = params(&sensor, &config.sensor);
+        let config = Arc::new(config);
+        let (mut isp, mut calibration) = (None, None);
+        if let Some(format) = config.raw_format() {
+            if let (Source::Scene(_), Some(_)) = (&config.sensor.source, format.cfa()) {
+                calibration = Some(Calibration::of_sensor()?);
             }
-            sends @ Format::Picture(picture) => {
-                let as_sent = |output: &OutputStream| {
-                    output.format == picture.fourcc()
-                        && output.view.is_whole(settings.size, output.size)
-                };
-                if outputs.len() > 1 || !outputs.iter().all(as_sent) {
-                    return Err(StartError::NoIsp { sends, size: settings.size });
-                }
-                (None, None)
-            }
-        };
-        Ok(Self {
-            format: sensor.format(),
-            sensor: Some(sensor),
-            settings,
-            outputs,
-            raw_at_least,
-            params,
-            choice,
-            heaps,
-            strict,
-            by_cost,
-            isp,
-            calibration,
-        })
+            isp = Some(make_isp(&config, params, knowledge)?);
+        }
+        Ok(Self { config, sensor: Some(sensor), params, isp, calibration })
+    }
+
+    pub(crate) fn config(&self) -> &EngineConfig {
+        &self.config
     }
 
     pub(crate) fn isp(&self) -> Option<&IspInfo> {
         self.isp.as_ref().map(|(_, info)| info)
     }
 
-    /// Plans where each stream's buffers live, allocates them, and hands each to every device. What
-    /// is learned on the way is kept, whatever comes of it.
-    pub(crate) fn plan<C: Consumer + 'static>(
+    /// Allocates each stream's buffers where a plan that holds says, and hands each buffer to every
+    /// device. What is learned on the way is kept, even if this fails.
+    pub(crate) fn allocate<C: Consumer + 'static>(
         &mut self,
         consumers: Vec<(Port, C)>,
         knowledge: &mut Knowledge,
     ) -> Result<StreamAllocation<C>, StartError> {
-        let raw = match self.format {
-            Format::Raw(format) => Some((format, self.settings.size, self.raw_at_least)),
-            Format::Picture(_) => None,
-        };
-        let outputs = self.outputs.iter().map(|output| {
-            let OutputStream { format, size, at_least, .. } = *output;
-            OutputWish { format, size, at_least }
-        });
-        let wish = Wish {
-            raw,
-            outputs: outputs.collect(),
-            consumers,
-            params: self.params,
-            strict: self.strict,
-            by_cost: self.by_cost,
-            choice: self.choice.clone(),
-        };
+        let (config, params) = (self.config.clone(), self.params);
         let mut known = std::mem::take(knowledge);
-        let heaps = self.heaps.clone();
-        let (planned, learned) = match &mut self.isp {
+        let (allocated, learned) = match &mut self.isp {
             Some((thread, _)) => thread.call(move |isp| {
-                let planned = wish.plan(Some(isp), &heaps, &mut known);
-                (planned, known)
+                let isp = Some(isp);
+                let allocated =
+                    stream_alloc::allocate(&config, &params, consumers, isp, &mut known);
+                (allocated, known)
             })?,
-            None => (wish.plan(None, &heaps, &mut known), known),
+            None => {
+                let allocated =
+                    stream_alloc::allocate(&config, &params, consumers, None, &mut known);
+                (allocated, known)
+            }
         };
         *knowledge = learned;
         save(knowledge);
-        planned
+        allocated
     }
 
     /// Imports buffers that an application brings, or learns that they are refused.
@@ -210,35 +213,30 @@ impl Engine {
         let mut sensor = match self.sensor.take() {
             Some(sensor) => sensor,
             // The thread that had it panicked.
-            None => Sensor::open(&self.settings)?,
+            None => Sensor::open(&self.config.sensor)?,
         };
         if !period.is_zero() {
             sensor.set_frame_duration(period);
         }
-        let (next, frames) = frame_channel::channel();
+        let (next, frames) = frame_channel::channel(&stop);
         let (to_sensor, wanted) = bounded(DECISIONS);
         let pool = match (&raw, outputs.first()) {
             (Some(raw), _) => raw.clone(),
             (None, Some(pictures)) => pictures.clone(),
             (None, None) => Arc::new(Pool::of(Vec::new())),
         };
-        let end = match &self.isp {
-            Some((thread, _)) => {
-                let Format::Raw(format) = self.format else {
-                    unreachable!("an ISP is only made for a sensor that sends raw frames")
-                };
+        let last = match (&self.isp, self.config.raw_format()) {
+            (Some((thread, _)), Some(format)) => {
                 let timing = *sensor.timing();
                 let stage = IspStage {
+                    config: self.config.clone(),
                     format,
-                    size: self.settings.size,
-                    views: self.outputs.iter().map(|output| output.view).collect(),
                     params: self.params,
-                    feedback: self.sees_a_scene().then(|| {
+                    ipa: self.sees_a_scene().then(|| {
                         let start = Controls::default();
                         let ipa = Ipa::new((&timing).into(), start, self.calibration.clone());
                         IpaLoop::new(ipa, timing, to_sensor)
                     }),
-                    strict: self.strict,
                     pools: outputs,
                     stop: stop.clone(),
                     frames,
@@ -246,21 +244,18 @@ impl Engine {
                 };
                 LastStage::Isp(thread.begin(move |isp| stage.run(isp)))
             }
-            None => {
-                let stop = stop.clone();
-                LastStage::Thread(spawn("pictures", move || pass_on(&frames, consumer, stop))?)
-            }
+            _ => LastStage::Thread(spawn("pictures", move || pass_on(frames, consumer))?),
         };
         let stage = SensorStage { sensor, period, requests, pool, stop, pause, next, wanted };
         let sensor = spawn(SENSOR, move || stage.run())?;
-        Ok(Running { sensor, end })
+        Ok(Running { sensor, last })
     }
 
     /// Waits for the threads' end.
     pub(crate) fn join(&mut self, running: Running) -> EngineStats {
-        let Running { sensor, end } = running;
+        let Running { sensor, last } = running;
         // The last of them first: by the time that this goes on, no frame is on its way any more.
-        let ended = match (end, &mut self.isp) {
+        let ended = match (last, &mut self.isp) {
             (LastStage::Isp(answer), Some((thread, _))) => thread.wait(answer),
             (LastStage::Thread(thread), _) => joined("pictures", thread),
             (LastStage::Isp(_), None) => unreachable!("the thread that was asked is there"),
@@ -276,17 +271,17 @@ impl Engine {
         let lost = [&result, &isp_result]
             .map(|result| u64::from(result.as_ref().is_err_and(StageError::lost_a_frame)));
         machinery = machinery.zip(isp.machinery).map(|(sensor, isp)| sensor + isp);
-        // The first stage that failed, in the order of the stages, is the one to tell of.
+        // The first stage that failed, in the order of the stages, is the one to report.
         result = result.and(isp_result);
         EngineStats { requests, isp, machinery, errors: lost.iter().sum(), result }
     }
 
     fn sees_a_scene(&self) -> bool {
-        matches!(self.settings.source, Source::Scene(_))
+        matches!(self.config.sensor.source, Source::Scene(_))
     }
 }
 
-/// What an engine is started with.
+/// All that an engine is started with.
 pub(crate) struct Streaming {
     /// From one frame to the next; zero for as fast as can be.
     pub(crate) period: Duration,
@@ -299,7 +294,7 @@ pub(crate) struct Streaming {
 
 type IspResult = (IspRun, Result<(), StageError>);
 
-/// Who is the last to have a frame.
+/// The last stage of the engine: where its result is collected at the end.
 #[derive(Debug)]
 enum LastStage {
     Isp(Answer<IspResult>),
@@ -310,56 +305,38 @@ enum LastStage {
 #[derive(Debug)]
 pub(crate) struct Running {
     sensor: JoinHandle<(SensorRun, Result<(), StageError>)>,
-    end: LastStage,
+    last: LastStage,
 }
 
-/// What an engine did.
+/// The result of an engine's run.
 pub(crate) struct EngineStats {
-    /// What was ordered and not made; none if the sensor's thread panicked.
+    /// Requests that were not fulfilled; none if the sensor's thread panicked.
     pub(crate) requests: Option<RequestQueue>,
     pub(crate) isp: IspRun,
-    /// What its threads cost beside their work, in microseconds a frame.
+    /// The cost of its threads besides their work, in microseconds a frame.
     pub(crate) machinery: Option<f64>,
     /// Frames that were lost to an error.
     pub(crate) errors: u64,
     pub(crate) result: Result<(), StageError>,
 }
 
-/// The ISP that is wanted.
-struct Wanted<'a> {
-    choice: &'a IspChoice,
-    format: RawFormat,
-    /// Of a raw frame.
-    size: (u32, u32),
+/// Makes the ISP on a thread of its own.
+fn make_isp(
+    config: &Arc<EngineConfig>,
     params: IspParams,
+    knowledge: &mut Knowledge,
+) -> Result<(IspThread, IspInfo), StartError> {
+    let config = config.clone();
+    let mut known = std::mem::take(knowledge);
+    let (thread, (info, learned)) = IspThread::start(move || {
+        let (isp, info) = isp_select::make(&config, &params, &mut known)?;
+        Ok((isp, (info, known)))
+    })?;
+    *knowledge = learned;
+    Ok((thread, info))
 }
 
-impl Wanted<'_> {
-    /// Makes it, on a thread of its own.
-    fn start(
-        self,
-        outputs: &[OutputStream],
-        heaps: &Arc<[Box<dyn Heap>]>,
-        knowledge: &mut Knowledge,
-    ) -> Result<(IspThread, IspInfo), StartError> {
-        let Self { choice, format, size, params } = self;
-        let output = outputs.first().map(|output| output.format);
-        let longest = outputs.iter().map(|output| output.size.0.max(output.size.1)).max();
-        let longest = longest.unwrap_or_default();
-        let (choice, heaps) = (choice.clone(), heaps.clone());
-        let mut known = std::mem::take(knowledge);
-        let made = IspThread::start(move || {
-            let task = Task { format, size, output, longest, params: &params, heaps: &heaps };
-            let (isp, info) = choice.make(&task, &mut known)?;
-            Ok((isp, (info, known)))
-        });
-        let (thread, (info, learned)) = made?;
-        *knowledge = learned;
-        Ok((thread, info))
-    }
-}
-
-/// What the ISP does to every frame; exposure and white balance add to it.
+/// The parameters of every frame; exposure and white balance add to them.
 fn params(sensor: &Sensor, settings: &Settings) -> IspParams {
     let params = IspParams { black_level: sensor.black_level(), ..IspParams::default() };
     match settings.source {

@@ -103,10 +103,7 @@ impl SensorStage {
             if due && asked.is_none_or(|asked| Exposure::is(asked, taken.controls, &self.sensor)) {
                 let Some(order) = self.requests.take() else { break };
                 let frame = self.make(sequence, taken, order, pooled, meter)?;
-                // The ISP is gone only if it failed, and then it says why.
-                if self.next.send(frame).is_err() {
-                    break;
-                }
+                self.next.send(frame);
             }
             exposure.automatic = self.wanted.try_iter().last().or(exposure.automatic);
             exposure.write_ahead(&mut self.sensor, &self.requests);

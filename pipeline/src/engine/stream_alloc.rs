@@ -1,40 +1,39 @@
-//! Before the first frame: buffers are planned and allocated, and every device sees every one.
+//! Allocation of all streams, before the first frame: each stream's buffers are negotiated with its
+//! devices, and each device is handed every buffer.
 
 use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
 use vcam_allocator::knowledge::Asked;
-use vcam_allocator::{Budget, Dmabuf, Fourcc, Heap, Importer, Knowledge, LinkEnd, Pool, Refusal};
-use vcam_isp_gpu::{Isp, IspParams, RawFormat};
+use vcam_allocator::{Budget, Dmabuf, Importer, Knowledge, LinkEnd, Pool, Refusal};
+use vcam_isp_gpu::{Isp, IspParams};
 use vcam_sinks::Sink;
 
-use super::SENSOR;
 use super::error::StartError;
-use super::import_cost::{Trial, prefer_copies};
-use super::isp_select::IspChoice;
-use super::negotiate::{self, StreamPlan, Visit};
+use super::hint::Hint;
+use super::import_cost::{TestFrame, prefer_copies};
+use super::negotiate::{Negotiation, StreamPlan, Visit, negotiate};
+use super::policy::CopyPolicy;
+use super::{EngineConfig, SENSOR};
 use crate::links::Link;
-use crate::stream::Port;
+use crate::stream::{Port, StreamSpec};
 
 /// Raw buffers on their way: one being filled, one waiting, and one being rendered.
 pub(crate) const RAW_IN_FLIGHT: u64 = 3;
 
-/// Pictures on their way, beside those that their consumers keep: one waiting.
+/// Pictures on their way, besides those that their consumers keep: one waiting.
 const OUTPUT_IN_FLIGHT: u64 = 1;
 
-/// Names of the processed streams.
-const OUTPUTS: [&str; 2] = ["output", "output-2"];
-
-/// Whoever is handed a stream's buffers, beside the camera itself: a display, an encoder, a program.
+/// A user of a stream's buffers outside the camera: a display, an encoder, a program.
 ///
 /// A [`Sink`] is one. So are [`Constraints`] alone, for a program that says what it needs and asks no
 /// device.
 pub trait Consumer: Send {
-    /// As reports name it.
+    /// Returns the name in reports.
     fn name(&self) -> String;
 
-    /// What it needs of the buffers.
+    /// Returns what it needs of the buffers.
     fn constraints(&self) -> Constraints;
 
-    /// Whom to ask whether a buffer is taken; nobody where the CPU reads it.
+    /// Returns the device that imports buffers; none where the CPU reads them.
     fn importer(&mut self) -> Option<&mut dyn Importer> {
         None
     }
@@ -42,7 +41,7 @@ pub trait Consumer: Send {
     /// Does for each buffer what has to be done once, or learns that the device refuses.
     fn prepare(&mut self, _: &[Dmabuf]) {}
 
-    /// How buffers will reach it, as far as is known.
+    /// Returns how buffers will reach it, as far as is known.
     fn link_end(&self) -> LinkEnd {
         LinkEnd::native("it is handed the buffers themselves")
     }
@@ -80,31 +79,7 @@ impl Consumer for Constraints {
     }
 }
 
-/// A stream of pictures that is to be planned.
-#[derive(Debug, Clone)]
-pub(crate) struct OutputWish {
-    pub(crate) format: Fourcc,
-    /// Width and height in pixels.
-    pub(crate) size: (u32, u32),
-    /// Buffers that somebody wants at least.
-    pub(crate) at_least: u64,
-}
-
-/// What is to be planned.
-pub(crate) struct Wish<C> {
-    /// The raw frames, their size, and how many buffers somebody wants; none of a sensor that sends
-    /// pictures.
-    pub(crate) raw: Option<(RawFormat, (u32, u32), u64)>,
-    pub(crate) outputs: Vec<OutputWish>,
-    pub(crate) consumers: Vec<(Port, C)>,
-    pub(crate) params: IspParams,
-    pub(crate) strict: bool,
-    /// Whether measured costs may decide.
-    pub(crate) by_cost: bool,
-    pub(crate) choice: IspChoice,
-}
-
-/// What was planned, and holds.
+/// Buffers for all streams, from a plan that holds.
 #[derive(Debug)]
 pub(crate) struct StreamAllocation<C> {
     pub(crate) raw: Option<Pool>,
@@ -113,10 +88,11 @@ pub(crate) struct StreamAllocation<C> {
     pub(crate) plans: Vec<StreamPlan>,
     /// How frames will cross each link, unless a device changes its mind.
     pub(crate) links: Vec<Link>,
+    pub(crate) hints: Vec<Hint>,
     pub(crate) asked: AskedDevices,
 }
 
-/// Whom the ends of the links asked to import.
+/// The devices at the ends of the links that were asked to import.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AskedDevices {
     pub(crate) raw: Option<Asked>,
@@ -129,153 +105,124 @@ pub(crate) fn sensor_end() -> LinkEnd {
     LinkEnd::native("the CPU writes it in place")
 }
 
-/// What the sensor needs of buffers.
+/// The sensor's needs of buffers.
 fn of_sensor() -> Constraints {
     let writes = CpuUse { write: true, ..CpuUse::default() };
     [Statement::new(SENSOR, "it is a program", Rule::Cpu(writes))].into_iter().collect()
 }
 
-impl<C: Consumer> Wish<C> {
-    /// Plans all streams, those of pictures as the ISP's if there is one, else as the sensor's.
-    pub(crate) fn plan(
-        mut self,
-        mut isp: Option<&mut (dyn Isp + 'static)>,
-        heaps: &[Box<dyn Heap>],
-        knowledge: &mut Knowledge,
-    ) -> Result<StreamAllocation<C>, StartError> {
-        let mut budget = Budget::of_free_memory();
-        let (mut plans, mut raw_pool, mut pools) = (Vec::new(), None, Vec::new());
-        if let Some((pool, plan)) = self.plan_raw(isp.as_deref_mut(), budget, heaps, knowledge)? {
-            budget = without(budget, &pool);
-            raw_pool = Some(pool);
-            plans.push(plan);
-        }
-        for (index, name) in (0..self.outputs.len()).zip(OUTPUTS) {
-            let isp = isp.as_deref_mut();
-            let (pool, plan) = self.plan_output(isp, index, name, budget, heaps, knowledge)?;
-            budget = without(budget, &pool);
-            pools.push(pool);
-            plans.push(plan);
-        }
-
-        // What was refused becomes a copy here, and not at the first frame.
-        if let (Some(isp), Some(raw)) = (isp.as_deref_mut(), &raw_pool) {
-            let first = pools.first().map_or(&[][..], Pool::buffers);
-            isp.prepare(raw.buffers(), first);
-            if let (true, false, Some((format, size, _))) = (self.by_cost, self.strict, self.raw) {
-                let (raw, output) = (raw.buffers(), first);
-                let trial = Trial { raw, output, format, size, params: &self.params };
-                let another = || self.choice.gpu().and_then(Result::ok);
-                prefer_copies(isp, &another, &trial, knowledge);
-            }
-            for pool in pools.iter().skip(1) {
-                isp.prepare(&[], pool.buffers());
-            }
-        }
-        for (port, consumer) in &mut self.consumers {
-            if let Some(pool) = pool_of(*port, &raw_pool, &pools) {
-                consumer.prepare(pool.buffers());
-            }
-        }
-        let links = self.links(isp.as_deref(), &raw_pool, &pools);
-        let consumers = self.consumers.iter_mut();
-        let asked = AskedDevices {
-            raw: isp
-                .as_deref_mut()
-                .and_then(|isp| isp.raw_importer().map(|device| Asked::of(&*device))),
-            output: isp.and_then(|isp| isp.output_importer().map(|device| Asked::of(&*device))),
-            consumers: consumers
-                .map(|(_, consumer)| consumer.importer().map(|device| Asked::of(device)))
-                .collect(),
-        };
-        let consumers = self.consumers;
-        Ok(StreamAllocation { raw: raw_pool, outputs: pools, consumers, plans, links, asked })
+/// Allocates all streams, and prepares the ISP and every consumer for their buffers.
+pub(crate) fn allocate<C: Consumer>(
+    config: &EngineConfig,
+    params: &IspParams,
+    consumers: Vec<(Port, C)>,
+    isp: Option<&mut (dyn Isp + 'static)>,
+    knowledge: &mut Knowledge,
+) -> Result<StreamAllocation<C>, StartError> {
+    let budget = Budget::of_free_memory();
+    let mut allocator = Allocator { config, consumers, isp, budget, knowledge };
+    let (mut plans, mut raw, mut outputs) = (Vec::new(), None, Vec::new());
+    if let Some(spec) = &config.raw {
+        let (pool, plan) = allocator.stream(spec)?;
+        raw = Some(pool);
+        plans.push(plan);
     }
-
-    fn plan_raw(
-        &mut self,
-        isp: Option<&mut (dyn Isp + 'static)>,
-        budget: Budget,
-        heaps: &[Box<dyn Heap>],
-        knowledge: &mut Knowledge,
-    ) -> Result<Option<(Pool, StreamPlan)>, StartError> {
-        let (Some((format, size, at_least)), Some(isp)) = (self.raw, isp) else { return Ok(None) };
-        let (carrier, columns) = format.carrier(size.0);
-        let mut parties =
-            vec![of_sensor(), isp.raw_constraints(&[carrier]), self.choice.of_bus(&isp.name())];
-        parties.extend(self.of_consumers(Port::Raw));
-        let request = negotiate::Request {
-            name: "raw",
-            buffers: "sensor-raw",
-            size: (columns, size.1),
-            formats: &[carrier],
-            parties,
-            budget,
-            in_flight: RAW_IN_FLIGHT,
-            at_least,
-            by_cost: self.by_cost,
-        };
-        let consumers = &mut self.consumers;
-        let mut devices = |visit: &mut Visit<'_>| {
-            isp.raw_importer().map_or(Ok(()), |mut gpu| visit(&mut *gpu))?;
-            importers(consumers, Port::Raw, visit)
-        };
-        Ok(Some(negotiate::plan(&request, heaps, &mut devices, knowledge)?))
+    for spec in &config.outputs {
+        let (pool, plan) = allocator.stream(spec)?;
+        outputs.push(pool);
+        plans.push(plan);
     }
+    let hints = allocator.prepare(params, &raw, &outputs);
+    let links = allocator.links(&raw, &outputs);
+    let asked = allocator.asked();
+    let consumers = allocator.consumers;
+    Ok(StreamAllocation { raw, outputs, consumers, plans, links, hints, asked })
+}
 
-    fn plan_output(
-        &mut self,
-        mut isp: Option<&mut (dyn Isp + 'static)>,
-        index: usize,
-        name: &'static str,
-        budget: Budget,
-        heaps: &[Box<dyn Heap>],
-        knowledge: &mut Knowledge,
-    ) -> Result<(Pool, StreamPlan), StartError> {
-        let port = Port::Output(index);
-        let OutputWish { format, size, at_least } = self.outputs[index].clone();
-        let formats = [format];
-        let mut parties = match &isp {
-            Some(isp) => vec![isp.output_constraints(&formats), self.choice.of_bus(&isp.name())],
-            None => vec![of_sensor()],
+/// Everything that has a say in where buffers live.
+struct Allocator<'a, C> {
+    config: &'a EngineConfig,
+    consumers: Vec<(Port, C)>,
+    /// None behind a sensor that sends pictures.
+    isp: Option<&'a mut (dyn Isp + 'static)>,
+    /// The memory that streams may still take.
+    budget: Budget,
+    knowledge: &'a mut Knowledge,
+}
+
+impl<C: Consumer> Allocator<'_, C> {
+    /// Negotiates one stream with the devices at both of its ends.
+    fn stream(&mut self, spec: &StreamSpec) -> Result<(Pool, StreamPlan), StartError> {
+        let Self { config, consumers, isp, budget, knowledge } = self;
+        let port = spec.port;
+        let bus = |isp: &dyn Isp| config.isp.of_bus(&isp.name());
+        let (mut parties, buffers, in_flight) = match (isp.as_deref(), port) {
+            (Some(isp), Port::Raw) => {
+                let parties = vec![of_sensor(), isp.raw_constraints(&[spec.format]), bus(isp)];
+                (parties, "sensor-raw", RAW_IN_FLIGHT)
+            }
+            (Some(isp), Port::Output(_)) => {
+                let parties = vec![isp.output_constraints(&[spec.format]), bus(isp)];
+                (parties, "isp-output", OUTPUT_IN_FLIGHT)
+            }
+            // Without an ISP, all buffers on their way are on their way from the sensor.
+            (None, _) => (vec![of_sensor()], "sensor-picture", RAW_IN_FLIGHT),
         };
-        parties.extend(self.of_consumers(port));
-        let request = negotiate::Request {
-            name,
-            buffers: if isp.is_some() { "isp-output" } else { "sensor-picture" },
-            size,
-            formats: &formats,
-            parties,
-            budget,
-            // Without an ISP, what is on its way is on its way from the sensor.
-            in_flight: if isp.is_some() { OUTPUT_IN_FLIGHT } else { RAW_IN_FLIGHT },
-            at_least,
-            by_cost: self.by_cost,
-        };
-        let consumers = &mut self.consumers;
+        let of_port = consumers.iter().filter(|(of, _)| *of == port);
+        parties.extend(of_port.map(|(_, consumer)| consumer.constraints()));
         let mut devices = |visit: &mut Visit<'_>| {
-            if let Some(isp) = &mut isp {
-                isp.output_importer().map_or(Ok(()), |mut gpu| visit(&mut *gpu))?;
+            if let Some(isp) = isp.as_deref_mut() {
+                let device = match port {
+                    Port::Raw => isp.raw_importer(),
+                    Port::Output(_) => isp.output_importer(),
+                };
+                device.map_or(Ok(()), |mut device| visit(&mut *device))?;
             }
             importers(consumers, port, visit)
         };
-        Ok(negotiate::plan(&request, heaps, &mut devices, knowledge)?)
+        let order = config.heap_order;
+        let request =
+            Negotiation { stream: spec, buffers, parties, budget: *budget, in_flight, order };
+        let (pool, plan) = negotiate(&request, &config.heaps, &mut devices, knowledge)?;
+        *budget = without(*budget, &pool);
+        Ok((pool, plan))
     }
 
-    fn of_consumers(&self, port: Port) -> impl Iterator<Item = Constraints> {
-        let of_port = self.consumers.iter().filter(move |(of, _)| *of == port);
-        of_port.map(|(_, consumer)| consumer.constraints())
+    /// Hands every buffer to its devices for good, so that what is refused becomes a copy here, and
+    /// not at the first frame.
+    fn prepare(&mut self, params: &IspParams, raw: &Option<Pool>, outputs: &[Pool]) -> Vec<Hint> {
+        let Self { config, consumers, isp, knowledge, .. } = self;
+        let mut hints = Vec::new();
+        if let (Some(isp), Some(raw)) = (isp, raw) {
+            let first = outputs.first().map_or(&[][..], Pool::buffers);
+            isp.prepare(raw.buffers(), first);
+            if let (CopyPolicy::ByCost, Some(format)) = (config.copies, config.raw_format()) {
+                let (raw, output, size) = (raw.buffers(), first, config.sensor.size);
+                let frame = TestFrame { raw, output, format, size, params };
+                let another = || config.isp.gpu().and_then(Result::ok);
+                hints = prefer_copies(*isp, &another, &frame, knowledge);
+            }
+            for pool in outputs.iter().skip(1) {
+                isp.prepare(&[], pool.buffers());
+            }
+        }
+        for (port, consumer) in consumers {
+            if let Some(pool) = pool_of(*port, raw, outputs) {
+                consumer.prepare(pool.buffers());
+            }
+        }
+        hints
     }
 
-    fn links(&self, isp: Option<&dyn Isp>, raw: &Option<Pool>, pools: &[Pool]) -> Vec<Link> {
-        let mut links = Vec::new();
-        let sensor = sensor_end();
+    fn links(&self, raw: &Option<Pool>, outputs: &[Pool]) -> Vec<Link> {
+        let (mut links, sensor) = (Vec::new(), sensor_end());
+        let isp = self.isp.as_deref();
         if let (Some(isp), Some(raw)) = (isp, raw) {
             let to = (&*isp.name(), &isp.raw_end());
             links.push(Link::join((SENSOR, &sensor), to, &raw.buffers()[0]));
         }
         for (port, consumer) in &self.consumers {
-            let Some(pool) = pool_of(*port, raw, pools) else { continue };
+            let Some(pool) = pool_of(*port, raw, outputs) else { continue };
             let (name, end) = match (port, isp) {
                 (Port::Output(_), Some(isp)) => (isp.name(), isp.output_end()),
                 _ => (SENSOR.to_owned(), sensor_end()),
@@ -285,9 +232,20 @@ impl<C: Consumer> Wish<C> {
         }
         links
     }
+
+    fn asked(&mut self) -> AskedDevices {
+        let mut asked = AskedDevices::default();
+        if let Some(isp) = &mut self.isp {
+            asked.raw = isp.raw_importer().map(|device| Asked::of(&*device));
+            asked.output = isp.output_importer().map(|device| Asked::of(&*device));
+        }
+        let importers = self.consumers.iter_mut().map(|(_, consumer)| consumer.importer());
+        asked.consumers = importers.map(|device| device.map(|device| Asked::of(device))).collect();
+        asked
+    }
 }
 
-/// What is left of a budget.
+/// The rest of a budget.
 fn without(budget: Budget, pool: &Pool) -> Budget {
     let taken: u64 = pool.buffers().iter().map(Dmabuf::bytes).sum();
     Budget { bytes: budget.bytes.saturating_sub(taken), ..budget }
@@ -300,7 +258,7 @@ fn pool_of<'a>(port: Port, raw: &'a Option<Pool>, outputs: &'a [Pool]) -> Option
     }
 }
 
-/// Visits the devices of a stream's consumers.
+/// Visits the devices of a stream's consumers, until one refuses.
 fn importers<C: Consumer>(
     consumers: &mut [(Port, C)],
     port: Port,

@@ -34,6 +34,7 @@ mod awb;
 mod calibration;
 mod ccm;
 mod controls;
+mod lux;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -42,6 +43,7 @@ mod tests;
 pub use ae::{AeState, LIMIT, Limits, TARGET};
 pub use calibration::{Calibration, CalibrationError};
 pub use controls::{AeControls, AwbMode, Flicker, IpaControlError, IpaControls, Setting};
+pub(crate) use lux::lux;
 
 use ae::Ae;
 use awb::Awb;

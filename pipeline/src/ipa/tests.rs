@@ -110,7 +110,7 @@ impl Rig {
     }
 
     /// The last frame as the ISP's reference develops it, in linear sRGB.
-    fn developed(&self, colour: &Colour) -> Picture {
+    fn developed(&self, colour: &ColourCorrection) -> Picture {
         let params = IspParams {
             black_level: self.sensor.black_level(),
             gains: colour.gains,
@@ -124,7 +124,7 @@ impl Rig {
     }
 
     /// How far the grey patch that is the farthest from grey looks from it, when white is white.
-    fn grey_error(&self, colour: &Colour) -> f64 {
+    fn grey_error(&self, colour: &ColourCorrection) -> f64 {
         let published =
             |index: usize| f64::from(srgb_to_linear(f32::from(PATCHES[index][1]) / 255.0));
         let picture = self.developed(colour);

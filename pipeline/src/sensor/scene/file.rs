@@ -140,7 +140,7 @@ mod tests {
         bytes.into_inner()
     }
 
-    fn opened(name: &str, bytes: &[u8]) -> Result<super::super::View, SceneError> {
+    fn opened(name: &str, bytes: &[u8]) -> Result<super::super::SceneView, SceneError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();

@@ -232,7 +232,7 @@ mod tests {
         file
     }
 
-    fn opened(bytes: &[u8]) -> Result<super::super::View, SceneError> {
+    fn opened(bytes: &[u8]) -> Result<super::super::SceneView, SceneError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         Spec::file(file.path()).open(SIZE)
