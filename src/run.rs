@@ -130,7 +130,7 @@ fn prepare(
 ) -> Result<Prepared, Error> {
     let cards = Cards::through_seat();
     let SensorWish { settings, period } = sensor_wish(args, &cards)?;
-    let size = Size(settings.size.0, settings.size.1);
+    let size = Size(settings.size.width, settings.size.height);
     report.size = [size.0, size.1];
     report.sensor.format = settings.format.to_string();
     report.sensor.scene = settings.source.to_string();
@@ -154,7 +154,7 @@ fn prepare(
     let asked: Vec<_> = args.heap.iter().map(|name| Wish::of(name)).collect::<Result<_, _>>()?;
     let controls = controls(args, &settings)?;
     let view = View { orientation: args.orientation.into(), ..View::default() };
-    let shown = view.orientation.size(settings.size);
+    let shown = view.orientation.size(settings.size.into());
     let pictures = Pictures { format, size: Size(shown.0, shown.1), period };
     let Outputs { sinks, card, descriptions } =
         open_sinks(args, &cards, &settings, &pictures, captured, &ending)?;
@@ -202,8 +202,8 @@ fn prepare(
 
 /// What the arguments say of every frame.
 fn controls(args: &RunArgs, settings: &Settings) -> Result<ControlList, Error> {
-    let (width, height) = settings.size;
-    let infos = controls::infos(settings.size, &Timing::new(width, height), settings.format);
+    let timing = Timing::new(settings.size.width, settings.size.height);
+    let infos = controls::infos(settings.size, &timing, settings.format);
     let mut list = ControlList::default();
     for Setting { name, value } in &args.control {
         list.set_by_name(&infos, name, value).map_err(StartError::from)?;
@@ -263,7 +263,7 @@ fn sensor_wish(args: &RunArgs, cards: &Cards) -> Result<SensorWish, Error> {
     };
     let size = match (args.size, &camera, &args.display) {
         (Some(Size(width, height)), ..) => (width, height),
-        (None, Some(camera), _) => camera.settings.size,
+        (None, Some(camera), _) => camera.settings.size.into(),
         (None, None, None) => SIZE,
         (None, None, Some(connector)) => {
             let first = connector.split(',').next().and_then(some);
@@ -276,7 +276,7 @@ fn sensor_wish(args: &RunArgs, cards: &Cards) -> Result<SensorWish, Error> {
     });
     let period = args.fps.map(|Fps(period)| period).or(fastest).unwrap_or(FRAME_DURATION);
     let mut settings = camera.map_or_else(Settings::default, |camera| camera.settings);
-    settings.size = size;
+    settings.size = size.into();
     settings.stamp |= args.stamp;
     if let Some(format) = args.sensor_format {
         settings.format = format;

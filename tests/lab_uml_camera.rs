@@ -19,7 +19,7 @@ use support::books;
 use vcam_allocator::{Alignment, Fence, Fourcc, Heap, Layout, heaps};
 use vcam_camera::{VcamCamera, resources};
 use vcam_pipeline::camera::{CameraManager, FrameStatus, Resources, Start, StreamRole};
-use vcam_pipeline::{CopyPolicy, IspChoice};
+use vcam_pipeline::{CopyPolicy, IspChoice, Size};
 
 fn with() -> With {
     With { heap: "udmabuf", isp: IspChoice::Gpu(None) }
@@ -91,7 +91,7 @@ fn a_strict_camera_copies_nothing() {
     let configuration = camera.generate_configuration(&[StreamRole::Viewfinder]);
     camera.configure(&configuration).unwrap();
     let stream = configuration.stream_ids().next().unwrap();
-    let (width, height) = configuration.streams[0].size;
+    let Size { width, height } = configuration.streams[0].size;
     let layout = Layout::linear(Fourcc::XRGB8888, width, height, Alignment::default()).unwrap();
     let memfd: Box<dyn Heap> = heaps::open("memfd").unwrap();
     let buffers = (0..2).map(|_| memfd.allocate(&layout, "application").unwrap()).collect();

@@ -18,7 +18,7 @@ use vcam_pipeline::camera::{
     Camera, CameraError, CameraManager, CameraState, Event, FrameStatus, QueueReason, Request,
     RequestStatus, Resources, ReuseBuffers, Start, StreamFormat, StreamId, StreamRole,
 };
-use vcam_pipeline::{CopyPolicy, HeapOrder, IspChoice, StageError};
+use vcam_pipeline::{CopyPolicy, HeapOrder, IspChoice, Size, StageError};
 
 const LONG: Duration = Duration::from_secs(60);
 const FAST: Start = Start {
@@ -251,7 +251,7 @@ fn buffers_that_come_in_the_middle_are_imported_or_copied_for_the_same_frame() {
         let streams = camera.generate_configuration(&[StreamRole::Viewfinder]);
         let configured = &streams.streams[0];
         let StreamFormat::Picture(format) = configured.pixel_format else { panic!("a picture") };
-        let (width, height) = configured.size;
+        let Size { width, height } = configured.size;
         let layout = Layout::linear(format, width, height, Alignment::default()).unwrap();
         let pool = |heap| Pool::new(&*heaps::open(heap).unwrap(), &layout, "test-own", 4).unwrap();
         let pools = ["dma_heap:system", "memfd"].map(pool);

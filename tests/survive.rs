@@ -81,7 +81,7 @@ fn run(
     sinks: Vec<Box<dyn Sink>>,
 ) -> (RunStats, Result<(), StageError>) {
     let config = Config::new(Fourcc::XRGB8888)
-        .sensor(Settings { size: (128, 64), ..Settings::default() })
+        .sensor(Settings { size: (128, 64).into(), ..Settings::default() })
         .period(Duration::ZERO)
         .frames(frames)
         .stop(stop)

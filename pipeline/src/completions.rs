@@ -14,7 +14,7 @@ use crate::request::{MAX_REQUESTS, Owner, Request};
 pub(crate) struct Completions {
     queue: Mutex<Queue>,
     changed: Condvar,
-    /// Counts what waits, once somebody wants to poll it.
+    /// Counts the requests that wait, from the first call of `fd` on.
     event: OnceLock<OwnedFd>,
 }
 
@@ -76,7 +76,7 @@ impl Completions {
         let mut queue = self.lock();
         queue.requests.push_back(request);
         if let Some(event) = self.event.get() {
-            // Under the lock, or whoever takes the request first finds nothing to count down, and the
+            // Under the lock, or a `pop` in between finds nothing to count down, and the
             // count stays one too high. It is full at 2^64 requests.
             let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
         }
@@ -149,7 +149,7 @@ mod tests {
         let completions = Completions::new();
         completions.open();
         let fd = completions.fd().unwrap();
-        // Whoever takes is as fast as whoever brings.
+        // One thread takes as fast as the other brings.
         const COUNT: u64 = 20_000;
         std::thread::scope(|scope| {
             scope.spawn(|| {

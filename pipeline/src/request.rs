@@ -17,7 +17,7 @@ pub(crate) trait Owner: Send + Sync {
     fn take_back(&self, lost: Request);
 }
 
-/// What becomes of a frame that was not asked for.
+/// The fate of a frame that was not asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DropPolicy {
     /// The sensor waits for a request, so that no frame is lost.
@@ -39,7 +39,7 @@ pub enum RequestStatus {
     Cancelled,
 }
 
-/// What became of one buffer of a request.
+/// The state of one buffer of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameStatus {
     /// Not completed yet.
@@ -67,14 +67,14 @@ impl FrameBuffer {
         &self.buffer
     }
 
-    /// What became of it.
+    /// Returns its state.
     pub fn status(&self) -> FrameStatus {
         self.status
     }
 
-    /// Signals when the frame is in the buffer: wait for it before reading, or hand it to the device
-    /// that reads. `None` if the frame is there. libcamera has no such fence: its requests complete
-    /// when the hardware is done.
+    /// Signals when the frame is in the buffer: wait for it before reading, or hand it to the
+    /// device that reads. `None` if the frame is there. libcamera has no such fence: its requests
+    /// complete when the hardware is done.
     pub fn release_fence(&self) -> Option<&Fence> {
         self.release.as_ref()
     }
@@ -88,11 +88,11 @@ impl FrameBuffer {
     }
 }
 
-/// What an application wants of one frame: buffers, at most one for each stream, and controls. Once it
-/// is completed, also what it got: metadata, and what became of each buffer.
+/// A request for one frame: buffers, at most one for each stream, and controls. Once it is
+/// completed, it has the frame's metadata, and the state of each buffer.
 ///
-/// It allocates when it is made and never again: [`reuse`](Request::reuse) it for frame after frame.
-/// Any thread may have it; queueing gives it to the camera, and completion gives it back.
+/// It allocates when it is made and never again: [`reuse`](Request::reuse) it for frame after
+/// frame. Any thread may have it; queueing gives it to the camera, and completion gives it back.
 pub struct Request(Box<Inner>);
 
 struct Inner {
@@ -132,23 +132,23 @@ impl Request {
         }))
     }
 
-    /// It is the camera's, from here on until it is completed or cancelled. If it is lost meanwhile,
-    /// with a thread that panics, it is cancelled.
+    /// Hands the request to the camera. If a worker thread panics before completing it, it is
+    /// returned as cancelled.
     pub(crate) fn leaves(&mut self, owner: Arc<dyn Owner>) {
         self.0.owner = Some(owner);
     }
 
-    /// It is the application's again.
+    /// Hands the request back to the application.
     pub(crate) fn returns(&mut self) {
         self.0.owner = None;
     }
 
-    /// What the application knows it by.
+    /// Returns the number that the application gave it.
     pub fn cookie(&self) -> u64 {
         self.0.cookie
     }
 
-    /// Knows it by something else, from now on.
+    /// Replaces the request's cookie.
     pub fn set_cookie(&mut self, cookie: u64) {
         self.0.cookie = cookie;
     }
@@ -156,8 +156,8 @@ impl Request {
     /// Wants a stream's frame in a buffer, which the camera writes once `acquire` has signalled.
     ///
     /// The buffer must be of those that the camera allocated for this stream, or was handed
-    /// ([`Camera::allocate`](crate::Camera::allocate), [`Camera::adopt`](crate::Camera::adopt)); the
-    /// camera checks that when the request is queued.
+    /// ([`Camera::allocate`](crate::Camera::allocate), [`Camera::adopt`](crate::Camera::adopt));
+    /// the camera checks that when the request is queued.
     pub fn add_buffer(
         &mut self,
         stream: StreamId,
@@ -186,7 +186,7 @@ impl Request {
         self.0.buffers.get_mut(stream.0)?.take()
     }
 
-    /// What is asked of this frame and of all that follow.
+    /// Returns the controls of this frame and of all that follow.
     pub fn controls(&self) -> &ControlList {
         &self.0.controls
     }
@@ -196,13 +196,14 @@ impl Request {
         &mut self.0.controls
     }
 
-    /// What the frame was really made with. Empty before completion.
+    /// Returns the values that the frame was really made with. Empty before completion.
     pub fn metadata(&self) -> &ControlList {
         &self.0.metadata
     }
 
-    /// The frame's number: counts up with each frame of the sensor since the start, so that a gap
-    /// tells of frames that nobody got. `None` of a request that was not completed with a frame.
+    /// Returns the frame's number. It counts up with each frame of the sensor since the start, so
+    /// that a gap stands for frames that were lost. `None` of a request that was not completed with
+    /// a frame.
     pub fn sequence(&self) -> Option<u64> {
         self.0.sequence
     }
@@ -260,8 +261,8 @@ impl Request {
         self.0.ports.iter().position(|of| *of == Some(port))
     }
 
-    /// Completes it with a frame. `ready` is when the pictures, and whatever reads the raw frame, are
-    /// done; `made` whether they are made at all.
+    /// Completes it with a frame. `ready` is when the pictures, and whatever reads the raw frame,
+    /// are done; `made` whether they are made at all.
     pub(crate) fn complete(
         &mut self,
         sequence: u64,
@@ -308,11 +309,11 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What [`Request::reuse`] does with the request's buffers.
+/// The fate of the buffers at [`Request::reuse`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReuseBuffers {
     /// They are written again.
     Keep,
-    /// They go back to where they came from, unless somebody else holds them.
+    /// They go back to where they came from, unless they are held elsewhere.
     Drop,
 }

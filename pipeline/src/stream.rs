@@ -5,6 +5,7 @@ use vcam_isp_gpu::View;
 
 use crate::sensor::Settings;
 use crate::sensor::format::Format;
+use crate::size::Size;
 
 /// The most streams that a camera has at once: one of raw frames, the others of pictures.
 pub const MAX_STREAMS: usize = 1 + MAX_OUTPUTS;
@@ -38,8 +39,8 @@ pub(crate) struct StreamSpec {
     pub(crate) port: Port,
     /// The format of a buffer: of a raw frame, that of its carrier.
     pub(crate) format: Fourcc,
-    /// Width and height of a buffer in pixels: a raw frame is rows of its carrier.
-    pub(crate) size: (u32, u32),
+    /// The size of a buffer: a raw frame is rows of its carrier.
+    pub(crate) size: Size,
     /// The part of the frame that pictures show, and how; raw frames are whole.
     pub(crate) view: View,
     /// The fewest buffers, however few would do.
@@ -50,8 +51,8 @@ impl StreamSpec {
     /// The raw frames of a sensor; `None` if it sends pictures.
     pub(crate) fn raw(sensor: &Settings, min_buffers: u64) -> Option<Self> {
         let Format::Raw(format) = sensor.format else { return None };
-        let (carrier, columns) = format.carrier(sensor.size.0);
-        let size = (columns, sensor.size.1);
+        let (carrier, columns) = format.carrier(sensor.size.width);
+        let size = Size { width: columns, height: sensor.size.height };
         Some(Self { port: Port::Raw, format: carrier, size, view: View::default(), min_buffers })
     }
 

@@ -192,7 +192,7 @@ pub fn the_wrong_state_is_a_typed_error(with: &With) {
 pub fn a_configuration_must_be_valid(with: &With) {
     let camera = with.camera();
     let mut streams = camera.generate_configuration(&[StreamRole::Viewfinder]);
-    streams.streams[0].size = (9999, 480);
+    streams.streams[0].size = (9999, 480).into();
     let error = camera.configure(&streams).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -211,7 +211,7 @@ pub fn a_raw_stream_and_two_of_pictures_show_the_same_frame(with: &With) {
     let mut streams = camera.generate_configuration(&roles);
     streams.streams.iter_mut().for_each(|stream| stream.buffer_count = 6);
     // The viewfinder is smaller.
-    streams.streams[2].size = (320, 240);
+    streams.streams[2].size = (320, 240).into();
     assert_eq!(streams.validate(), Status::Valid);
     camera.configure(&streams).unwrap();
     let plans = camera.allocate(NOBODY).unwrap().plans;
@@ -320,7 +320,7 @@ pub fn a_crop_and_a_turn_are_seen(with: &With) {
 
     let mut turned = camera.generate_configuration(&[StreamRole::Viewfinder]);
     turned.orientation = Orientation::ROTATE_90;
-    turned.streams[0].size = (480, 640);
+    turned.streams[0].size = (480, 640).into();
     turned.streams[0].buffer_count = 6;
     assert_eq!(turned.validate(), Status::Valid);
     camera.configure(&turned).unwrap();
@@ -400,7 +400,7 @@ pub fn a_sensor_of_its_own_pace_drops_what_nobody_asked_for(with: &With) {
 pub fn buffers_of_the_application_s_own_are_written(with: &With) {
     let camera = with.camera();
     let mut streams = camera.generate_configuration(&[StreamRole::Viewfinder]);
-    streams.streams[0].size = (320, 240);
+    streams.streams[0].size = (320, 240).into();
     streams.validate();
     camera.configure(&streams).unwrap();
     let stream = streams.stream_ids().next().unwrap();

@@ -164,7 +164,7 @@ pub fn present_and_look(sink: &mut KmsSink, frame: Frame) -> Result<(), SinkErro
 /// A run of frames from udmabuf, as fast as can be, of the size that [`show::options`] has.
 pub fn config(isp: IspChoice, frames: u64, stop: StopHandle) -> Config {
     Config::new(Fourcc::XRGB8888)
-        .sensor(Settings { size: show::SIZE, ..Settings::default() })
+        .sensor(Settings { size: show::SIZE.into(), ..Settings::default() })
         .period(Duration::ZERO)
         .frames(frames)
         .stop(stop)

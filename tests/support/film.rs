@@ -81,7 +81,7 @@ impl Film {
 
     pub fn settings(&self) -> Settings {
         let source = self.path().display().to_string().parse().unwrap();
-        Settings { source, size: self.size, ..Settings::default() }
+        Settings { source, size: self.size.into(), ..Settings::default() }
     }
 
     /// Leaves nothing of it but its header.

@@ -32,7 +32,7 @@ impl VcamCamera {
         let mut description =
             CameraManager::new().get("vcam").expect("the built-in camera").description().clone();
         // Small frames, since there are thousands.
-        description.modes = vec![Mode { size: (160, 120), rates: [1.0, 30.0] }];
+        description.modes = vec![Mode { size: (160, 120).into(), rates: [1.0, 30.0] }];
         let camera = CameraManager::of(vec![description]).get("vcam").expect("the same, smaller");
         Self { camera, heap, isp, stream: None, free: VecDeque::new() }
     }

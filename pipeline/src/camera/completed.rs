@@ -13,7 +13,7 @@ use crate::error::chain;
 pub(super) struct ToApplication(pub(super) Arc<Completions>);
 
 impl Drop for ToApplication {
-    /// Also where a stage failed: nobody waits for what never comes.
+    /// Ends the frames, also where a stage failed, so that no wait is in vain.
     fn drop(&mut self) {
         self.0.end_of_frames();
     }
@@ -29,8 +29,8 @@ impl FrameConsumer for ToApplication {
         }
         let sequence = frame.sequence;
         if let Some(mut request) = frame.request.take() {
-            // What the camera itself holds goes first, so that a buffer that the application lets
-            // go of is free.
+            // The camera's own hold on the buffers goes first, so that one that the application
+            // lets go of is free.
             drop(frame);
             request.complete(sequence, metadata, ready.as_ref(), result.is_ok());
             self.0.push(request);
@@ -39,7 +39,7 @@ impl FrameConsumer for ToApplication {
     }
 }
 
-/// What a frame was made with.
+/// Returns the metadata of a frame.
 fn metadata(done: &CompletedFrame) -> ControlList {
     let FrameContext { taken, controls, .. } = &done.frame;
     let mut list = ControlList::default();

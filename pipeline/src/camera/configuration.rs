@@ -1,4 +1,4 @@
-//! What streams a camera is to send, and what it can send instead.
+//! The streams that a camera is to send, and those that it can send instead.
 
 use std::fmt;
 
@@ -7,9 +7,10 @@ use vcam_isp_gpu::{ColourSpace, OUTPUT_FORMATS, Orientation, RawFormat};
 
 use crate::sensor::config::CameraDescription;
 use crate::sensor::format::Format;
+use crate::size::Size;
 use crate::stream::{MAX_OUTPUTS, StreamId};
 
-/// What a stream is for.
+/// The purpose of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StreamRole {
     /// The sensor's numbers.
@@ -22,7 +23,7 @@ pub enum StreamRole {
     Viewfinder,
 }
 
-/// What is in a stream's buffers.
+/// The content of a stream's buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StreamFormat {
     /// The sensor's numbers.
@@ -43,11 +44,11 @@ impl fmt::Display for StreamFormat {
 /// A stream that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamConfiguration {
-    /// What its buffers hold.
+    /// The content of its buffers.
     pub pixel_format: StreamFormat,
-    /// Width and height in pixels, as they are seen: after a turn by [`CameraConfiguration::orientation`].
-    pub size: (u32, u32),
-    /// Buffers that the camera allocates for the application, beside those that it needs itself.
+    /// The size as it is seen: after a turn by [`CameraConfiguration::orientation`].
+    pub size: Size,
+    /// Buffers that the camera allocates for the application, besides those that it needs itself.
     pub buffer_count: u32,
     /// How YUV is made; RGB and raw frames have the default.
     pub colour_space: ColourSpace,
@@ -55,25 +56,25 @@ pub struct StreamConfiguration {
 
 impl StreamConfiguration {
     /// Format, width and height as a buffer has them, where a raw frame is rows of its carrier.
-    pub(super) fn carrier(&self) -> (Fourcc, (u32, u32)) {
+    pub(super) fn carrier(&self) -> (Fourcc, Size) {
         match self.pixel_format {
             StreamFormat::Raw(format) => {
-                let (carrier, columns) = format.carrier(self.size.0);
-                (carrier, (columns, self.size.1))
+                let (carrier, columns) = format.carrier(self.size.width);
+                (carrier, Size { width: columns, ..self.size })
             }
             StreamFormat::Picture(format) => (format, self.size),
         }
     }
 
-    /// How a buffer is laid out if no device asks for more: its stride and size in bytes are the
+    /// Returns a buffer's layout if no device asks for more: its stride and size in bytes are the
     /// least there are. See [`Camera::allocate`](super::Camera::allocate) for what they become.
     pub fn least_layout(&self) -> Result<Layout, LayoutError> {
-        let (format, (width, height)) = self.carrier();
+        let (format, Size { width, height }) = self.carrier();
         Layout::linear(format, width, height, Alignment::default())
     }
 }
 
-/// What a camera is asked for.
+/// The streams that a camera is asked for.
 #[derive(Debug, Clone)]
 pub struct CameraConfiguration {
     /// The streams: a raw one at most, and two of pictures.
@@ -83,7 +84,7 @@ pub struct CameraConfiguration {
     camera: CameraDescription,
 }
 
-/// Whether a camera can do what a configuration asks for.
+/// The result of a validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// It can.
@@ -101,9 +102,9 @@ pub struct Adjustment {
     pub stream: Option<StreamId>,
     /// The field.
     pub field: &'static str,
-    /// What it was.
+    /// The value before.
     pub from: String,
-    /// What it became.
+    /// The value now.
     pub to: String,
 }
 
@@ -128,8 +129,11 @@ pub enum Invalid {
 /// The fewest and the most buffers that a stream may have for the application.
 const BUFFERS: std::ops::RangeInclusive<u32> = 1..=64;
 
-/// What a stream has if nobody says.
+/// The default number of buffers of a stream.
 const DEFAULT_BUFFERS: u32 = 4;
+
+/// No size: the largest is taken.
+const UNSET: Size = Size { width: 0, height: 0 };
 
 /// The smallest picture.
 const SMALLEST: u32 = 16;
@@ -185,16 +189,19 @@ impl CameraConfiguration {
             fit.set("format", &mut stream.pixel_format, format);
             let full = match stream.pixel_format {
                 StreamFormat::Raw(_) => sensor_size,
-                StreamFormat::Picture(_) => self.orientation.size(sensor_size),
+                StreamFormat::Picture(_) => self.orientation.size(sensor_size.into()).into(),
             };
             let size = match (stream.pixel_format, has_isp) {
-                (StreamFormat::Picture(_), true) if stream.size != (0, 0) => {
+                (StreamFormat::Picture(_), true) if stream.size != UNSET => {
                     let within = |side: u32, most: u32| side.clamp(SMALLEST.min(most), most);
-                    (within(stream.size.0, full.0), within(stream.size.1, full.1))
+                    Size {
+                        width: within(stream.size.width, full.width),
+                        height: within(stream.size.height, full.height),
+                    }
                 }
                 _ => full,
             };
-            fit.set_as("size", &mut stream.size, size, |(w, h)| format!("{w}x{h}"));
+            fit.set("size", &mut stream.size, size);
             let count = stream.buffer_count.clamp(*BUFFERS.start(), *BUFFERS.end());
             fit.set("buffer count", &mut stream.buffer_count, count);
             let has_spaces = matches!(stream.pixel_format, StreamFormat::Picture(format)
@@ -230,18 +237,18 @@ impl CameraConfiguration {
 
     /// The smallest of the sensor's modes that has every pixel which is asked for; if none has, the
     /// largest.
-    pub(super) fn sensor_size(&self) -> (u32, u32) {
+    pub(super) fn sensor_size(&self) -> Size {
         let sizes = || self.camera.modes.iter().map(|mode| mode.size);
-        let covers = |mode: &(u32, u32)| {
+        let covers = |mode: &Size| {
             self.streams.iter().all(|stream| {
                 let full = match stream.pixel_format {
                     StreamFormat::Raw(_) => *mode,
-                    StreamFormat::Picture(_) => self.orientation.size(*mode),
+                    StreamFormat::Picture(_) => self.orientation.size((*mode).into()).into(),
                 };
-                stream.size.0 <= full.0 && stream.size.1 <= full.1
+                stream.size.width <= full.width && stream.size.height <= full.height
             })
         };
-        let area = |size: &(u32, u32)| u64::from(size.0) * u64::from(size.1);
+        let area = |size: &Size| size.area();
         sizes()
             .filter(covers)
             .min_by_key(area)
@@ -254,12 +261,12 @@ impl CameraConfiguration {
     }
 }
 
-/// Whether a format has a colour space to choose.
+/// Returns whether a format has a colour space to choose.
 fn is_yuv(format: Fourcc) -> bool {
     [Fourcc::NV12, Fourcc::NV21, Fourcc::YUV420, Fourcc::YUYV].contains(&format)
 }
 
-/// What was changed.
+/// The changes so far.
 #[derive(Debug, Default)]
 struct Changes(Vec<Adjustment>);
 
@@ -303,7 +310,7 @@ mod tests {
     fn camera(format: &str) -> CameraDescription {
         let mut camera = CameraManager::default_camera();
         camera.settings.format = format.parse().unwrap();
-        let mode = |size| Mode { size, rates: [1.0, 30.0] };
+        let mode = |size: (u32, u32)| Mode { size: size.into(), rates: [1.0, 30.0] };
         camera.modes = vec![mode((640, 480)), mode((1920, 1080)), mode((1280, 720))];
         camera
     }
@@ -345,7 +352,7 @@ mod tests {
         let viewfinder = [StreamRole::Viewfinder];
         let mut one = CameraConfiguration::new(camera("SRGGB8"), &viewfinder);
         one.streams[0].pixel_format = StreamFormat::Picture(Fourcc::new(*b"AB48"));
-        one.streams[0].size = (4000, 3);
+        one.streams[0].size = (4000, 3).into();
         one.streams[0].buffer_count = 0;
         let changes = changed(&mut one);
         assert_eq!(
@@ -364,10 +371,10 @@ mod tests {
         let roles = [StreamRole::Raw, StreamRole::Viewfinder];
         let mut direct = CameraConfiguration::new(camera("NV12"), &roles);
         direct.orientation = Orientation::ROTATE_90;
-        direct.streams[0].size = (64, 64);
+        direct.streams[0].size = (64, 64).into();
         let changes = changed(&mut direct);
         assert_eq!(changes.len(), 3, "{changes:?}");
-        assert_eq!(direct.streams[0].size, (640, 480));
+        assert_eq!(direct.streams[0].size, (640, 480).into());
     }
 
     #[test]
@@ -380,11 +387,11 @@ mod tests {
             ((641, 480), (1280, 720)),
             ((1920, 1080), (1920, 1080)),
         ] {
-            one.streams[0].size = asked;
-            assert_eq!((one.validate(), one.sensor_size()), (Status::Valid, mode));
+            one.streams[0].size = asked.into();
+            assert_eq!((one.validate(), one.sensor_size()), (Status::Valid, mode.into()));
         }
         one.orientation = Orientation::ROTATE_90;
-        one.streams[0].size = (720, 1280);
-        assert_eq!((one.validate(), one.sensor_size()), (Status::Valid, (1280, 720)));
+        one.streams[0].size = (720, 1280).into();
+        assert_eq!((one.validate(), one.sensor_size()), (Status::Valid, (1280, 720).into()));
     }
 }

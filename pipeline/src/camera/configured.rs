@@ -22,6 +22,7 @@ use crate::engine::{Engine, EngineConfig, Running, Streaming};
 use crate::request::{MAX_REQUESTS, Request};
 use crate::sensor::FRAME_DURATION;
 use crate::sensor::format::Format;
+use crate::size::Size;
 use crate::stream::{MAX_STREAMS, Port, StreamId, StreamSpec};
 
 /// A camera with streams.
@@ -90,17 +91,17 @@ impl Configured {
         self.ports.get(stream.index()).copied().flatten()
     }
 
-    /// Whether a buffer has a stream's format and size.
+    /// Checks that a buffer has a stream's format and size.
     pub(super) fn check(&self, stream: StreamId, buffer: &Dmabuf) -> Result<(), CameraError> {
         let (format, size) = match self.configuration.streams.get(stream.index()) {
             Some(stream) => stream.carrier(),
             None => return Err(CameraError::NoBuffers(stream)),
         };
-        let is = (buffer.layout().width(), buffer.layout().height());
+        let is = Size { width: buffer.layout().width(), height: buffer.layout().height() };
         if (buffer.format(), is) == (format, size) {
             return Ok(());
         }
-        let words = |format: Fourcc, size: (u32, u32)| format!("{}x{} of {format}", size.0, size.1);
+        let words = |format: Fourcc, size: Size| format!("{size} of {format}");
         Err(CameraError::Buffer {
             buffer: buffer.name().to_owned(),
             is: words(buffer.format(), is),

@@ -11,7 +11,7 @@ use crate::stream::StreamId;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CameraError {
-    /// Somebody else has it.
+    /// It is acquired already.
     #[error("camera '{0}' is in use")]
     Busy(String),
     /// It is gone from the configuration.
@@ -20,11 +20,11 @@ pub enum CameraError {
     /// It has not come so far, or is beyond that.
     #[error("a camera that is {state:?} cannot {wanted}; it must be {needed}")]
     State {
-        /// What was wanted.
+        /// The action.
         wanted: &'static str,
-        /// What the camera is.
+        /// The camera's state.
         state: CameraState,
-        /// What it would have to be.
+        /// The state that it would have to be in.
         needed: &'static str,
     },
     /// The configuration would have to be changed, or is no good: what
@@ -34,7 +34,7 @@ pub enum CameraError {
     /// The configuration is another camera's.
     #[error("the configuration is for camera '{of}', and this is '{camera}'")]
     OtherCamera {
-        /// Whose it is.
+        /// The camera that it is for.
         of: String,
         /// This one.
         camera: String,
@@ -57,7 +57,7 @@ pub enum CameraError {
         is: String,
         /// The stream.
         stream: StreamId,
-        /// What it should be.
+        /// The stream's format, and width and height.
         should: String,
     },
     /// A stage failed while frames were made.
@@ -86,7 +86,7 @@ impl From<StageError> for CameraError {
     }
 }
 
-/// What is wrong with a configuration.
+/// Puts into words what is wrong with a configuration.
 fn words(status: &Status) -> String {
     match status {
         Status::Valid => "it is".to_owned(),

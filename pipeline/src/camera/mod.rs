@@ -17,15 +17,15 @@
 //! **Threads.** A [`Camera`] is a handle that any thread may use and clone. Frames are made on two
 //! threads of the camera's own; no code of the application runs there.
 //!
-//! **Controls count for the frame that they are queued with.** A sensor takes exposure and gain only
-//! two frames after they were written ([`delay`](crate::sensor::delay)), so the camera looks at
-//! requests before their turn. With three requests that wait, which takes six in flight, no frame is
-//! lost to that; with fewer, the frames that the sensor makes until then belong to nobody, and the
+//! **Controls count for the frame that they are queued with.** A sensor takes exposure and gain
+//! only two frames after they were written ([`delay`](crate::sensor::delay)), so the camera looks
+//! at requests before their turn. With three requests that wait, which takes six in flight, no
+//! frame is lost to that; with fewer, the frames that the sensor makes until then are lost, and the
 //! sequence has a gap.
 //!
 //! **Buffers** come from the camera's planner ([`Camera::allocate`]), or from the application
 //! ([`Camera::adopt`]). An acquire fence is waited for before a buffer is written; a release fence
-//! ([`FrameBuffer::release_fence`]) tells when it may be read.
+//! ([`FrameBuffer::release_fence`]) signals when it may be read.
 
 mod completed;
 mod configuration;
@@ -70,12 +70,12 @@ use crate::stream::Port;
 
 use configured::{Active, Configured};
 
-/// What a camera has come to.
+/// The state of a camera (libcamera's `Camera::State`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CameraState {
-    /// Nobody has it.
+    /// It can be acquired.
     Available,
-    /// Somebody has it, and it has no streams yet.
+    /// It is acquired, and has no streams yet.
     Acquired,
     /// It has streams.
     Configured,
@@ -94,16 +94,16 @@ pub struct Resources {
     pub isp: IspChoice,
     /// Which heap is taken of those that serve.
     pub heap_order: HeapOrder,
-    /// When frames may be copied. A copy that is forbidden is an error of [`Camera::allocate`], if it
-    /// is known by then, else of the request whose frame would be copied.
+    /// When frames may be copied. A copy that is forbidden is an error of [`Camera::allocate`], if
+    /// it is known by then, else of the request whose frame would be copied.
     pub copies: CopyPolicy,
-    /// What was learned about this machine; what is learned now is added and saved.
+    /// Knowledge about this machine from before; what is learned now is added and saved.
     pub knowledge: Knowledge,
 }
 
 impl Default for Resources {
-    /// Every heap of ordinary memory that this machine has and this user may use, with measured costs
-    /// that are kept in the user's cache folder.
+    /// Every heap of ordinary memory that this machine has and this user may use, with measured
+    /// costs that are kept in the user's cache folder.
     fn default() -> Self {
         let names = heaps::ordinary().into_iter().chain([memfd::NAME.to_owned()]);
         Self {
@@ -119,21 +119,22 @@ impl Default for Resources {
 /// How frames are made from [`Camera::start`] on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Start {
-    /// What counts from the first frame on.
+    /// The controls of the first frame and of all that follow.
     pub controls: ControlList,
-    /// What becomes of frames that nobody asked for.
+    /// The fate of frames that were not asked for.
     pub policy: DropPolicy,
-    /// Frames follow each other without a pause, whatever their duration would be; for measurements.
+    /// Frames follow each other without a pause, whatever their duration would be; for
+    /// measurements.
     pub as_fast_as_possible: bool,
 }
 
-/// What a camera did between start and stop.
+/// The account of a camera between start and stop.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Summary {
     /// Frames that were made.
     pub completed: u64,
-    /// Frames that were lost when the camera failed. What else went wrong, the requests told.
+    /// Frames that were lost when the camera failed. All other failures are in the requests.
     pub errors: u64,
     /// How raw frames reached the ISP, and how it gave pictures; none without an ISP.
     pub isp: Option<(LinkEnd, LinkEnd)>,
@@ -191,9 +192,9 @@ impl State {
 
 impl Camera {
     fn new(description: CameraDescription) -> Self {
-        let size = description.modes.iter().map(|mode| mode.size).max_by_key(area);
+        let size = description.modes.iter().map(|mode| mode.size).max_by_key(|size| size.area());
         let size = size.unwrap_or(description.settings.size);
-        let infos = infos(size, &Timing::new(size.0, size.1), description.settings.format);
+        let infos = infos(size, &Timing::new(size.width, size.height), description.settings.format);
         Self(Arc::new(Inner {
             description,
             infos,
@@ -208,7 +209,7 @@ impl Camera {
         &self.0.description.name
     }
 
-    /// What it is: model, location, modes, and the sensor behind it.
+    /// Returns its description: model, location, modes, and the sensor behind it.
     pub fn description(&self) -> &CameraDescription {
         &self.0.description
     }
@@ -218,7 +219,7 @@ impl Camera {
         &self.0.infos
     }
 
-    /// What it has come to.
+    /// Returns its state.
     pub fn state(&self) -> CameraState {
         self.lock().state()
     }
@@ -247,7 +248,7 @@ impl Camera {
         }
     }
 
-    /// Gives it back, with all its buffers that nobody else holds.
+    /// Gives it back, with all its buffers that are not held elsewhere.
     pub fn release(&self) -> Result<(), CameraError> {
         let mut state = self.lock();
         match *state {
@@ -335,7 +336,8 @@ impl Camera {
 
     /// Hands the camera buffers for a stream, instead of those that it would allocate itself.
     ///
-    /// Each must have the stream's format and size; that a device refuses one makes its link a copy.
+    /// Each must have the stream's format and size; that a device refuses one makes its link a
+    /// copy.
     pub fn adopt(&self, stream: StreamId, buffers: Vec<Dmabuf>) -> Result<(), CameraError> {
         let mut state = self.lock();
         let State::Configured(configured) = &mut *state else {
@@ -428,7 +430,7 @@ impl Camera {
                 request.returns();
                 refuse(request, QueueReason::Full)
             }
-            // The sensor has failed; stopping tells why.
+            // The sensor has failed; `stop` returns why.
             Err(TrySendError::Disconnected(mut request)) => {
                 request.returns();
                 let wanted = "take requests, since it failed: stop it, and see why";
@@ -456,8 +458,8 @@ impl Camera {
         Ok(())
     }
 
-    /// Waits for the next request that is completed, or cancelled; none if none comes within `limit`,
-    /// or if the camera was stopped and all have come.
+    /// Waits for the next request that is completed, or cancelled; none if none comes within
+    /// `limit`, or if the camera was stopped and all have come.
     pub fn next_completed(&self, limit: Duration) -> Option<Request> {
         self.0.completions.pop(deadline(limit))
     }
@@ -472,14 +474,14 @@ impl Camera {
         std::iter::from_fn(|| self.0.completions.pop(None))
     }
 
-    /// A descriptor that `poll` and its like call readable as long as a completed request waits. Never
-    /// read from it.
+    /// A descriptor that `poll` and its like call readable as long as a completed request waits.
+    /// Never read from it.
     pub fn completed_fd(&self) -> Result<BorrowedFd<'_>, CameraError> {
         self.0.completions.fd().map_err(CameraError::Poll)
     }
 
-    /// Stops the sensor. Frames that are on their way are completed, and all requests that are queued
-    /// behind them are cancelled; when this returns, every request has come back.
+    /// Stops the sensor. Frames that are on their way are completed, and all requests that are
+    /// queued behind them are cancelled; when this returns, every request has come back.
     pub fn stop(&self) -> Result<Summary, CameraError> {
         let mut state = self.lock();
         let (mut configured, active) = match std::mem::replace(&mut *state, State::Stopping) {
@@ -521,10 +523,6 @@ fn other_state(state: CameraState, wanted: &'static str) -> CameraError {
     CameraError::State { wanted, state, needed: "Running" }
 }
 
-fn area(size: &(u32, u32)) -> u64 {
-    u64::from(size.0) * u64::from(size.1)
-}
-
 impl fmt::Debug for Camera {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Camera").field("id", &self.id()).field("state", &self.state()).finish()
@@ -539,7 +537,7 @@ impl PartialEq for Camera {
 }
 
 impl Drop for Inner {
-    /// Who drops the last handle of a camera that runs has it stopped.
+    /// Dropping the last handle stops a running camera.
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let State::Running(mut configured, active) = std::mem::replace(state, State::Available) {

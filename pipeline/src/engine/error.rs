@@ -12,6 +12,7 @@ use crate::controls::ControlError;
 use crate::ipa::CalibrationError;
 use crate::sensor::SettingsError;
 use crate::sensor::format::Format;
+use crate::size::Size;
 
 /// Why a camera did not start.
 #[derive(Debug, thiserror::Error)]
@@ -21,13 +22,12 @@ pub enum StartError {
     #[error(transparent)]
     Sensor(#[from] SettingsError),
     /// The sensor sends pictures, and sends them as they are.
-    #[error("the sensor sends pictures in {sends} of {}x{}, and there is no ISP to make others",
-        size.0, size.1)]
+    #[error("the sensor sends pictures in {sends} of {size}, and there is no ISP to make others")]
     NoIsp {
-        /// What it sends.
+        /// The format that it sends.
         sends: Format,
-        /// Width and height in pixels.
-        size: (u32, u32),
+        /// The size of its frames.
+        size: Size,
     },
     /// A sink wants raw frames.
     #[error("{sink} takes raw frames, and the sensor sends pictures")]
@@ -108,14 +108,14 @@ pub enum StageError {
         /// Why.
         source: TakeError,
     },
-    /// Whoever had the buffer before does not let go of it.
+    /// The last user of the buffer does not let go of it.
     #[error("{stage}: the acquire fence of frame {sequence} does not signal")]
     Acquire {
         /// The stage that waited.
         stage: &'static str,
         /// The frame.
         sequence: u64,
-        /// What became of the wait.
+        /// Why the wait ended.
         source: FenceError,
     },
     /// The buffer that was brought for a raw frame could not be written, and there was no other.
@@ -177,7 +177,7 @@ pub enum StageError {
 }
 
 impl StageError {
-    /// Whether a frame was lost with it.
+    /// Returns whether a frame was lost with it.
     pub(crate) fn lost_a_frame(&self) -> bool {
         matches!(self, Self::Sensor { .. } | Self::Isp { .. } | Self::Sink { .. })
     }

@@ -3,11 +3,11 @@
 //! It carries both ways in which frames end: dropping the [`Sender`] is the end of frames, and
 //! dropping the [`Receiver`] stops the sensor.
 //!
-//! A frame crosses two of these, and they are most of a frame's cost besides its pixels. A stage that
-//! has nothing to do sleeps at once, and is woken when the lock that it needs is free: two system
-//! calls. The channels of crossbeam, which are used elsewhere in this crate, give up the processor
-//! four times before they sleep and wake others under their own lock: nine system calls, on a machine
-//! of one processor.
+//! A frame crosses two of these, and they are most of a frame's cost besides its pixels. A stage
+//! that has nothing to do sleeps at once, and is woken when the lock that it needs is free: two
+//! system calls. The channels of crossbeam, which are used elsewhere in this crate, give up the
+//! processor four times before they sleep and wake others under their own lock: nine system calls,
+//! on a machine of one processor.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -153,7 +153,7 @@ mod tests {
         assert!(!stage.is_finished());
         assert_eq!(receiver.receive(), Some(1));
         stage.join().unwrap();
-        // What was sent before the end is received after it.
+        // A message sent before the end is received after it.
         assert_eq!((receiver.receive(), receiver.receive()), (Some(2), None));
     }
 

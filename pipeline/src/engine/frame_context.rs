@@ -38,7 +38,7 @@ pub(crate) struct CompletedFrame {
     pub(crate) result: Result<(), StageError>,
 }
 
-/// What is known of a frame behind the ISP.
+/// The ISP's parameters and measurements for a frame.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FrameMetadata {
     pub(crate) params: IspParams,

@@ -17,8 +17,8 @@ pub enum Hint {
         /// The CPU's time for a frame, in microseconds.
         cpu_us: u64,
     },
-    /// A link copies because that was measured to be cheaper than the import; the costs are kept, and
-    /// used again until they are forgotten.
+    /// A link copies because that was measured to be cheaper than the import; the costs are kept,
+    /// and used again until they are forgotten.
     CheaperCopy {
         /// The device's name in reports.
         device: String,

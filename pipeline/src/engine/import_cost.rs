@@ -1,9 +1,9 @@
 //! The cost of an import against that of a copy, as measured on the GPU.
 //!
 //! Zero copy is not always faster: a GPU may read ordinary memory over a bus at every fetch, or
-//! bypass its caches for it, so one upload can be faster. libcamera measured that on a phone (commit
-//! 93f0db16: 14.3 ms a frame by upload, 15.2 ms by import). Both ways are timed, alternating, with
-//! frames of the real size in the real buffers.
+//! bypass its caches for it, so one upload can be faster. libcamera measured that on a phone
+//! (commit 93f0db16: 14.3 ms a frame by upload, 15.2 ms by import). Both ways are timed,
+//! alternating, with frames of the real size in the real buffers.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use vcam_isp_gpu::{GpuIsp, Isp, IspError, IspParams, Job, Output, RawFormat};
 
 use super::hint::Hint;
 use crate::error::chain;
+use crate::size::Size;
 
 /// Each number is the median of this many frames; one more before them warms up.
 const ROUNDS: usize = 5;
@@ -28,7 +29,7 @@ pub(crate) struct TestFrame<'a> {
     pub(crate) raw: &'a [Dmabuf],
     pub(crate) output: &'a [Dmabuf],
     pub(crate) format: RawFormat,
-    pub(crate) size: (u32, u32),
+    pub(crate) size: Size,
     pub(crate) params: &'a IspParams,
 }
 
@@ -106,7 +107,7 @@ fn decline(device: &mut dyn Importer, buffers: &[Dmabuf], cost: LinkCost) -> Opt
     Some(Hint::CheaperCopy { device: device.name(), import_us, copy_us })
 }
 
-/// What a frame costs by import, and by copy at either end.
+/// Measures a frame by import, and by copy at either end.
 fn measure(mut isp: GpuIsp, frame: &TestFrame<'_>) -> Result<[LinkCost; 2], IspError> {
     let by_copy = |device: &mut dyn Importer, buffer: &Dmabuf| {
         device.decline(buffer, Refusal::because(&device.name(), "cost", "being measured"));
@@ -121,7 +122,7 @@ fn measure(mut isp: GpuIsp, frame: &TestFrame<'_>) -> Result<[LinkCost; 2], IspE
             let done = isp.process(&Job {
                 sequence: 0,
                 format: frame.format,
-                size: frame.size,
+                size: frame.size.into(),
                 raw,
                 outputs: &[Output::new(output)],
                 params: frame.params,

@@ -22,7 +22,7 @@ pub(crate) struct IpaLoop {
     to_sensor: Sender<Controls>,
     controls: FrameControls,
     timing: Timing,
-    /// What the latest frames were taken with, each at its number modulo the length.
+    /// The controls of the latest frames, each at its number modulo the length.
     taken: [Option<(u64, Controls)>; UNDERWAY],
     /// The frame whose statistics came last.
     seen: Option<u64>,
@@ -67,13 +67,13 @@ impl IpaLoop {
         let _ = self.to_sensor.try_send(decision.controls);
     }
 
-    /// What a frame was taken with, if it was not long ago.
+    /// Returns the controls that a frame was taken with, if it was not long ago.
     pub(crate) fn taken(&self, frame: u64) -> Option<Controls> {
         let (of, controls) = self.taken[frame as usize % UNDERWAY]?;
         (of == frame).then_some(controls)
     }
 
-    /// What is done to colours now.
+    /// Returns the present colour correction.
     pub(crate) fn colour(&self) -> ColourCorrection {
         self.ipa.decision().colour
     }

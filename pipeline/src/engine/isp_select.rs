@@ -16,9 +16,10 @@ use super::EngineConfig;
 use super::error::StartError;
 use super::hint::Hint;
 use crate::error::chain;
+use crate::size::Size;
 
 /// The largest frame to measure with.
-const LARGEST: (u32, u32) = (1920, 1080);
+const LARGEST: Size = Size { width: 1920, height: 1080 };
 
 /// Which ISP renders the pictures.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl IspChoice {
         }
     }
 
-    /// What the bus of the GPU needs, where the user says which GPU it is.
+    /// Returns the needs of the GPU's bus, where the user says which GPU it is.
     pub(crate) fn of_bus(&self, isp: &str) -> Constraints {
         let Self::Gpu(Some(node)) = self else { return Constraints::default() };
         let node: &Path = node;
@@ -154,8 +155,8 @@ fn slow(Choice { gpu: (isp, isp_time), cpu }: Choice) -> Hint {
 /// Refuses a GPU that has no textures as large as a frame or a picture.
 fn big_enough(isp: GpuIsp, config: &EngineConfig) -> Result<GpuIsp, StartError> {
     let limit = isp.max_size();
-    let (width, height) = config.sensor.size;
-    let outputs = config.outputs.iter().map(|output| output.size.0.max(output.size.1));
+    let Size { width, height } = config.sensor.size;
+    let outputs = config.outputs.iter().map(|output| output.size.width.max(output.size.height));
     match outputs.fold(width.max(height), u32::max) > limit {
         true => Err(StartError::IspSize { isp: isp.name(), limit, width, height }),
         false => Ok(isp),
@@ -170,11 +171,11 @@ fn renderer(isp: &GpuIsp) -> String {
 
 /// The work on a frame, as the key of what is known about it.
 fn key_of(config: &EngineConfig) -> Option<String> {
-    let ((width, height), format) = (config.sensor.size, config.raw_format()?);
-    Some(format!("{width}x{height} of {format} to {}", config.outputs.first()?.format))
+    let (size, format) = (config.sensor.size, config.raw_format()?);
+    Some(format!("{size} of {format} to {}", config.outputs.first()?.format))
 }
 
-/// What a frame takes on either, if that was measured before.
+/// Returns the time of a frame on either, if that was measured before.
 fn known(config: &EngineConfig, isp: &GpuIsp, knowledge: &Knowledge) -> Option<Choice> {
     Some(times(isp, knowledge.render(&renderer(isp), &key_of(config)?)?))
 }
@@ -184,7 +185,7 @@ fn times(isp: &GpuIsp, RenderCost { renderer_us, cpu_us }: RenderCost) -> Choice
     Choice { gpu, cpu: Duration::from_micros(cpu_us) }
 }
 
-/// What a frame takes on either, measured now; `None` where that cannot be found out.
+/// Measures the time of a frame on either; `None` where that cannot be found out.
 ///
 /// Only for renderers that are programs: a GPU leaves the CPU to others, and that is worth a frame
 /// that takes longer.
@@ -198,7 +199,7 @@ fn measure(
     let (format, output, size) =
         (config.raw_format()?, outputs.first()?.format, config.sensor.size);
     // Both take a time for each pixel, and none of this may take long, or much memory.
-    let size = (size.0.min(LARGEST.0), size.1.min(LARGEST.1));
+    let size = (size.width.min(LARGEST.width), size.height.min(LARGEST.height));
     let heap = heaps.iter().find(|heap| heap.capabilities().contains(Capabilities::CPU_MAP))?;
     let scratch = config.isp.gpu()?.ok()?;
     let measured = choose(scratch, &**heap, &Trial { format, size, output, params })

@@ -36,14 +36,14 @@ pub(crate) struct IspStage<D> {
     pub(crate) consumer: D,
 }
 
-/// What the ISP did.
+/// The account of the ISP.
 #[derive(Debug)]
 pub(crate) struct IspRun {
     pub(crate) completed: u64,
     pub(crate) raw_end: LinkEnd,
     pub(crate) output_end: LinkEnd,
     pub(crate) imports: SteadyMeter,
-    /// What it cost beside the ISP's work, in microseconds a frame.
+    /// Its cost besides the ISP's work, in microseconds a frame.
     pub(crate) machinery: Option<f64>,
     /// From the first finished frame to the last.
     pub(crate) elapsed: Duration,
@@ -175,12 +175,12 @@ impl<D: FrameConsumer> IspStage<D> {
         let job = Job {
             sequence,
             format: self.format,
-            size: self.config.sensor.size,
+            size: self.config.sensor.size.into(),
             raw,
             outputs: &wanted[..count],
             params: &params,
             // Exposure and white balance follow statistics, and a request's metadata tell of
-            // them. Of a test pattern that only flows to its sinks nobody reads any.
+            // them. Those of a test pattern that only flows to its sinks are not read.
             measure: self.ipa.is_some() || frame.request.is_some(),
         };
         let failed = |source| StageError::Isp { sequence, source };
@@ -200,7 +200,7 @@ impl<D: FrameConsumer> IspStage<D> {
         Ok((ready, metadata))
     }
 
-    /// Takes the latest statistics into account, and tells what is known now.
+    /// Takes the latest statistics into account, and returns what is known now.
     fn look(&mut self, isp: &mut dyn Isp, params: IspParams) -> FrameMetadata {
         let measured = isp.statistics();
         let focus = measured.map(|(_, statistics)| statistics.focus * FOCUS);

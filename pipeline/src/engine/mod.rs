@@ -6,17 +6,17 @@
 //!                  └────── exposure ◀─────┘
 //! ```
 //!
-//! An [`Engine`] has a sensor, an ISP (unless the sensor sends pictures) and the buffers between and
-//! behind them, as its [`EngineConfig`] says. It is started with a
-//! [`RequestQueue`](request_queue::RequestQueue) and a [`FrameConsumer`]. A run for sinks and a camera
-//! for an application differ in these two and in nothing else.
+//! An [`Engine`] has a sensor, an ISP (unless the sensor sends pictures) and the buffers between
+//! and behind them, as its [`EngineConfig`] says. It is started with a
+//! [`RequestQueue`](request_queue::RequestQueue) and a [`FrameConsumer`]. A run for sinks and a
+//! camera for an application differ in these two and in nothing else.
 //!
 //! # From the configuration to the first frame
 //!
 //! 1. [`Engine::new`] opens the sensor and makes the ISP ([`isp_select`]) on its thread
 //!    ([`isp_thread`]).
-//! 2. [`Engine::allocate`] has [`stream_alloc`] find buffers for each stream: [`negotiate`] plans and
-//!    proves a heap on all devices, [`import_cost`] measures whether a copy would be cheaper.
+//! 2. [`Engine::allocate`] has [`stream_alloc`] find buffers for each stream: [`negotiate`] plans
+//!    and proves a heap on all devices, [`import_cost`] measures whether a copy would be cheaper.
 //! 3. [`Engine::start`] starts the [`sensor_stage`] and the [`isp_stage`]. The [`ipa_loop`] takes
 //!    statistics back to the sensor.
 //!
@@ -24,8 +24,8 @@
 //!
 //! In two ways, of which the first leads to the second:
 //!
-//! - **Stop**, against the stream: [`StopHandle::stop`] has the sensor make no more frames. The user
-//!   calls it, and so does a stage that ends, well or with an error or by a panic: its
+//! - **Stop**, against the stream: [`StopHandle::stop`] has the sensor make no more frames. The
+//!   user calls it, and so does a stage that ends, well or with an error or by a panic: its
 //!   [`Receiver`](frame_channel::Receiver) does so when it is dropped.
 //! - **End of frames**, with the stream: a stage that ends drops its
 //!   [`Sender`](frame_channel::Sender). The next one takes what was sent before, finishes it, and
@@ -35,6 +35,7 @@
 //! stage ended early is what [`Engine::join`] returns.
 
 pub(crate) mod acquire;
+mod copy_check;
 pub(crate) mod error;
 pub(crate) mod frame_channel;
 pub(crate) mod frame_context;
@@ -118,7 +119,8 @@ impl EngineConfig {
         let Settings { format: sends, size, .. } = self.sensor;
         let Format::Picture(picture) = sends else { return Ok(()) };
         let as_sent = |output: &StreamSpec| {
-            output.format == picture.fourcc() && output.view.is_whole(size, output.size)
+            output.format == picture.fourcc()
+                && output.view.is_whole(size.into(), output.size.into())
         };
         match self.outputs.len() <= 1 && self.outputs.iter().all(as_sent) {
             true => Ok(()),

@@ -5,7 +5,7 @@
 //! becomes a statement ("kms:virtio_gpu needs a heap other than udmabuf"), and the plan is made
 //! again, until one holds or no heap is left. Only then do links copy.
 //!
-//! What was learned before, by a probe or by another run, spares the attempt ([`Knowledge`]). A heap
+//! Knowledge from a probe or from another run spares the attempt ([`Knowledge`]). A heap
 //! that a device refused then is tried after all before a link copies; one that a device took and
 //! showed wrong, or whose driver crashed, is not: that device gets copies.
 
@@ -21,6 +21,7 @@ use vcam_allocator::{
 
 use super::policy::HeapOrder;
 use crate::error::chain;
+use crate::size::Size;
 use crate::stream::StreamSpec;
 
 /// A stream to find buffers for, and all that has a say in it.
@@ -63,11 +64,11 @@ pub struct StreamPlan {
     pub rejected: Vec<Rejected>,
     /// Why no heap serves every device, if so: the smallest set of statements in the way, in words.
     pub conflict: Option<String>,
-    /// What a frame costs in each heap, where that was measured.
+    /// The cost of a frame in each heap, where that was measured.
     pub costs: Vec<FrameCost>,
 }
 
-/// What a stream's frames cost in a heap.
+/// The cost of a stream's frames in a heap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FrameCost {
     /// The heap.
@@ -120,14 +121,14 @@ pub(crate) fn negotiate(
         parties.push(learned_from(&refused_before));
         let stream = Stream {
             name: spec.name(),
-            width: spec.size.0,
-            height: spec.size.1,
+            width: spec.size.width,
+            height: spec.size.height,
             formats: &[spec.format],
             parties: &parties,
         };
         let plan = match planner.plan(&stream) {
             Ok(plan) => plan,
-            // What refused then may take it now, and to ask costs less than to copy.
+            // A device that refused then may take it now, and to ask costs less than to copy.
             Err(_) if !refused_before.is_empty() => {
                 refused_before.clear();
                 continue;
@@ -210,7 +211,7 @@ fn remembered(
     let mut found = Vec::new();
     let visited = devices(&mut |device| {
         let asked = Asked::of(device);
-        let verdicts = knowledge.verdicts(&asked, format, size).into_iter();
+        let verdicts = knowledge.verdicts(&asked, format, size.into()).into_iter();
         let of_severity = verdicts.filter(|verdict| verdict.severity == severity);
         found.extend(of_severity.map(|verdict| (asked.clone(), verdict)));
         Ok(())
@@ -240,7 +241,7 @@ fn decline(pool: &Pool, harmful: &[(Asked, Verdict)], devices: &mut Devices<'_>)
 /// each.
 const MEASURED_WITH: u64 = 4;
 
-/// What a frame costs in each heap, measured now where that was not done before.
+/// Returns the cost of a frame in each heap, measured now where that was not done before.
 fn costs(
     request: &Negotiation<'_>,
     heaps: &[Box<dyn Heap>],
@@ -258,7 +259,7 @@ fn costs(
                 _ => all,
             }
         });
-    let StreamSpec { format, size: (width, height), .. } = *request.stream;
+    let StreamSpec { format, size: Size { width, height }, .. } = *request.stream;
     let bytes = match Layout::linear(format, width, height, Alignment::default()) {
         Ok(layout) if cpu.read || cpu.write => layout.size(),
         // Whatever the CPU does not touch costs it nothing.
@@ -291,7 +292,7 @@ fn costs(
     costs
 }
 
-/// What was learned by trying says more than what the last plan has to say of the same heap.
+/// Merges the reasons why heaps were rejected: a trial says more than the last plan about a heap.
 fn rejected(planned: Vec<Rejected>, learned: Vec<Rejected>) -> Vec<Rejected> {
     planned
         .into_iter()
@@ -300,13 +301,13 @@ fn rejected(planned: Vec<Rejected>, learned: Vec<Rejected>) -> Vec<Rejected> {
 }
 
 /// No heap serves everybody, and none was refused after it gave buffers: the first one that gives
-/// them is taken, and whoever cannot use them gets copies.
+/// them is taken, and a device that cannot use them gets copies.
 fn any_pool(
     request: &Negotiation<'_>,
     heaps: &[Box<dyn Heap>],
     mut first_failure: Option<AllocError>,
 ) -> Result<Pool, PlanError> {
-    let StreamSpec { format, size: (width, height), .. } = *request.stream;
+    let StreamSpec { format, size: Size { width, height }, .. } = *request.stream;
     let layout = Layout::linear(format, width, height, Alignment::default())?;
     let kept = request.parties.iter().flat_map(kept).sum::<u64>();
     let count = (kept + 1 + request.in_flight).max(request.stream.min_buffers);
@@ -330,7 +331,7 @@ fn kept(party: &Constraints) -> impl Iterator<Item = u64> {
     })
 }
 
-/// What a party likes best.
+/// The statements of a party's favourite alternative.
 fn statements(party: &Constraints) -> impl Iterator<Item = &Statement> {
     party.alternatives()[0].statements()
 }
@@ -408,7 +409,7 @@ mod tests {
     static SPEC: LazyLock<StreamSpec> = LazyLock::new(|| StreamSpec {
         port: Port::Output(0),
         format: Fourcc::XRGB8888,
-        size: (64, 64),
+        size: (64, 64).into(),
         view: View::default(),
         min_buffers: 0,
     });

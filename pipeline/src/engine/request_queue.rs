@@ -1,4 +1,4 @@
-//! What the sensor is asked for: frames without end, or one for each request.
+//! Frames that the sensor is to make: without end, or one for each request.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ const AHEAD: usize = EXPOSURE_DELAY + 1;
 pub(crate) enum RequestQueue {
     /// As many as this, all with the same controls.
     FreeRunning { left: u64, controls: FrameControls },
-    /// Those that somebody asks for.
+    /// One for each request.
     Requests(Box<PendingRequests>),
 }
 
@@ -38,7 +38,7 @@ impl RequestQueue {
         }
     }
 
-    /// What the frame after so many others wants of sensor and ISP.
+    /// Returns the controls of the frame after so many others.
     pub(crate) fn controls(&self, ahead: usize) -> Option<&FrameControls> {
         match self {
             Self::FreeRunning { controls, .. } => Some(controls),
@@ -85,7 +85,7 @@ impl RequestQueue {
         }
     }
 
-    /// The requests that nobody will fulfil, in their order.
+    /// Returns the requests that are left, in their order.
     pub(crate) fn into_unfulfilled(self) -> Vec<Request> {
         match self {
             Self::FreeRunning { .. } => Vec::new(),

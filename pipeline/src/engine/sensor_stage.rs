@@ -30,32 +30,33 @@ use crate::stream::Port;
 /// Makes frames.
 pub(crate) struct SensorStage {
     pub(crate) sensor: Sensor,
-    /// From one frame to the next where nobody says otherwise; zero is as fast as can be.
+    /// The default time from one frame to the next; zero is as fast as can be.
     pub(crate) period: Duration,
     pub(crate) requests: RequestQueue,
-    /// What it fills where the order brings nothing: raw buffers, or those of its pictures.
+    /// The buffers for frames whose request brings none: raw ones, or those of its pictures.
     pub(crate) pool: Arc<Pool>,
     pub(crate) stop: StopHandle,
     pub(crate) pause: PauseHandle,
     pub(crate) next: frame_channel::Sender<FrameContext>,
-    /// What is wanted of it, from [`IpaLoop`](super::ipa_loop::IpaLoop); nothing ever, where
-    /// nobody decides.
+    /// Decisions of the [`IpaLoop`](super::ipa_loop::IpaLoop); never one, where
+    /// there is none.
     pub(crate) wanted: Receiver<Controls>,
 }
 
-/// What is left of a sensor's stage.
+/// The sensor's stage after its end.
 pub(crate) struct SensorRun {
     pub(crate) sensor: Sensor,
-    /// What was ordered and not made.
+    /// Requests that were not fulfilled.
     pub(crate) requests: RequestQueue,
-    /// What it cost beside filling buffers, in microseconds a frame.
+    /// Its cost besides filling buffers, in microseconds a frame.
     pub(crate) machinery: Option<f64>,
 }
 
 impl SensorStage {
     /// Runs until the last frame, or until the run is stopped.
     pub(crate) fn run(self) -> (SensorRun, Result<(), StageError>) {
-        // On one of the sensor's own threads, so that sharing rows with the others allocates nothing.
+        // On one of the sensor's own threads, so that sharing rows with the others allocates
+        // nothing.
         let workers = self.sensor.workers();
         workers.run(move || {
             let (mut this, mut meter) = (self, CpuMeter::default());
@@ -120,7 +121,7 @@ impl SensorStage {
         }
     }
 
-    /// What takes effect at once.
+    /// Sets the controls that take effect at once.
     fn set_up(&mut self, controls: &FrameControls, timer: &mut FrameTimer) {
         let period = match controls.durations {
             Some([shortest, longest]) => {
@@ -190,7 +191,7 @@ impl SensorStage {
 fn fill(sensor: &mut Sensor, sequence: u64, buffer: &Dmabuf) -> Result<(), AccessError> {
     let mut pixels = buffer.cpu_access(CpuAccess::Write)?;
     for (index, plane) in buffer.layout().planes().iter().enumerate() {
-        // What is mapped fits into the address space, and so does a stride of it.
+        // A mapping fits into the address space, and so does a stride of it.
         let stride = usize::try_from(plane.stride).unwrap_or(usize::MAX);
         sensor.fill_plane(sequence, index, pixels.plane_mut(index), stride);
     }
@@ -200,9 +201,9 @@ fn fill(sensor: &mut Sensor, sequence: u64, buffer: &Dmabuf) -> Result<(), Acces
 /// Exposure and gain, from what is asked for a frame to what is written frames before it.
 struct Exposure {
     delayed: DelayedControls,
-    /// What the algorithm wants, as soon as it wants something.
+    /// The algorithm's latest decision, if there was one.
     automatic: Option<Controls>,
-    /// What was written last, and will count for the next frame.
+    /// The controls written last, which count for the next frame.
     next: Controls,
 }
 
@@ -215,7 +216,7 @@ impl Exposure {
         Self { delayed: DelayedControls::new(controls), automatic: None, next: controls }
     }
 
-    /// Whether a frame that was taken with these is what an order asks for.
+    /// Compares the controls that a frame was taken with to those that its request asks for.
     fn is(asked: &FrameControls, taken: Controls, sensor: &Sensor) -> bool {
         sensor.nearest(with_manual(taken, asked)) == sensor.nearest(taken)
     }
@@ -231,7 +232,7 @@ impl Exposure {
     }
 }
 
-/// What the user says, where the user says something.
+/// Replaces what the user sets by hand.
 fn with_manual(controls: Controls, asked: &FrameControls) -> Controls {
     let (exposure, gain) = asked.manual();
     Controls {

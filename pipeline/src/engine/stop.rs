@@ -37,8 +37,8 @@ impl StopHandle {
     pub(crate) fn sleep_until(&self, due: Instant) {
         // Never closed, since this holds its other end.
         let (woken, nothing) = (&self.woken, never::<()>());
-        // With two to look at, `select!` sleeps at once; with one it would be a `recv_deadline`, which
-        // gives up the processor four times before that.
+        // With two to look at, `select!` sleeps at once; with one it would be a `recv_deadline`,
+        // which gives up the processor four times before that.
         select! {
             recv(woken) -> _ => {}
             recv(nothing) -> _ => {}

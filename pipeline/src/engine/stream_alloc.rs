@@ -24,8 +24,8 @@ const OUTPUT_IN_FLIGHT: u64 = 1;
 
 /// A user of a stream's buffers outside the camera: a display, an encoder, a program.
 ///
-/// A [`Sink`] is one. So are [`Constraints`] alone, for a program that says what it needs and asks no
-/// device.
+/// A [`Sink`] is one. So are [`Constraints`] alone, for a program that says what it needs and asks
+/// no device.
 pub trait Consumer: Send {
     /// Returns the name in reports.
     fn name(&self) -> String;

@@ -4,8 +4,8 @@ use vcam_isp_gpu::{Statistics, stats};
 
 use crate::sensor::delay::Controls;
 
-/// Light to numbers for a pixel that sees grey (18 %): the part of full scale for each lux, second and
-/// factor of gain. See `sensor::model::expose`: white in 500 lux half fills a pixel in 10 ms.
+/// Light to numbers for a pixel that sees grey (18 %): the part of full scale for each lux, second
+/// and factor of gain. See `sensor::model::expose`: white in 500 lux half fills a pixel in 10 ms.
 const LIGHT: f32 = 0.18 * 0.5 / (500.0 * 0.01);
 
 /// Returns how bright the lamp is, in lux, if the scene is grey on average; `None` without light or

@@ -51,7 +51,7 @@ use vcam_isp_gpu::Statistics;
 
 use crate::sensor::delay::Controls;
 
-/// What to take and to make the next frames with.
+/// A decision on how to take and develop the next frames.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decision {
     /// For the sensor.
@@ -62,7 +62,7 @@ pub struct Decision {
     pub colour: ColourCorrection,
 }
 
-/// What the ISP does to colours.
+/// The colour correction that the ISP applies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ColourCorrection {
     /// White balance: factors for red, green and blue.
@@ -102,8 +102,8 @@ impl Ipa {
         }
     }
 
-    /// Changes what is asked: of white balance at once, if the user decides it, and of all else from
-    /// the next frame's statistics on.
+    /// Changes what is asked: of white balance at once, if the user decides it, and of all else
+    /// from the next frame's statistics on.
     pub fn set_controls(&mut self, controls: IpaControls) -> Result<(), IpaControlError> {
         controls.validate()?;
         self.controls = controls;
@@ -118,8 +118,8 @@ impl Ipa {
         self.ae.limits = limits;
     }
 
-    /// Takes a frame into account: `taken` is what the metadata of that same frame, which may be some
-    /// frames ago, say it was taken with.
+    /// Takes a frame into account: `taken` is what the metadata of that same frame, which may be
+    /// some frames ago, say it was taken with.
     pub fn process(&mut self, taken: Controls, statistics: &Statistics) -> Decision {
         self.ae.process(&self.controls.ae, taken, &statistics.histogram);
         if let Some(awb) = &mut self.awb {

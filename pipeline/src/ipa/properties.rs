@@ -1,4 +1,4 @@
-//! What holds whatever frames say and users ask.
+//! Properties that hold for all frames and all controls.
 
 use proptest::prelude::*;
 use vcam_isp_gpu::Zone;

@@ -34,7 +34,7 @@ struct Rig {
     raw: Vec<u8>,
 }
 
-/// What one frame was.
+/// The record of one frame.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     taken: Controls,
@@ -61,7 +61,7 @@ impl Rig {
     fn new(scene: &str, format: &str, light: Light) -> Self {
         let format: RawFormat = format.parse().unwrap();
         let settings = Settings {
-            size: SIZE,
+            size: SIZE.into(),
             format: Format::Raw(format),
             source: scene.parse().unwrap(),
             lens: Lens::IDEAL,

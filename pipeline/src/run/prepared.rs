@@ -56,7 +56,7 @@ impl Prepared {
                 (Stream::Picture, _) => takes(&**sink, config.format)?,
             }
         }
-        let timing = Timing::new(sensor.size.0, sensor.size.1);
+        let timing = Timing::new(sensor.size.width, sensor.size.height);
         config.controls.check(&infos(sensor.size, &timing, sensor.format))?;
         let mut outputs = Vec::new();
         // Where no sink wants pictures, frames are only measured.
@@ -64,7 +64,7 @@ impl Prepared {
             outputs.push(StreamSpec {
                 port: Port::Output(0),
                 format: config.format,
-                size: config.view.orientation.size(sensor.size),
+                size: config.view.orientation.size(sensor.size.into()).into(),
                 view: config.view,
                 min_buffers: 0,
             });

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The numbers of a run so far; a clone is of the same run. Any thread may read them, without a wait.
+/// The numbers of a run so far; a clone is of the same run. Any thread may read them, without a
+/// wait.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<Counts>);
 

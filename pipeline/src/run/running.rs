@@ -43,7 +43,8 @@ impl Run {
         self.progress.clone()
     }
 
-    /// Waits for the end of the run; returns what it did, and what stopped it if it did not end well.
+    /// Waits for the end of the run; returns what it did, and what stopped it if it did not end
+    /// well.
     pub fn wait(mut self) -> (RunStats, Result<(), StageError>) {
         self.join()
     }
@@ -93,7 +94,7 @@ impl Run {
             };
             if let Some(buffer) = buffer {
                 links.push(Link::join(from, (name, &run.end), buffer));
-                // What another device refused, in the place of this one, is not its fault.
+                // A refusal by another device, in the place of this one, is not its fault.
                 if run.device == *asked {
                     learn(&mut self.knowledge, asked, &run.end, buffer);
                 }

@@ -60,7 +60,7 @@ impl FrameConsumer for ToSinks {
     }
 }
 
-/// What the sensor makes of white: what white balance makes up for.
+/// Returns the sensor's numbers for white, which white balance makes up for.
 fn neutral(metadata: &FrameMetadata) -> Option<[f32; 3]> {
     let white = metadata.params.gains.map(|gain| 1.0 / gain);
     let most = white.into_iter().fold(0.0, f32::max);
@@ -74,24 +74,24 @@ pub(super) struct SinkStage {
     pub(super) stop: StopHandle,
     pub(super) pause: PauseHandle,
     pub(super) frames: Receiver<Frame>,
-    /// How often the process has allocated from the heap, if somebody counts.
+    /// Counts the heap allocations of the process.
     pub(super) heap_allocs: Option<fn() -> u64>,
-    /// The same of system calls.
+    /// Counts its system calls.
     pub(super) syscalls: Option<SyscallCount>,
     pub(super) progress: Progress,
 }
 
-/// What a sink did.
+/// The account of a sink.
 pub(super) struct SinkRun {
     pub(super) end: LinkEnd,
-    /// Who took the last frame: displays can be swapped.
+    /// The device that took the last frame: displays can be swapped.
     pub(super) device: Option<Asked>,
     pub(super) counts: SinkCounts,
     pub(super) latency: LatencyMeter,
     pub(super) imports: SteadyMeter,
     pub(super) heap_allocs: SteadyMeter,
     pub(super) syscalls: SteadyMeter,
-    /// What it cost, in microseconds a frame.
+    /// Its cost, in microseconds a frame.
     pub(super) machinery: Option<f64>,
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// Frame times at a steady rate.
 ///
 /// Each is counted from the start and not from the frame before, so that errors do not add up.
-/// Whoever falls behind by more than a frame is not chased: the count starts anew from there.
+/// If a frame is late by more than one period, the timer restarts from then instead of catching up.
 #[derive(Debug)]
 pub struct FrameTimer {
     period: Duration,

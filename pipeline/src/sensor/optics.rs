@@ -8,10 +8,11 @@ use vcam_isp_gpu::Cfa;
 use super::model::colour::{self, LUMINANCE};
 use super::model::lens::{Blur, Falloff, Lens};
 use super::readout::Readout;
-use super::scene::{SceneView, Size, Spec};
+use super::scene::{SceneView, Spec};
 use super::settings::{Settings, SettingsError};
+use crate::size::Size;
 
-/// What the pixels of a sensor see.
+/// The channels that the pixels of a sensor see.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Channels {
     /// Each one colour, through filters in this order.
@@ -60,7 +61,7 @@ impl Optics {
         channels: Channels,
     ) -> Result<Self, SettingsError> {
         let Settings { lens, readout, light, .. } = *settings;
-        let array = readout.array(settings.frame());
+        let array = readout.array(settings.size);
         Ok(Self::new(scene.open(array)?, array, lens, readout, channels, light.kelvin))
     }
 
@@ -76,7 +77,7 @@ impl Optics {
         Self {
             view,
             array,
-            falloff: Falloff::new(lens.vignetting, array.width, array.height),
+            falloff: Falloff::new(lens.vignetting, array.columns(), array.rows()),
             blur: Blur::new(lens.blur),
             readout,
             channels,
@@ -101,7 +102,7 @@ impl Optics {
 
     /// A scratch for this camera.
     pub(crate) fn scratch(&self) -> Scratch {
-        let row = || vec![[0.0; 3]; self.array.width];
+        let row = || vec![[0.0; 3]; self.array.columns()];
         let blurred = self.blur.as_ref().map_or(0, |blur| 2 * blur.reach() + 1);
         Scratch {
             row: row(),
@@ -179,7 +180,7 @@ impl Optics {
         let Scratch { row, blurred } = scratch;
         let reach = blur.reach();
         let kept = blurred.len();
-        let last = self.array.height - 1;
+        let last = self.array.rows() - 1;
         let sources = y.saturating_sub(reach)..=(y + reach).min(last);
         for source in sources {
             let held = &mut blurred[source % kept];
@@ -203,7 +204,7 @@ impl Optics {
     }
 }
 
-/// What a filter lets through. A filter's answer to a colour that it lacks may come out below
+/// The light behind a filter. A filter's answer to a colour that it lacks may come out below
 /// nothing, which no light is.
 #[inline(always)]
 fn seen(colour: &[f32; 3], filter: &[f32; 3]) -> f32 {
@@ -230,10 +231,10 @@ impl StillLight {
         is_own: impl Fn(usize) -> bool,
     ) -> Self {
         let mut still =
-            Self { width: size.width, rows: Vec::new(), first: Vec::new(), index: Vec::new() };
+            Self { width: size.columns(), rows: Vec::new(), first: Vec::new(), index: Vec::new() };
         let mut seen: HashMap<u64, Vec<u32>> = HashMap::new();
-        let mut light = vec![0.0; size.width];
-        for y in 0..size.height {
+        let mut light = vec![0.0; size.columns()];
+        for y in 0..size.rows() {
             optics.light(0, y, scratch, &mut light);
             let mut hasher = DefaultHasher::new();
             light.iter().for_each(|light| hasher.write_u32(light.to_bits()));

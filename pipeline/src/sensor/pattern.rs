@@ -10,8 +10,8 @@ use super::encode;
 use super::format::{Format, PictureFormat};
 use super::frame_counter;
 use super::row_cache::RowCache;
-use super::scene::Size;
 use super::workers::Workers;
+use crate::size::Size;
 
 /// The colours of bars as red, green and blue, each on or off.
 pub(super) const BARS: [[bool; 3]; 8] = [
@@ -75,7 +75,7 @@ impl FromStr for TestPattern {
     }
 }
 
-/// What a row of a pattern shows.
+/// The content of a row of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Strip,
@@ -93,7 +93,7 @@ pub(super) struct Painter {
     pattern: TestPattern,
     format: Format,
     size: Size,
-    /// What each row of the caches is, and a row of the frame where it is.
+    /// The content of each row of the caches, and a row of the frame where it is.
     rows: Vec<(Kind, usize)>,
     /// The bytes of each plane, and of which frame they are.
     planes: Vec<(RowCache, Option<u64>)>,
@@ -104,8 +104,8 @@ pub(super) struct Painter {
 impl Painter {
     pub(super) fn new(pattern: TestPattern, format: Format, size: Size) -> Self {
         let kind = |y: usize| match pattern {
-            TestPattern::Test if y < frame_counter::rows(size.height) => Kind::Strip,
-            TestPattern::Test if y < size.height - size.height / 4 => Kind::MovingBars,
+            TestPattern::Test if y < frame_counter::rows(size.rows()) => Kind::Strip,
+            TestPattern::Test if y < size.rows() - size.rows() / 4 => Kind::MovingBars,
             TestPattern::Test => Kind::Ramp,
             TestPattern::ColourBars => Kind::Bars,
             TestPattern::FadeToGrey => Kind::Faded(y),
@@ -113,8 +113,8 @@ impl Painter {
         };
         // Rows of one kind differ where the colour filters do.
         let mut rows: Vec<(Kind, usize)> = Vec::new();
-        let mut index = Vec::with_capacity(size.height);
-        for y in 0..size.height {
+        let mut index = Vec::with_capacity(size.rows());
+        for y in 0..size.rows() {
             let same = |row: &(Kind, usize)| row.0 == kind(y) && row.1 % 2 == y % 2;
             // A row like this one is among the last few, if there is any.
             let recent = rows.len().saturating_sub(6);
@@ -127,12 +127,12 @@ impl Painter {
         let mut planes = Vec::new();
         match format {
             Format::Raw(raw) => {
-                planes.push(RowCache::new(raw.row_bytes(size.width as u32) as usize, index));
+                planes.push(RowCache::new(raw.row_bytes(size.width) as usize, index));
             }
             Format::Picture(picture) => {
                 // A row of chroma is like the first of its two rows.
                 let chroma = index.iter().step_by(2).copied().collect();
-                let row_bytes = picture.row_bytes(size.width);
+                let row_bytes = picture.row_bytes(size.columns());
                 planes.push(RowCache::new(row_bytes, index));
                 if picture == PictureFormat::Nv12 {
                     planes.push(RowCache::new(row_bytes, chroma));
@@ -145,8 +145,8 @@ impl Painter {
             size,
             rows,
             planes: planes.into_iter().map(|cache| (cache, None)).collect(),
-            colours: vec![[0.0; 3]; size.width],
-            numbers: vec![0; size.width],
+            colours: vec![[0.0; 3]; size.columns()],
+            numbers: vec![0; size.columns()],
         }
     }
 
@@ -198,7 +198,7 @@ fn paint(kind: Kind, frame: u64, size: Size, row: &mut [[f32; 3]]) {
             row.iter_mut().enumerate().for_each(|(x, pixel)| *pixel = [x as f32 * step; 3]);
         }
         Kind::Faded(y) => {
-            let part = y as f32 / size.height as f32;
+            let part = y as f32 / size.rows() as f32;
             let fade = |level: f32| level + (0.5 - level) * part;
             row.iter_mut().enumerate().for_each(|(x, pixel)| *pixel = bar(x).map(fade));
         }

@@ -10,9 +10,10 @@ use super::model::colour::linear_to_srgb;
 use super::model::expose::{ELECTRONS_PER_LUX_SECOND, FULL_WELL};
 use super::optics::{Channels, Optics, Scratch};
 use super::row_cache::RowCache;
-use super::scene::{Size, Spec};
+use super::scene::Spec;
 use super::settings::{Settings, SettingsError};
 use super::workers::Workers;
+use crate::size::Size;
 
 /// Steps of light between black and white in the table of levels: fine enough that no level of 256
 /// is missed.
@@ -30,7 +31,7 @@ pub(super) struct ProcessedSensor {
     scratches: Vec<RowScratch>,
 }
 
-/// What one thread needs: two rows, for the chroma that they share.
+/// The workspace of one thread: two rows, for the chroma that they share.
 #[derive(Debug)]
 struct RowScratch {
     optics: Scratch,
@@ -45,8 +46,8 @@ impl ProcessedSensor {
         bands: usize,
     ) -> Result<Self, SettingsError> {
         let optics = Optics::open(settings, spec, Channels::Colours)?;
-        let size = settings.frame();
-        let row = || vec![[0.0; 3]; size.width];
+        let size = settings.size;
+        let row = || vec![[0.0; 3]; size.columns()];
         let scratch = || RowScratch { optics: optics.scratch(), rows: [row(), row()] };
         let scratches = (0..bands).map(|_| scratch()).collect();
         let lux = settings.light.lux;
@@ -75,8 +76,8 @@ impl ProcessedSensor {
         self.optics.prepare(capture.frame);
         let Self { optics, format, caches, scratches, .. } = self;
         let table = table();
-        let row_bytes = format.row_bytes(self.size.width);
-        let height = self.size.height >> plane;
+        let row_bytes = format.row_bytes(self.size.columns());
+        let height = self.size.rows() >> plane;
         let make = |y: usize, row: &mut [u8], scratch: &mut RowScratch| {
             let Some(row) = row.get_mut(..row_bytes) else { return };
             let RowScratch { optics: scratch, rows: [above, below] } = scratch;

@@ -8,10 +8,10 @@ use super::model::expose::{ELECTRONS_PER_LUX_SECOND, Exposure, FULL_WELL, expose
 use super::model::{HotPixels, Mains, random};
 use super::optics::{Channels, Optics, Scratch, StillLight};
 use super::row_cache::RowCache;
-use super::scene::Size;
 use super::settings::{Light, Settings, SettingsError};
 use super::timing::Timing;
 use super::workers::Workers;
+use crate::size::Size;
 
 /// A scene, seen by pixels that send what they count.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) struct RawSensor {
     scratches: Vec<RowScratch>,
 }
 
-/// What one thread needs.
+/// The workspace of one thread.
 #[derive(Debug)]
 struct RowScratch {
     optics: Scratch,
@@ -48,12 +48,12 @@ impl RawSensor {
     ) -> Result<Self, SettingsError> {
         let channels = format.cfa().map_or(Channels::Brightness, Channels::Mosaic);
         let optics = Optics::open(settings, spec, channels)?;
-        let size = settings.frame();
+        let size = settings.size;
         let pixels = settings.pixels;
         let scratch = || RowScratch {
             optics: optics.scratch(),
-            light: vec![0.0; size.width],
-            numbers: vec![0; size.width],
+            light: vec![0.0; size.columns()],
+            numbers: vec![0; size.columns()],
         };
         let scratches = (0..bands).map(|_| scratch()).collect();
         let averaged = settings.readout.averaged() as f32;
@@ -64,7 +64,7 @@ impl RawSensor {
             light: settings.light,
             variance: if pixels.noise { 1.0 / averaged } else { 0.0 },
             seed: pixels.seed,
-            hot: HotPixels::new(pixels.seed, pixels.hot, size.width, size.height),
+            hot: HotPixels::new(pixels.seed, pixels.hot, size.columns(), size.rows()),
             still: None,
             cache: None,
             scratches,
@@ -103,7 +103,7 @@ impl RawSensor {
             white: white.into(),
             variance: self.variance,
         };
-        let row_bytes = self.format.row_bytes(self.size.width as u32) as usize;
+        let row_bytes = self.format.row_bytes(self.size.width) as usize;
         let Self { optics, format, light, seed, hot, still, cache, scratches, .. } = self;
         if let (Some(still), None, 0.0) = (&*still, light.mains, exposure.variance) {
             let (exposed, cache) =
@@ -112,7 +112,7 @@ impl RawSensor {
                 let RowScratch { light, numbers, .. } = &mut scratches[0];
                 for ((y, row), bytes) in still.rows().zip(cache.rows_mut()) {
                     light.copy_from_slice(row);
-                    // Rows with hot pixels are nobody else's.
+                    // Rows with hot pixels are not shared.
                     heat(light, hot, y, &exposure, seconds);
                     expose(&exposure, [0; 2], light, numbers);
                     format.pack(numbers, bytes);
@@ -150,7 +150,7 @@ impl RawSensor {
             );
             format.pack(&scratch.numbers, row);
         };
-        workers.rows(plane, stride, self.size.height, scratches, make);
+        workers.rows(plane, stride, self.size.rows(), scratches, make);
     }
 }
 

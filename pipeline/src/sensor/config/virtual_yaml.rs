@@ -104,12 +104,12 @@ fn camera(name: String, at: Spanned<Block>, folder: &Path) -> Result<CameraDescr
             let message = format!("is not a range within {} to {}", RATES.start(), RATES.end());
             return Err(fault(resolution, "frame_rates", message));
         }
-        settings.size = (*width, *height);
+        settings.size = (*width, *height).into();
         settings.validate().map_err(|error| fault(resolution, key_of(&error), &error))?;
         modes.push(Mode { size: settings.size, rates });
     }
     if modes.is_empty() {
-        modes.push(Mode { size: (default_width(), default_height()), rates: [30.0, 60.0] });
+        modes.push(Mode { size: (default_width(), default_height()).into(), rates: [30.0, 60.0] });
     }
     settings.size = modes[0].size;
     let location = match &block.location {
@@ -173,16 +173,16 @@ mod tests {
         let cameras = parse(text, Path::new("/etc")).ok().unwrap();
         let [first, second, third] = &cameras[..] else { panic!("{cameras:?}") };
         let expected = [
-            Mode { size: (1920, 1080), rates: [30.0, 60.0] },
-            Mode { size: (1680, 1050), rates: [70.0, 70.0] },
+            Mode { size: (1920, 1080).into(), rates: [30.0, 60.0] },
+            Mode { size: (1680, 1050).into(), rates: [70.0, 70.0] },
         ];
         assert_eq!((&*first.name, &first.modes[..]), ("Virtual0", &expected[..]));
         assert_eq!(first.settings.source.to_string(), "lines:moving");
         assert_eq!(first.settings.format.to_string(), "NV12");
         assert_eq!((first.location, &*first.model), (Location::Back, "Virtual Video Device"));
         assert_eq!(second.settings.source.to_string(), "/etc/pictures/");
-        assert_eq!(second.modes, [Mode { size: (800, 1080), rates: [30.0, 60.0] }]);
-        assert_eq!(third.settings.size, (1920, 1080));
+        assert_eq!(second.modes, [Mode { size: (800, 1080).into(), rates: [30.0, 60.0] }]);
+        assert_eq!(third.settings.size, (1920, 1080).into());
         assert_eq!(third.model, "Unknown");
     }
 

@@ -5,7 +5,7 @@ use vcam_isp_gpu::Shading;
 /// The longest standard deviation of a blur, in pixels.
 pub const MAX_BLUR: f32 = 8.0;
 
-/// What a lens does to light.
+/// A lens: its effects on light.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lens {
     /// The part of the light that the corners lack: 0 to below 1.
@@ -18,8 +18,8 @@ impl Lens {
     /// A lens without fault.
     pub const IDEAL: Self = Self { vignetting: 0.0, blur: 0.0 };
 
-    /// What makes up for its vignetting, exactly: where the light is `1 / (1 + c r^2)^2`, the gain
-    /// is `1 + 2 c r^2 + c^2 r^4`.
+    /// The shading correction that undoes its vignetting exactly: where the light is `1 / (1 + c
+    /// r^2)^2`, the gain is `1 + 2 c r^2 + c^2 r^4`.
     pub fn shading(&self) -> Shading {
         let corner = tangent_in_corner(self.vignetting);
         Shading { coefficients: [[2.0 * corner, corner * corner, 0.0]; 3] }

@@ -1,4 +1,4 @@
-//! What a camera makes of a scene: lamp, lens, filters, pixels, converter.
+//! The model of a camera before a scene: lamp, lens, filters, pixels, converter.
 //!
 //! ```text
 //! scene ─▶ lamp ─▶ lens ─▶ filters ─▶ light of each pixel ─▶ exposure, noise ─▶ numbers

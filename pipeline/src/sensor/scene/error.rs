@@ -22,7 +22,7 @@ pub enum SceneError {
     /// It is a device, a pipe or a socket.
     #[error("the scene {path} is neither a file nor a folder")]
     NotAFile {
-        /// What it is not.
+        /// The path.
         path: PathBuf,
     },
     /// It is neither PNG nor JPEG nor Y4M.
@@ -36,7 +36,7 @@ pub enum SceneError {
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// What is larger than what.
+        /// The quantity, and its limit.
         what: String,
     },
     /// It ends too early.

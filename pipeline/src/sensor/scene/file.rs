@@ -4,18 +4,19 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::Scene;
 use super::error::{MAX_SIDE, SceneError};
 use super::picture::{Picture, Slides};
 use super::video::Video;
-use super::{Scene, Size};
+use crate::size::Size;
 
 /// Files of pictures larger than this are taken for a mistake, or for an attack.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// What decoding a picture may allocate.
+/// The most memory that decoding a picture may allocate, in bytes.
 const MAX_DECODED: u64 = 512 << 20;
 
-/// What the pictures of a folder may take together, in bytes.
+/// The most memory of all pictures of a folder, in bytes.
 const MAX_SLIDES: u64 = 2 << 30;
 
 /// A scene, and whether it changes by itself.
@@ -33,7 +34,7 @@ pub(super) fn open(path: &Path, size: Size) -> Result<Opened, SceneError> {
         return Ok(Opened { scene, changes: true });
     }
     if !kind.is_file() {
-        // To open a pipe would wait for somebody to write into it.
+        // To open a pipe would wait for a writer.
         return Err(SceneError::NotAFile { path: path.to_owned() });
     }
     let mut file = File::open(path).map_err(failed)?;
@@ -106,7 +107,7 @@ fn decode(path: &Path, size: Size) -> Result<Picture, SceneError> {
     }
 }
 
-/// Whether a JPEG file has the marker of its end after its first scan (ITU-T T.81, B.1.1).
+/// Checks that a JPEG file has the marker of its end after its first scan (ITU-T T.81, B.1.1).
 fn jpeg_ends(data: &[u8]) -> bool {
     const START_OF_SCAN: u8 = 0xda;
     const END: [u8; 2] = [0xff, 0xd9];

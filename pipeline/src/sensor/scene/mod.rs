@@ -1,8 +1,8 @@
-//! What stands before the lens: linear light, row after row.
+//! Scenes before the lens: linear light, row after row.
 //!
-//! A [`Scene`] says what its surfaces reflect; which lamp shines on them, how bright it is, and what
-//! a lens, filters and a pixel make of it is the [`model`](super::model)'s affair. There is a file
-//! for each scene, and [`NAMED`] lists them.
+//! A [`Scene`] says what its surfaces reflect; which lamp shines on them, how bright it is, and
+//! what a lens, filters and a pixel make of it is the [`model`](super::model)'s affair. There is a
+//! file for each scene, and [`NAMED`] lists them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,14 +26,16 @@ mod zone_plate;
 
 pub use error::SceneError;
 
+use crate::size::Size;
+
 /// How far the picture of a scene that pans moves with each frame, in columns: an even number, so
 /// that it stays in step with the colour filters.
 const PAN: u64 = 4;
 
 /// Something to look at.
 ///
-/// Light is linear, in the primaries of sRGB: `[1.0; 3]` is a white surface that reflects all light,
-/// whichever lamp shines on it; 0 to 1 each.
+/// Light is linear, in the primaries of sRGB: `[1.0; 3]` is a white surface that reflects all
+/// light, whichever lamp shines on it; 0 to 1 each.
 pub trait Scene: Send + Sync + fmt::Debug {
     /// Gets ready for the rows of this frame, where there is something to get: a video reads on.
     fn prepare(&mut self, _frame: u64) {}
@@ -42,19 +44,10 @@ pub trait Scene: Send + Sync + fmt::Debug {
     fn row(&self, frame: u64, y: usize, row: &mut [[f32; 3]]);
 }
 
-/// What a named scene is made by.
+/// The function that makes a named scene.
 type Make = fn(Size) -> Box<dyn Scene>;
 
-/// Width and height of what the scene fills, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Columns.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-}
-
-/// How a scene moves, if it does.
+/// The motion of a scene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Motion {
     /// It shows something else in each frame.
@@ -68,7 +61,7 @@ enum Motion {
 pub struct Named {
     /// The name, as a user writes it.
     pub name: &'static str,
-    /// What it shows, in a few words.
+    /// Its content, in a few words.
     pub shows: &'static str,
     make: Make,
     motion: Motion,
@@ -99,8 +92,8 @@ const fn named(name: &'static str, shows: &'static str, make: Make) -> Named {
 
 /// Which scene, and whether it moves: `NAME`, `FILE`, or either with `:moving` or `:still`.
 ///
-/// What is no name is a file. A ball, a video and a folder of pictures move if nothing is said; all
-/// others stand still.
+/// A text that is no name is a file. A ball, a video and a folder of pictures move if nothing is
+/// said; all others stand still.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
     what: What,
@@ -245,8 +238,8 @@ mod tests {
 
     fn rows(view: &mut SceneView, frame: u64) -> Vec<[f32; 3]> {
         view.prepare(frame);
-        let mut pixels = vec![[f32::NAN; 3]; SIZE.width * SIZE.height];
-        for (y, row) in pixels.chunks_mut(SIZE.width).enumerate() {
+        let mut pixels = vec![[f32::NAN; 3]; SIZE.columns() * SIZE.rows()];
+        for (y, row) in pixels.chunks_mut(SIZE.columns()).enumerate() {
             view.row(frame, y, row);
         }
         pixels
