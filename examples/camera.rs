@@ -1,5 +1,5 @@
-//! A camera in thirty lines, as a user of libcamera knows it: thirty frames, asked for one by one,
-//! each with its exposure, and what it was really made with.
+//! A camera in thirty lines, as a user of libcamera knows it: thirty frames, requested one by one,
+//! each with the exposure that it asks for and the metadata of the exposure that it got.
 //!
 //! `cargo run --example camera`
 

@@ -1,7 +1,7 @@
 //! Memory that no device can import: every frame still arrives, by copy, and the report says why.
 //!
 //! Memory of a plain memfd is no dma-buf. A camera that takes the first heap that opens would show
-//! nothing here; one that asks first knows before the first frame.
+//! nothing here; a camera that asks the devices first copies from the first frame on.
 //!
 //! `cargo run --example fall_back`
 

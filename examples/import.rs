@@ -1,13 +1,13 @@
 //! A buffer of memory that a GPU did not allocate, handed to it all the same: as a texture that it
 //! samples, and as a target that it renders to.
 //!
-//! Three things to get right: ask, since no extension string promises that a driver takes *this*
-//! buffer; ask once for each buffer and keep the answer; and keep the words of a refusal, because
-//! nobody finds out afterwards.
+//! Three things to get right: ask the driver, since no extension string promises that it takes
+//! *this* buffer; ask once for each buffer and keep the answer; and keep the error of a refusal,
+//! because there is no way to find it later.
 //!
 //! `cargo run --example import`
 
-use vcam_allocator::{Alignment, Fourcc, Heap, Importer, Layout, heaps};
+use vcam_allocator::{Alignment, Fourcc, Heap, Layout, heaps};
 use vcam_isp_gpu::GpuIsp;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (what, answer) in answers {
             match answer {
                 Ok(()) => println!("{name}: imported as a {what}"),
-                // Who cannot import copies: the pipeline does so by itself.
+                // The program has to copy then; the pipeline does so by itself.
                 Err(refusal) => println!("{name}: no {what}: {refusal}"),
             }
         }

@@ -1,5 +1,5 @@
-//! Where may a buffer live? The question that every pipeline has to answer, with the allocator
-//! alone: three devices state what they need, and the planner answers, or says who is in the way.
+//! The heap and layout of a buffer for several devices, planned with the allocator alone: three
+//! devices state their constraints, and the planner answers, or names the devices that conflict.
 //!
 //! `cargo run --example plan`
 
@@ -35,7 +35,7 @@ fn main() {
         Err(no_plan) => println!("{no_plan}"),
     }
 
-    // A display whose stride is fixed to what no multiple of 32 can be.
+    // A display whose only stride is no multiple of 32.
     let fixed = Rule::Stride(Bounds { min: 1288, max: 1290 });
     let odd = says("kms:odd", "hardware", vec![fixed]);
     let parties = [parties[2].clone(), odd, display];

@@ -1,8 +1,8 @@
-//! Frames from a GPU to a display without a copy and without waiting: the GPU's fence goes along with
-//! each buffer, and the display waits for it, not this program.
+//! Frames from a GPU to a display without a copy and without waiting: each buffer carries the GPU's
+//! fence, and the display waits for it, not this program.
 //!
-//! Three things to get right: a buffer goes back to its pool only when the display shows another one;
-//! whoever reads next gets the fence of whoever wrote last; and the display is left as it was found.
+//! Three things to get right: a buffer goes back to its pool only when the display shows another
+//! one; the next reader gets the fence of the last writer; and the display is left as it was found.
 //!
 //! `cargo run --example scan_out`
 

@@ -38,7 +38,7 @@ fn produce() -> Result<(), Box<dyn Error>> {
         .spawn()?;
     let mut said = BufReader::new(consumer.stdout.take().ok_or("the consumer has no stdout")?);
 
-    // What the consumer needs arrives as JSON: versioned, and bounded in what is read of it.
+    // The consumer's constraints arrive as JSON, with a version and a limit of size.
     let mut line = String::new();
     said.read_line(&mut line)?;
     let theirs: Constraints = serde_json::from_str(&line)?;
@@ -65,7 +65,7 @@ fn produce() -> Result<(), Box<dyn Error>> {
     let buffer = heap.allocate(&plan.layout, "shared")?;
     let mut pixels = buffer.cpu_access(CpuAccess::Write)?;
     pixels.plane_mut(0).fill(0x5a);
-    // What is written is there for others once the access has ended.
+    // Others see the bytes once the access has ended.
     pixels.end()?;
     BufferSocket::new(ours)?.send(&buffer)?;
 
@@ -85,7 +85,7 @@ fn consume() -> Result<(), Box<dyn Error>> {
     println!("{}", serde_json::to_string(&needs)?);
 
     let socket: OwnedFd = stdin().as_fd().try_clone_to_owned()?;
-    // Refuses what is no buffer, too small for its layout, or described in part.
+    // Refuses a descriptor that is no buffer, is too small for its layout, or lacks a plane.
     let buffer = BufferSocket::new(socket)?.receive(Duration::from_secs(10))?;
     let pixels = buffer.cpu_access(CpuAccess::Read)?;
     let right = pixels.plane(0).iter().all(|byte| *byte == 0x5a);

@@ -48,7 +48,7 @@ cat /run/lab/out >"$out_channel" &
 out=$!
 cat /run/lab/err >"$err_channel" &
 err=$!
-# From here on the driver does not start the machine anew if it crashes.
+# From here on the driver does not start the machine again if it crashes.
 : >"$run/started"
 say "runs the command"
 if [ -e /run/lab/terminal ]; then

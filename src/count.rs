@@ -1,4 +1,4 @@
-//! Counts heap allocations and system calls, for what the report says of the steady state.
+//! Counters of heap allocations and system calls, for the report's steady state.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
@@ -13,7 +13,7 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 /// The system's allocator, with a counter before it.
 pub(crate) struct Counting;
 
-/// How often this process has allocated, or grown an allocation, so far.
+/// Allocations of this process so far, grown ones included.
 pub(crate) fn heap_allocs() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
 }
@@ -47,8 +47,8 @@ unsafe impl GlobalAlloc for Counting {
 /// Counts the system calls of all threads of this process that are started from now on.
 ///
 /// It is the kernel's own count, by the tracepoint `raw_syscalls:sys_enter` (`perf_event_open(2)`);
-/// there is none where the kernel has no such tracepoint, as in a User Mode Linux, or where the user
-/// may not see it (`/proc/sys/kernel/perf_event_paranoid`, and tracefs, which is root's).
+/// there is none where the kernel has no such tracepoint, as in a User Mode Linux, or where the
+/// user may not see it (`/proc/sys/kernel/perf_event_paranoid`, and tracefs, which is root's).
 pub(crate) fn syscalls() -> Option<impl Fn() -> Option<u64> + Send + Sync> {
     let roots = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
     let id = roots.into_iter().find_map(|root| {

@@ -1,4 +1,4 @@
-//! What ends the command early, and with which exit code.
+//! Errors that end the command, and their exit codes.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use vcam_allocator::OpenError;
 use vcam_pipeline::sensor::config::ConfigError;
 use vcam_pipeline::{PlanError, StageError, StartError};
-#[cfg(feature = "v4l")]
 use vcam_sinks::v4l2::{NodeError, V4l2Error};
 use vcam_sinks::{FileError, KmsError, SinkError};
 
@@ -26,7 +25,6 @@ pub(crate) enum Error {
     Display(#[from] KmsError),
     #[error("the output cannot be written")]
     File(#[from] FileError),
-    #[cfg(feature = "v4l")]
     #[error("the V4L2 node cannot be used")]
     Node(#[from] V4l2Error),
     #[error(transparent)]
@@ -71,11 +69,12 @@ impl Error {
             Self::Heap(_) | Self::Start(StartError::Isp(_) | StartError::IspSize { .. }) => {
                 code::LACKING
             }
-            Self::Start(StartError::Plan(PlanError::Alloc(error))) if error.is_exhaustion() => {
+            Self::Start(StartError::Plan(PlanError::Alloc(error)))
+                if error.shortage().is_some() =>
+            {
                 code::LACKING
             }
             Self::Display(error) => display_code(error),
-            #[cfg(feature = "v4l")]
             Self::Node(error) => node_code(error),
             Self::File(FileError::Folder { source, .. })
                 if matches!(
@@ -121,7 +120,6 @@ fn display_code(error: &KmsError) -> u8 {
 }
 
 /// As [`display_code`], for a V4L2 node.
-#[cfg(feature = "v4l")]
 fn node_code(error: &V4l2Error) -> u8 {
     use V4l2Error as E;
     match error {

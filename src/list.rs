@@ -1,18 +1,22 @@
 //! `vcam list`: what this machine has, and what keeps each thing from being used.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
 
+use rustix::io::Errno;
 use serde::Serialize;
 use vcam_allocator::{OpenError, Permission, heaps, uaccess_rule};
 use vcam_isp_gpu::{GpuIsp, Isp};
 use vcam_pipeline::chain;
 use vcam_pipeline::sensor::{HEIGHTS, WIDTHS};
 use vcam_sinks::KmsError;
+use vcam_uapi::node::{numbered, open_read_write};
+use vcam_uapi::v4l2::querycap;
 
 use crate::exit::Error;
+use crate::print;
 
 /// Everything that a run could use.
 #[derive(Debug, Serialize)]
@@ -33,9 +37,9 @@ struct Entry {
     available: bool,
     /// Why it cannot be used.
     reason: Option<String>,
-    /// A line for the shell that would mend that.
+    /// A line for the shell that would change that.
     fix: Option<String>,
-    /// Who else may use it, by the distribution's rules.
+    /// Other ways to it: the distribution's rules, or the seat.
     note: Option<String>,
 }
 
@@ -61,14 +65,22 @@ impl Entry {
         Self { available: false, reason, fix, ..Self::usable(name, description) }
     }
 
+    fn forbidden(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        permission: &Permission,
+    ) -> Self {
+        let (reason, fix) = (format!("not permitted: {permission}"), &permission.remedy);
+        Self::unusable(name, description, reason, print::shell_command(fix))
+    }
+
     /// An entry for a device node that counts as usable if this user may open it.
     fn node(node: &Path, description: impl Into<String>) -> Self {
         let name = node.display().to_string();
-        match File::options().read(true).write(true).open(node) {
+        match open_read_write(node) {
             Ok(_) => Self::usable(name, description),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                let (reason, fix) = forbidden(&Permission::of(node));
-                Self::unusable(name, description, reason, Some(fix))
+            Err(Errno::ACCESS | Errno::PERM) => {
+                Self::forbidden(name, description, &Permission::of(node))
             }
             Err(error) => Self::unusable(name, description, error.to_string(), None),
         }
@@ -94,22 +106,16 @@ pub(crate) fn list(json: bool) -> Result<(), Error> {
         displays: displays(),
         v4l2: v4l2(),
     };
-    if json { crate::run::print_json(&list) } else { crate::run::print(&list) }
+    if json { print::json(&list) } else { print::text(&list) }
 }
 
-/// Why a node is not permitted, and what mends it.
-fn forbidden(permission: &Permission) -> (String, String) {
-    let words = permission.to_string();
-    let reason = words.split("; try: ").next().unwrap_or(&words);
-    (format!("not permitted: {reason}"), permission.fix.clone())
-}
-
-/// Whether the distribution gives udmabuf to whoever sits at the machine.
+/// Whether the distribution gives udmabuf to the user at the machine.
 fn udmabuf_note() -> String {
     match uaccess_rule(Path::new(heaps::udmabuf::NODE)) {
-        Some(rule) => format!("{} gives it to whoever sits at the machine", rule.display()),
-        None => "no udev rule gives it to whoever sits at the machine; systemd has one since 257"
-            .to_owned(),
+        Some(rule) => format!("{} gives it to the user at the machine", rule.display()),
+        None => {
+            "no udev rule gives it to the user at the machine; systemd has one since 257".to_owned()
+        }
     }
 }
 
@@ -128,16 +134,10 @@ fn heap_itself(found: heaps::Discovered) -> Entry {
                 .collect();
             Entry::usable(found.name, words.join(", "))
         }
-        Err(error) => {
-            let (reason, fix) = match &error {
-                OpenError::Permission { permission, .. } => {
-                    let (reason, fix) = forbidden(permission);
-                    (reason, Some(fix))
-                }
-                _ => (chain(&error), None),
-            };
-            Entry::unusable(found.name, "", reason, fix)
+        Err(OpenError::Permission { permission, .. }) => {
+            Entry::forbidden(found.name, "", &permission)
         }
+        Err(error) => Entry::unusable(found.name, "", chain(&error), None),
     }
 }
 
@@ -146,27 +146,14 @@ fn gpus() -> Vec<Entry> {
         Ok(isp) => Entry::usable(isp.name(), isp.describe()),
         Err(error) => Entry::unusable("gpu", "EGL", chain(&error), None),
     };
-    let nodes = nodes("/dev/dri", "renderD").into_iter().map(|node| {
+    let nodes = numbered(Path::new("/dev/dri"), "renderD").into_iter().map(|node| {
         let driver = sysfs_driver("drm", &node).unwrap_or_else(|| "driver unknown".to_owned());
         Entry::node(&node, driver)
     });
     std::iter::once(egl).chain(nodes).collect()
 }
 
-/// The nodes in a folder whose names start with this, sorted.
-fn nodes(folder: &str, prefix: &str) -> Vec<PathBuf> {
-    let mut nodes: Vec<_> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
-        .map(|entry| entry.path())
-        .collect();
-    nodes.sort();
-    nodes
-}
-
-/// The name of the driver behind a node, as sysfs tells it without opening the node.
+/// The name of the driver behind a node, from sysfs: the node is not opened.
 pub(crate) fn sysfs_driver(class: &str, node: &Path) -> Option<String> {
     let device = Path::new("/sys/class").join(class).join(node.file_name()?).join("device/driver");
     Some(fs::read_link(device).ok()?.file_name()?.to_string_lossy().into_owned())
@@ -189,10 +176,7 @@ fn displays() -> Vec<Entry> {
                         let note = format!("through the seat, if {manager} gives it");
                         Entry { note: Some(note), ..Entry::usable(name, driver) }
                     }
-                    None => {
-                        let (reason, fix) = forbidden(&permission);
-                        Entry::unusable(name, description, reason, Some(fix))
-                    }
+                    None => Entry::forbidden(name, description, &permission),
                 },
                 Some(error) => Entry::unusable(name, description, chain(&error), None),
                 None if !card.free => {
@@ -204,26 +188,24 @@ fn displays() -> Vec<Entry> {
         .collect()
 }
 
-#[cfg(feature = "v4l")]
 fn v4l2() -> Vec<Entry> {
-    let mut nodes = v4l::context::enum_devices();
-    nodes.sort_by_key(v4l::context::Node::index);
-    nodes
+    numbered(Path::new("/dev"), "video")
         .iter()
         .map(|node| {
-            let name = node.name().unwrap_or_default();
-            let capabilities = v4l::Device::with_path(node.path())
-                .and_then(|device| device.query_caps())
-                .map(|caps| format!(" ({}; {})", caps.driver, caps.capabilities))
+            let name = sysfs_name(node).unwrap_or_default();
+            let capability = open_read_write(node)
+                .and_then(|file| querycap(file.as_fd()))
+                .map(|found| format!(" ({}; {})", found.driver, found.capabilities))
                 .unwrap_or_default();
-            Entry::node(node.path(), format!("{name}{capabilities}"))
+            Entry::node(node, format!("{name}{capability}"))
         })
         .collect()
 }
 
-#[cfg(not(feature = "v4l"))]
-fn v4l2() -> Vec<Entry> {
-    nodes("/dev", "video").iter().map(|node| Entry::node(node, "")).collect()
+/// What a video node's driver calls it, without opening it.
+fn sysfs_name(node: &Path) -> Option<String> {
+    let device = Path::new("/sys/class/video4linux").join(node.file_name()?);
+    Some(fs::read_to_string(device.join("name")).ok()?.trim().to_owned())
 }
 
 impl fmt::Display for List {

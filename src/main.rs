@@ -1,13 +1,18 @@
-//! The `vcam` command: arguments, wiring, reports.
+//! The `vcam` command, in a straight line: [`args`] as they are typed, [`settings`] as they are
+//! meant, [`open`] the devices, [`run`], [`print`].
 
-mod cli;
+mod args;
 mod count;
 mod exit;
-mod hint;
+mod knowledge;
 mod list;
+mod open;
+mod print;
 mod probe;
 mod report;
 mod run;
+mod settings;
+mod signals;
 mod status;
 
 use std::io::IsTerminal;
@@ -15,27 +20,42 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
-use vcam_pipeline::chain;
 
-use crate::cli::{Cli, Command};
+use crate::args::{Args, Command};
+use crate::open::environment;
 
 #[global_allocator]
 static HEAP: count::Counting = count::Counting;
 
 fn main() -> ExitCode {
-    quiet_egl();
     // clap itself ends with 2 on bad usage, and with 0 after --help.
-    let cli = Cli::parse();
-    let display = match &cli.command {
-        Some(Command::Plan(args)) => &args.display,
-        Some(Command::List { .. } | Command::Probe { .. } | Command::ProbeImporters { .. }) => {
-            &None
+    let args = Args::parse();
+    // SAFETY: the process has one thread yet.
+    unsafe {
+        environment::quiet_egl();
+        if args.opens_display() {
+            environment::name_seat_manager();
         }
-        None => &cli.run.display,
-    };
-    if display.is_some() {
-        name_seat_manager();
     }
+    log_to_stderr();
+    let result = match args.command {
+        None => run::run(&args.run),
+        Some(Command::Plan(run)) => run::preview(&run),
+        Some(Command::List { json }) => list::list(json),
+        Some(Command::Probe { json, limit }) => probe::probe(json, limit.0),
+        Some(Command::ProbeImporters { source }) => probe::serve(&source),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vcam: {}", print::error(&error));
+            error.exit_code()
+        }
+    }
+}
+
+/// Sends warnings, or what `VCAM_LOG` names, to the standard error.
+fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("VCAM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -43,39 +63,4 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .init();
-    let result = match cli.command {
-        Some(Command::Plan(args)) => run::plan(&args),
-        Some(Command::List { json }) => list::list(json),
-        Some(Command::Probe { json, limit }) => probe::probe(json, limit.0),
-        Some(Command::ProbeImporters { source }) => probe::serve(&source),
-        None => run::run(&cli.run),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("vcam: {}", chain(&error));
-            error.exit_code()
-        }
-    }
-}
-
-/// Mesa warns on the standard error for each GPU that it tries and passes over; what became of it
-/// is in our report.
-fn quiet_egl() {
-    const LEVEL: &str = "EGL_LOG_LEVEL";
-    if std::env::var_os(LEVEL).is_none() {
-        // SAFETY: the process has one thread yet, so nobody reads the environment meanwhile.
-        unsafe { std::env::set_var(LEVEL, "fatal") };
-    }
-}
-
-/// Displays go through the seat where there is one; libseat takes its manager's name from here.
-fn name_seat_manager() {
-    const BACKEND: &str = "LIBSEAT_BACKEND";
-    if std::env::var_os(BACKEND).is_none()
-        && let Some(manager) = vcam_sinks::seat_manager()
-    {
-        // SAFETY: the process has one thread yet, so nobody reads the environment meanwhile.
-        unsafe { std::env::set_var(BACKEND, manager) };
-    }
 }

@@ -1,4 +1,4 @@
-//! How a long run is going: one line on a terminal, a second at a time, and nothing in a pipe.
+//! The status of a long run: one line on a terminal, once a second, and nothing in a pipe.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -10,7 +10,7 @@ use vcam_pipeline::Progress;
 
 use crate::exit::Error;
 
-/// From one look to the next.
+/// Time from one update to the next.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// The line, until it is dropped.
@@ -20,7 +20,7 @@ pub(crate) struct StatusLine {
 }
 
 impl StatusLine {
-    /// Begins to show how a run goes, if somebody can see it.
+    /// Begins to show the run's status, if the standard error is a terminal.
     pub(crate) fn start(progress: Progress) -> Result<Option<Self>, Error> {
         if !stderr().is_terminal() {
             return Ok(None);
@@ -48,7 +48,7 @@ impl Drop for StatusLine {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
-            // It only draws; what went wrong there is nothing to end a run for.
+            // It only draws: its failure is no reason to end a run.
             let _ = thread.join();
         }
     }

@@ -6,10 +6,11 @@ use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io;
+use vcam_uapi::dma_buf::{self, Direction};
 
 use crate::dmabuf::Dmabuf;
 use crate::memory::{Memory, MemoryKind};
-use crate::uapi::dma_buf::{self, Direction};
+
 use std::os::fd::AsFd;
 
 /// What the CPU does with a buffer.
@@ -41,6 +42,7 @@ impl From<CpuAccess> for Direction {
 
 /// Why the CPU cannot touch a buffer.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AccessError {
     /// Another guard of this process is in the way.
     #[error("buffer '{0}' is already being accessed by this process")]
@@ -133,15 +135,15 @@ impl<'a> CpuGuard<'a> {
         let at = self.buffer.layout().planes().get(plane)?;
         let memory = &self.buffer.memories()[self.buffer.plane_memory(plane)?];
         // Mapped in `start`, so this neither maps nor fails.
-        let (base, mapped) = memory.map().ok()?.raw();
+        let mapping = memory.map().ok()?;
         let layout = self.buffer.layout();
         let rows = u64::from(layout.rows(plane)).checked_sub(1)?;
         let offset = usize::try_from(at.offset).ok()?;
         let len = usize::try_from(at.stride * rows + layout.row_bytes(plane)).ok()?;
         // `Dmabuf::new` has checked this; it is what the `unsafe` above stands on.
-        assert!(offset.checked_add(len)? <= mapped, "a plane lies outside of its memory");
+        assert!(offset.checked_add(len)? <= mapping.len(), "a plane lies outside of its memory");
         // SAFETY: `offset` is within the mapping, as just checked.
-        Some((unsafe { base.as_ptr().add(offset) }, len))
+        Some((unsafe { mapping.start().as_ptr().add(offset) }, len))
     }
 
     /// Ends the access and says whether the kernel agreed; dropping the guard only logs.

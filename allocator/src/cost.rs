@@ -47,6 +47,7 @@ pub struct HeapCost {
 
 /// Why a heap's cost is not known.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CostError {
     /// There is no layout of that size.
     #[error(transparent)]

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::io;
+use vcam_uapi::dma_buf::{self, Direction};
 
 use crate::access::{AccessError, CpuAccess, CpuGuard};
 use crate::fence::{self, Fence, FenceError};
 use crate::format::{Fourcc, Modifier};
 use crate::layout::{Layout, LayoutError, PlaneLayout};
 use crate::memory::{Memory, MemoryId, MemoryKind};
-use crate::uapi::dma_buf::{self, Direction};
 
 /// A buffer that devices share without copying: planes over one dma-buf or several.
 ///
@@ -53,6 +53,7 @@ pub const MAX_PLANES: usize = 4;
 
 /// Why descriptors and a layout do not make a buffer.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WrapError {
     /// The kernel does not answer for the descriptor.
     #[error("could not ask the kernel about the buffer's descriptor")]
@@ -79,6 +80,7 @@ pub enum WrapError {
 
 /// Why buffers do not make the planes of one picture.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum JoinError {
     /// A buffer with a plane's pixels has several planes itself.
     #[error("buffer '{0}' has several planes, and only one can be a plane of another")]
@@ -230,7 +232,7 @@ impl Dmabuf {
         &self.0.name
     }
 
-    /// The heap it came from, as `--heap` names it.
+    /// The heap it came from, as [`heaps::open`](crate::heaps::open) takes it.
     pub fn heap(&self) -> &Arc<str> {
         &self.0.heap
     }

@@ -4,8 +4,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
+use vcam_uapi::poll::{self, Deadline};
 
 /// A sync file: a file descriptor that becomes readable when the work behind it is done.
 ///
@@ -13,11 +14,9 @@ use rustix::io::Errno;
 #[derive(Debug, Clone)]
 pub struct Fence(Arc<OwnedFd>);
 
-/// A hundred years.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
 /// Why a fence was not waited for to its end.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FenceError {
     /// The work is still not done.
     #[error("the fence was not signalled within {0:?}")]
@@ -54,21 +53,10 @@ pub(crate) fn wait(
     ready: PollFlags,
     limit: Duration,
 ) -> Result<(), FenceError> {
-    let now = std::time::Instant::now();
-    // Farther than clocks go is as good as for ever.
-    let deadline = now.checked_add(limit).unwrap_or_else(|| now + FOR_EVER);
-    loop {
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        };
-        match poll(&mut [PollFd::new(&fd, ready)], Some(&timeout)) {
-            Ok(0) => return Err(FenceError::Timeout(limit)),
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(FenceError::Poll(error)),
-        }
+    match poll::wait(fd, ready, Deadline::after(limit)) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(FenceError::Timeout(limit)),
+        Err(error) => Err(FenceError::Poll(error)),
     }
 }
 

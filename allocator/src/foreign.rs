@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 use rustix::io;
 use serde::{Deserialize, Serialize};
+use vcam_uapi::memfd::SealFlags;
+use vcam_uapi::{dma_buf, memfd};
 
 use crate::dmabuf::{Dmabuf, MAX_PLANES, WrapError};
 use crate::format::{Fourcc, Modifier};
 use crate::layout::{Layout, LayoutError, PlaneLayout};
-use crate::uapi::memfd::SealFlags;
-use crate::uapi::{dma_buf, memfd};
 
 /// What the heap of a buffer from outside is called.
 pub const HEAP: &str = "foreign";
@@ -59,6 +59,7 @@ pub struct PlaneClaim {
 
 /// Why a buffer from outside is not taken.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ForeignError {
     /// Without its modifier nobody but the allocating driver can use the buffer.
     #[error("the modifier is not told (INVALID), so the pixels cannot be found")]

@@ -15,6 +15,7 @@ const GROUPS: &str = "/sys/fs/cgroup";
 
 /// Whose memory a number of bytes is a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BudgetOf {
     /// Somebody said how much it is.
     Caller,
@@ -25,16 +26,13 @@ pub enum BudgetOf {
 }
 
 impl BudgetOf {
-    /// What those may do who need more, as the end of a sentence.
-    pub(crate) fn advice(self) -> &'static str {
+    /// Where the number of bytes comes from, as the end of a sentence.
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Caller => "",
-            Self::Machine => {
-                ", which is three quarters of what the machine has free; try a smaller --size"
-            }
+            Self::Machine => ", which is three quarters of what the machine has free",
             Self::Group => {
-                ", which is three quarters of what this process's control group has left; try a \
-                 smaller --size, or raise the group's memory.max (of a container, its memory limit)"
+                ", which is three quarters of what this process's control group has left"
             }
         }
     }

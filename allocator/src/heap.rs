@@ -10,8 +10,10 @@ use crate::constraints::FormatSet;
 use crate::dmabuf::{Dmabuf, JoinError, WrapError};
 use crate::format::Fourcc;
 use crate::free::BudgetOf;
+use crate::gbm::GbmError;
 use crate::layout::{Alignment, Layout, LayoutError};
 use crate::permission::Permission;
+use crate::shortage::Shortage;
 
 bitflags! {
     /// What buffers of a heap can be relied on for.
@@ -37,7 +39,7 @@ bitflags! {
 ///
 /// Implementations may be called from any thread.
 pub trait Heap: Send + Sync + fmt::Debug {
-    /// The name, as `--heap` takes it and reports print it.
+    /// The name, as [`heaps::open`](crate::heaps::open) takes it and reports print it.
     fn name(&self) -> &str;
 
     /// What its buffers can be relied on for.
@@ -71,6 +73,7 @@ pub trait Heap: Send + Sync + fmt::Debug {
 
 /// Why a heap has no buffer to give.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AllocError {
     /// The heap's limit for one buffer is lower.
     #[error("{heap}: a buffer of {size} bytes is over the limit of {limit} bytes; {advice}")]
@@ -85,7 +88,7 @@ pub enum AllocError {
         advice: &'static str,
     },
     /// A system call failed.
-    #[error("{heap}: could not {step} ({size} bytes{})", advice(*source))]
+    #[error("{heap}: could not {step} ({size} bytes)")]
     System {
         /// The heap.
         heap: String,
@@ -154,7 +157,7 @@ pub enum AllocError {
     /// The buffers would take more memory than the pool was given.
     #[error(
         "{count} buffers of {heap} take {needed} bytes, and there is room for {budget}{}",
-        of.advice()
+        of.words()
     )]
     OverBudget {
         /// The heap.
@@ -171,7 +174,7 @@ pub enum AllocError {
     /// The buffers would take more descriptors than there may be.
     #[error(
         "{count} buffers of {heap} take {needed} file descriptors, and only {left} are left{}",
-        if *of_process { " to this process; try: ulimit -n 4096" } else { " in the pool's budget" }
+        if *of_process { " to this process" } else { " in the pool's budget" }
     )]
     Descriptors {
         /// The heap.
@@ -185,26 +188,47 @@ pub enum AllocError {
         /// Whether it is the process that has no more (`RLIMIT_NOFILE`), or the pool.
         of_process: bool,
     },
+    /// The heap has less memory left than was asked for.
+    #[error("{heap}: {size} bytes were asked for, and {left} are left")]
+    Exhausted {
+        /// The heap.
+        heap: String,
+        /// Bytes that were asked for.
+        size: u64,
+        /// Bytes that it could still give.
+        left: u64,
+    },
+    /// A heap outside this crate failed in a way of its own.
+    #[error("{heap}: could not allocate")]
+    Other {
+        /// The heap.
+        heap: String,
+        /// The heap's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 impl AllocError {
-    /// Whether it is for want of memory or descriptors, and not because something is wrong.
-    pub fn is_exhaustion(&self) -> bool {
-        match self {
-            Self::System { source, .. } => !advice(*source).is_empty(),
-            Self::TooLarge { .. } | Self::OverBudget { .. } | Self::Descriptors { .. } => true,
-            _ => false,
-        }
-    }
-}
-
-/// What those may do who hear this, as a part of a sentence.
-fn advice(errno: io::Errno) -> &'static str {
-    match errno {
-        io::Errno::NOMEM | io::Errno::NOSPC => "; try another --heap or a smaller --size",
-        io::Errno::MFILE => "; try: ulimit -n 4096",
-        io::Errno::NFILE => "; the machine's limit is in /proc/sys/fs/file-max",
-        _ => "",
+    /// Returns the resource that ran out, or `None` if something else is wrong.
+    pub fn shortage(&self) -> Option<Shortage> {
+        Some(match self {
+            Self::System { source, .. } => match *source {
+                io::Errno::NOMEM | io::Errno::NOSPC => Shortage::Memory,
+                io::Errno::MFILE => Shortage::ProcessDescriptors,
+                io::Errno::NFILE => Shortage::SystemDescriptors,
+                _ => return None,
+            },
+            Self::Exhausted { .. } => Shortage::Memory,
+            Self::TooLarge { .. } => Shortage::BufferSize,
+            Self::OverBudget { of, .. } => match of {
+                BudgetOf::Caller => Shortage::PoolBudget,
+                BudgetOf::Machine => Shortage::Memory,
+                BudgetOf::Group => Shortage::ControlGroup,
+            },
+            Self::Descriptors { of_process: true, .. } => Shortage::ProcessDescriptors,
+            Self::Descriptors { of_process: false, .. } => Shortage::PoolBudget,
+            _ => return None,
+        })
     }
 }
 
@@ -240,6 +264,7 @@ pub fn allocate_split(
 
 /// Why ranges of memfds cannot become one buffer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RangeError {
     /// There are none, or too many.
     #[error("there are {count} ranges, and there may be 1 to {limit}")]
@@ -291,6 +316,7 @@ pub enum RangeError {
 
 /// Why a heap cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// There is no heap of this name, here or anywhere.
     #[error("there is no heap '{name}'; on this machine there are: {}", available.join(", "))]
@@ -346,6 +372,14 @@ pub enum OpenError {
         /// What the kernel said.
         source: io::Errno,
     },
+    /// libgbm, which such a heap is made with, is of no use.
+    #[error("heap '{name}' cannot be used")]
+    Gbm {
+        /// The name that was asked for.
+        name: String,
+        /// What is wrong with the library.
+        source: GbmError,
+    },
 }
 
 impl OpenError {
@@ -361,5 +395,29 @@ impl OpenError {
             }
             source => Self::Open { name, node, source },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ran_out_is_named() {
+        let heap = || "test".to_owned();
+        let system =
+            |source| AllocError::System { heap: heap(), step: "do it", size: 1, source }.shortage();
+        assert_eq!(system(io::Errno::NOMEM), Some(Shortage::Memory));
+        assert_eq!(system(io::Errno::MFILE), Some(Shortage::ProcessDescriptors));
+        assert_eq!(system(io::Errno::NFILE), Some(Shortage::SystemDescriptors));
+        assert_eq!(system(io::Errno::INVAL), None);
+        let budget = |of| {
+            AllocError::OverBudget { heap: heap(), count: 1, needed: 2, budget: 1, of }.shortage()
+        };
+        assert_eq!(budget(BudgetOf::Group), Some(Shortage::ControlGroup));
+        assert_eq!(budget(BudgetOf::Caller), Some(Shortage::PoolBudget));
+        let other = AllocError::Other { heap: heap(), source: "it is a test".into() };
+        assert_eq!(other.shortage(), None);
+        assert_eq!(std::error::Error::source(&other).unwrap().to_string(), "it is a test");
     }
 }

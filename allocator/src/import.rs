@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use nix::errno::Errno;
-
 use crate::constraints::{Rule, Statement};
 use crate::dmabuf::{BufferId, Dmabuf, WeakDmabuf};
+use crate::errno::{self, errno_name};
 
 /// A device does not take a buffer.
 ///
@@ -43,19 +42,11 @@ impl fmt::Display for Words<'_> {
         let Self(errno, detail) = self;
         match errno {
             Some(number) => {
-                write!(f, "{} ({})", errno_name(*number), Errno::from_raw(*number).desc())?;
+                write!(f, "{} ({})", errno_name(*number), errno::text(*number))?;
                 if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
             }
             None => f.write_str(detail),
         }
-    }
-}
-
-/// The name of an error number, such as `ENODEV`.
-pub fn errno_name(number: i32) -> String {
-    match Errno::from_raw(number) {
-        Errno::UnknownErrno => format!("errno {number}"),
-        known => format!("{known:?}"),
     }
 }
 

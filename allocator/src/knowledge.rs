@@ -8,21 +8,23 @@
 //! another version, on another machine or under another kernel, counts as empty and is replaced.
 //! Two processes that save at the same time leave the work of one of them.
 
+use std::env;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::constraints::{Rule, Statement};
 use crate::cost::{HeapCost, LinkCost, RenderCost};
+use crate::errno::{self, errno_name};
 use crate::format::Fourcc;
-use crate::import::{Importer, Refusal, errno_name};
+use crate::import::{Importer, Refusal};
 use crate::probe::{Cell, ImporterInfo, Outcome};
 
 /// The number of this file's shape.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The most records of a kind that are kept; the oldest go first.
 const MOST: usize = 4096;
@@ -31,16 +33,16 @@ const MOST: usize = 4096;
 const MAX_BYTES: u64 = 8 << 20;
 
 /// Errors that pass: they say something about the moment and nothing about the device.
-const PASSING: [Errno; 9] = [
-    Errno::EINTR,
-    Errno::EAGAIN,
-    Errno::EBUSY,
-    Errno::ENOMEM,
-    Errno::EMFILE,
-    Errno::ENFILE,
-    Errno::ENOSPC,
-    Errno::EACCES,
-    Errno::EPERM,
+const PASSING: [i32; 9] = [
+    errno::EINTR,
+    errno::EAGAIN,
+    errno::EBUSY,
+    errno::ENOMEM,
+    errno::EMFILE,
+    errno::ENFILE,
+    errno::ENOSPC,
+    errno::EACCES,
+    errno::EPERM,
 ];
 
 /// A device that was asked, so that its answer holds for this device and driver alone.
@@ -91,6 +93,23 @@ pub struct Verdict {
     pub refusal: Refusal,
 }
 
+/// How a device's answer was found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Finder {
+    Probe,
+    Run,
+}
+
+impl fmt::Display for Finder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Probe => "a probe",
+            Self::Run => "a run",
+        })
+    }
+}
+
 /// An answer that a device gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Answer {
@@ -100,8 +119,8 @@ struct Answer {
     /// Width and height of the picture.
     size: (u32, u32),
     severity: Severity,
-    /// Who found out: `vcam probe`, or a run.
-    by: String,
+    /// How it was found out.
+    by: Finder,
     step: String,
     reason: String,
 }
@@ -147,6 +166,7 @@ struct Book {
 
 /// Why what was learned is not kept.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KnowledgeError {
     /// The folder cannot be made.
     #[error("could not make the folder '{path}'")]
@@ -180,7 +200,7 @@ impl Knowledge {
     /// The file in the user's cache folder (`$XDG_CACHE_HOME/vcam/knowledge.json`); `None` for a
     /// user who has no such folder.
     pub fn file() -> Option<PathBuf> {
-        Some(dirs::cache_dir()?.join("vcam").join("knowledge.json"))
+        Some(cache_folder()?.join("vcam").join("knowledge.json"))
     }
 
     /// What the file holds about this machine as it is now.
@@ -258,7 +278,7 @@ impl Knowledge {
             (Some(errno), Some(reason)) => format!("{errno}, {reason}"),
             (errno, reason) => errno.clone().or(reason.clone()).unwrap_or_default(),
         };
-        let (heap, format, by) = (cell.heap.clone(), cell.format, "vcam probe".to_owned());
+        let (heap, format, by) = (cell.heap.clone(), cell.format, Finder::Probe);
         self.note(Answer { asked, heap, format, size, severity, by, step, reason });
     }
 
@@ -283,7 +303,7 @@ impl Knowledge {
             format,
             size,
             severity: Severity::Refused,
-            by: "a run".to_owned(),
+            by: Finder::Run,
             step: refusal.step.to_owned(),
             reason: match refusal.errno {
                 Some(errno) => errno_name(errno),
@@ -436,8 +456,19 @@ fn keep<T>(records: &mut Vec<T>, record: T) {
 }
 
 /// Whether an error says nothing about the device.
-fn passing(errno: Option<&str>) -> bool {
-    errno.is_some_and(|name| PASSING.iter().any(|passing| format!("{passing:?}") == name))
+fn passing(name: Option<&str>) -> bool {
+    name.is_some() && PASSING.into_iter().any(|number| errno::name(number) == name)
+}
+
+/// The user's folder for what can be made again. The XDG base directory specification says that a
+/// path which is not absolute counts as not set.
+fn cache_folder() -> Option<PathBuf> {
+    cache_folder_of(env::var_os("XDG_CACHE_HOME").map(PathBuf::from), env::home_dir())
+}
+
+fn cache_folder_of(cache: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    cache.filter(absolute).or_else(|| Some(home.filter(absolute)?.join(".cache")))
 }
 
 /// The device behind a heap whose name holds its node, such as `dumb:/dev/dri/card0`.
@@ -459,6 +490,22 @@ mod tests {
     use super::*;
 
     const SIZE: (u32, u32) = (256, 128);
+
+    #[test]
+    fn a_cache_folder_that_is_not_absolute_counts_as_none() {
+        let of = |cache: Option<&str>, home: Option<&str>| {
+            cache_folder_of(cache.map(PathBuf::from), home.map(PathBuf::from))
+        };
+        let in_home = Some(PathBuf::from("/home/ann/.cache"));
+        assert_eq!(of(Some("/var/ann"), Some("/home/ann")), Some("/var/ann".into()));
+        assert_eq!(of(Some("/var/ann"), None), Some("/var/ann".into()));
+        assert_eq!(of(Some("cache"), Some("/home/ann")), in_home);
+        assert_eq!(of(Some(""), Some("/home/ann")), in_home);
+        assert_eq!(of(None, Some("/home/ann")), in_home);
+        assert_eq!(of(None, Some("")), None);
+        assert_eq!(of(Some("cache"), Some("ann")), None);
+        assert_eq!(of(None, None), None);
+    }
 
     fn vkms() -> ImporterInfo {
         ImporterInfo {
@@ -493,7 +540,7 @@ mod tests {
         let verdicts = knowledge.verdicts(&asked(), Fourcc::XRGB8888, (640, 480));
         assert_eq!(
             verdicts[0].statement.to_string(),
-            "kms:vkms needs a heap other than udmabuf (ADDFB2: EINVAL, no (vcam probe))"
+            "kms:vkms needs a heap other than udmabuf (ADDFB2: EINVAL, no (a probe))"
         );
         assert_eq!(severities(&knowledge, (255, 480)), []);
         assert_eq!(knowledge.verdicts(&asked(), Fourcc::NV12, (640, 480)), []);

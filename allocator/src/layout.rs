@@ -53,6 +53,7 @@ impl Default for Alignment {
 
 /// Why a picture of this size and format has no layout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LayoutError {
     /// The picture has no pixels.
     #[error("a picture of {width}x{height} has no pixels")]

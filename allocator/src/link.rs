@@ -22,6 +22,7 @@ pub enum Method {
 
 /// Why frames cross as they do. Ends are looked at with every frame, so a clone allocates nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reason {
     /// It was never otherwise.
     Fixed(&'static str),

@@ -2,14 +2,12 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
 use rustix::io;
-use rustix::mm::munmap;
-
-use crate::uapi::{dma_buf, memfd};
+use vcam_uapi::mmap::Mapping;
+use vcam_uapi::{dma_buf, memfd};
 
 /// Who a piece of memory is: the inode of its dma-buf, or of its memfd.
 ///
@@ -80,12 +78,13 @@ impl Memory {
     /// The mapping of the whole memory, made on the first call.
     ///
     /// The whole descriptor is mapped at offset 0, because `mmap` refuses the offset of a plane
-    /// that does not start on a page.
+    /// that does not start on a page. Who may touch it when is decided by [`Memory::lock`].
     pub(crate) fn map(&self) -> io::Result<&Mapping> {
         if let Some(mapping) = self.mapping.get() {
             return Ok(mapping);
         }
-        let mapping = Mapping::new(self.fd.as_fd(), self.size)?;
+        let len = usize::try_from(self.size).map_err(|_| io::Errno::OVERFLOW)?;
+        let mapping = Mapping::new(self.fd.as_fd(), 0, len)?;
         Ok(self.mapping.get_or_init(|| mapping))
     }
 
@@ -118,39 +117,5 @@ impl AsFd for Memory {
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} inode {} of {} bytes", self.kind, self.id.inode, self.size)
-    }
-}
-
-/// A shared, writable mapping of a whole descriptor.
-pub(crate) struct Mapping {
-    start: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: a mapping is memory of the process, not of a thread; who may touch it when is decided by
-// `Memory::lock`.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(fd: BorrowedFd<'_>, size: u64) -> io::Result<Self> {
-        let len = usize::try_from(size).map_err(|_| io::Errno::OVERFLOW)?;
-        Ok(Self { start: memfd::map(fd, len)?, len })
-    }
-
-    /// First byte and length.
-    pub(crate) fn raw(&self) -> (NonNull<u8>, usize) {
-        (self.start, self.len)
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the range is the one that `mmap` returned, and no guard outlives the `Memory`
-        // that owns this mapping.
-        if let Err(error) = unsafe { munmap(self.start.as_ptr().cast(), self.len) } {
-            tracing::error!(%error, "a buffer's mapping could not be removed");
-        }
     }
 }

@@ -1,16 +1,13 @@
 //! Why a device node cannot be opened, and what mends it.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use rustix::io::Errno;
-
-use crate::uapi::fault;
 
 /// A device node that this user may not open, and what would mend that.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Permission {
     /// The node.
     pub node: PathBuf,
@@ -20,10 +17,22 @@ pub struct Permission {
     pub group: String,
     /// Whether this user is in that group.
     pub membership: Membership,
-    /// The file of udev rules that gives the node to whoever sits at the machine, if one does.
+    /// The file of udev rules that gives the node to the user at the machine, if there is one.
     pub rule: Option<PathBuf>,
-    /// One line that mends it, to be run in a shell.
-    pub fix: String,
+    /// The way to give this user access.
+    pub remedy: Remedy,
+}
+
+/// A way to give a user access to a device node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// The user joins this group, then logs in again.
+    JoinGroup(String),
+    /// The user is in this group already, and has to log in again.
+    LogInAgain(String),
+    /// A udev rule with this text: no group but that of root may open the node.
+    UdevRule(String),
 }
 
 /// Whether a user is in a node's group.
@@ -57,15 +66,12 @@ impl Permission {
     ) -> Self {
         let group = group_name(gid, groups).unwrap_or_else(|| gid.to_string());
         let shared_with_group = gid != 0 && mode & 0o060 == 0o060;
-        let fix = match membership {
-            Membership::AfterLogin if shared_with_group => {
-                format!("newgrp {group}   # or log in again")
-            }
-            Membership::No if shared_with_group => {
-                format!("sudo usermod -aG {group} \"$USER\"   # then log in again")
-            }
+        let remedy = match membership {
+            Membership::AfterLogin if shared_with_group => Remedy::LogInAgain(group.clone()),
+            Membership::No if shared_with_group => Remedy::JoinGroup(group.clone()),
             _ => {
-                // The rule that systemd ships for udmabuf since 257: whoever sits at the machine.
+                // The rule that systemd ships for udmabuf since 257: access for the user at the
+                // machine.
                 let name = node.file_name().unwrap_or_default().to_string_lossy();
                 let subsystem = match node.parent().and_then(Path::to_str) {
                     Some("/dev/dma_heap") => "dma_heap",
@@ -73,20 +79,19 @@ impl Permission {
                     _ if name.starts_with("video") => "video4linux",
                     _ => "misc",
                 };
-                format!(
-                    "echo 'SUBSYSTEM==\"{subsystem}\", KERNEL==\"{name}\", TAG+=\"uaccess\", \
-                     GROUP=\"video\", MODE=\"0660\"' | sudo tee /etc/udev/rules.d/70-vcam.rules \
-                     && sudo udevadm trigger"
-                )
+                Remedy::UdevRule(format!(
+                    "SUBSYSTEM==\"{subsystem}\", KERNEL==\"{name}\", TAG+=\"uaccess\", \
+                     GROUP=\"video\", MODE=\"0660\""
+                ))
             }
         };
-        Self { node: node.to_owned(), mode, group, membership, rule, fix }
+        Self { node: node.to_owned(), mode, group, membership, rule, remedy }
     }
 }
 
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, mode, group, membership, rule, fix } = self;
+        let Self { node, mode, group, membership, rule, .. } = self;
         write!(f, "{} has mode {mode:04o} and group '{group}', ", node.display())?;
         f.write_str(match membership {
             Membership::Yes => "in which this user is",
@@ -94,9 +99,9 @@ impl fmt::Display for Permission {
             Membership::No => "in which this user is not",
         })?;
         if let Some(rule) = rule {
-            write!(f, "; {} gives it to whoever sits at the machine", rule.display())?;
+            write!(f, "; {} gives it to the user at the machine", rule.display())?;
         }
-        write!(f, "; try: {fix}")
+        Ok(())
     }
 }
 
@@ -133,7 +138,7 @@ fn is_member(gid: u32, uid: u32, groups: &str, users: &str) -> bool {
 const RULES: [&str; 4] =
     ["/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
 
-/// The file of rules that gives a node to whoever sits at the machine, by the tag `uaccess`.
+/// The file of rules that gives a node to the user at the machine, by the tag `uaccess`.
 ///
 /// systemd has such a rule for `/dev/udmabuf` since version 257.
 pub fn uaccess_rule(node: &Path) -> Option<PathBuf> {
@@ -157,28 +162,6 @@ fn gives(rule: &str, name: &str) -> bool {
         })
 }
 
-/// Opens a node for reading, which is all that allocators ask for.
-///
-/// Write access is not needed for the ioctls and fails where a node is handed out read-only.
-pub(crate) fn open_readonly(node: &Path) -> Result<fs::File, Errno> {
-    open(node, false)
-}
-
-/// Opens a node for reading and writing, which is what the exporters among devices ask for.
-pub(crate) fn open_read_write(node: &Path) -> Result<fs::File, Errno> {
-    open(node, true)
-}
-
-fn open(node: &Path, write: bool) -> Result<fs::File, Errno> {
-    fault::call("open")?;
-    OpenOptions::new()
-        .read(true)
-        .write(write)
-        .custom_flags(rustix::fs::OFlags::CLOEXEC.bits() as i32)
-        .open(node)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-}
-
 /// The name of a group, from `/etc/group`.
 fn group_name(gid: u32, groups: &str) -> Option<String> {
     groups.lines().find_map(|line| {
@@ -200,26 +183,29 @@ mod tests {
         fs::set_permissions(&node, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let permission = Permission::of(&node);
         assert_eq!(permission.mode, 0o600);
-        assert!(permission.to_string().contains("KERNEL==\"udmabuf\""), "{permission}");
+        let Remedy::UdevRule(rule) = &permission.remedy else { panic!("{permission:?}") };
+        assert!(rule.starts_with("SUBSYSTEM==\"misc\", KERNEL==\"udmabuf\""), "{rule}");
+        assert!(permission.to_string().contains("has mode 0600 and group"), "{permission}");
     }
 
     const GROUPS: &str = "root:x:0:\nkvm:x:104:alice,bob\n";
     const USERS: &str = "root:x:0:0::/root:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/sh\n";
 
-    fn words(mode: u32, gid: u32, membership: Membership) -> String {
+    fn permission(mode: u32, gid: u32, membership: Membership) -> Permission {
         let node = Path::new("/dev/udmabuf");
-        Permission::explain(node, (mode, gid), GROUPS, membership, None).to_string()
+        Permission::explain(node, (mode, gid), GROUPS, membership, None)
     }
 
     #[test]
     fn what_mends_it_depends_on_the_group() {
-        let stranger = words(0o660, 104, Membership::No);
-        assert!(stranger.contains("group 'kvm', in which this user is not"), "{stranger}");
-        assert!(stranger.contains("usermod -aG kvm"), "{stranger}");
-        let member = words(0o660, 104, Membership::AfterLogin);
-        assert!(member.contains("newgrp kvm") && !member.contains("usermod"), "{member}");
-        let nobody = words(0o600, 0, Membership::No);
-        assert!(nobody.contains("udev/rules.d"), "{nobody}");
+        let stranger = permission(0o660, 104, Membership::No);
+        let words = stranger.to_string();
+        assert!(words.contains("group 'kvm', in which this user is not"), "{words}");
+        assert_eq!(stranger.remedy, Remedy::JoinGroup("kvm".into()));
+        let member = permission(0o660, 104, Membership::AfterLogin);
+        assert_eq!(member.remedy, Remedy::LogInAgain("kvm".into()));
+        let none = permission(0o600, 0, Membership::No);
+        assert!(matches!(none.remedy, Remedy::UdevRule(_)), "{none:?}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::layout::{self, Alignment, Layout, PlaneLayout};
 
 /// What a heap promises, as far as a plan needs to know.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct HeapOffer {
     /// The heap's name.
     pub name: String,

@@ -54,6 +54,7 @@ struct Slot {
 
 /// Why there is no buffer to take.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TakeError {
     /// All buffers are still held by somebody.
     #[error("all {count} buffers are still in use after {limit:?}")]

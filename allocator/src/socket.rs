@@ -14,7 +14,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -22,10 +22,12 @@ use rustix::net::{
     sendmsg, socketpair, sockopt,
 };
 use serde::{Deserialize, Serialize};
+use vcam_uapi::fault;
+use vcam_uapi::poll::{self, Deadline};
+use vcam_uapi::retry::uninterrupted;
 
 use crate::dmabuf::{Dmabuf, MAX_PLANES};
 use crate::foreign::{self, Claim, ForeignError};
-use crate::uapi::fault;
 
 /// The number of this protocol.
 pub const VERSION: u32 = 1;
@@ -56,6 +58,7 @@ pub struct BufferSocket(OwnedFd);
 
 /// Why a buffer did not get across.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SocketError {
     /// The descriptor is no socket, or one that does not keep messages apart.
     #[error("a buffer needs a Unix socket of type SOCK_SEQPACKET")]
@@ -143,17 +146,11 @@ impl BufferSocket {
             Errno::PIPE | Errno::CONNRESET => SocketError::Closed,
             source => SocketError::System { step: "send a buffer", source },
         };
-        loop {
-            let sent = fault::call("sendmsg").and_then(|()| {
-                sendmsg(&self.0, &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL)
-            });
-            match sent {
-                // A message goes as a whole or not at all.
-                Ok(_) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(source) => return Err(failed(source)),
-            }
-        }
+        let sent = uninterrupted("sendmsg", || {
+            sendmsg(&self.0, &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL)
+        });
+        // A message goes as a whole or not at all.
+        sent.map(drop).map_err(failed)
     }
 
     /// Receives a buffer, waiting for no longer than `limit`, and checks all that is said of it.
@@ -167,20 +164,14 @@ impl BufferSocket {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PLANES))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let received = loop {
-            let received = fault::call("recvmsg").and_then(|()| {
-                recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
-            });
-            match received {
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Err(SocketError::Timeout(limit)),
-                Err(Errno::CONNRESET) => return Err(SocketError::Closed),
-                Err(source) => {
-                    return Err(SocketError::System { step: "receive a buffer", source });
-                }
-                Ok(received) => break received,
-            }
-        };
+        let received = uninterrupted("recvmsg", || {
+            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
+        });
+        let received = received.map_err(|errno| match errno {
+            Errno::AGAIN => SocketError::Timeout(limit),
+            Errno::CONNRESET => SocketError::Closed,
+            source => SocketError::System { step: "receive a buffer", source },
+        })?;
         // From here on the descriptors are ours, and closed on every way out.
         let fds: Vec<OwnedFd> = control
             .drain()
@@ -208,21 +199,10 @@ impl BufferSocket {
     }
 
     fn wait(&self, limit: Duration) -> Result<(), SocketError> {
-        let deadline = std::time::Instant::now() + limit;
-        loop {
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
-            let timeout = Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            };
-            match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout)) {
-                Ok(0) => return Err(SocketError::Timeout(limit)),
-                Ok(_) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(source) => {
-                    return Err(SocketError::System { step: "wait for a buffer", source });
-                }
-            }
+        match poll::wait(self.0.as_fd(), PollFlags::IN, Deadline::after(limit)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SocketError::Timeout(limit)),
+            Err(source) => Err(SocketError::System { step: "wait for a buffer", source }),
         }
     }
 }
@@ -313,6 +293,8 @@ mod tests {
         assert!(matches!(other.receive(soon), Err(SocketError::Timeout(_))));
         drop(one);
         assert!(matches!(other.receive(SOON), Err(SocketError::Closed)));
+        // Farther than the clock goes.
+        assert!(matches!(other.receive(Duration::MAX), Err(SocketError::Closed)));
         assert!(matches!(other.send(&buffer()), Err(SocketError::Closed)));
     }
 

@@ -22,7 +22,7 @@ pub fn device(node: &Path) -> Option<PathBuf> {
     fs::canonicalize(format!("/sys/dev/char/{major}:{minor}/device")).ok()
 }
 
-/// The heap that the kernel names for a device, as `--heap` takes it.
+/// The heap that the kernel names for a device, as [`heaps::open`](crate::heaps::open) takes it.
 pub fn heap_for_device(device: &Path) -> Option<String> {
     let heap = fs::read_link(device.join("dma_heap")).ok()?;
     Some(format!("{}{}", crate::heaps::dma_heap::PREFIX, heap.file_name()?.to_str()?))

@@ -1,7 +1,7 @@
-//! What a frame costs: `cargo xtask bench`.
+//! The cost of a frame: `cargo xtask bench`.
 //!
 //! Prints one JSON object a row: `{"name", "unit", "median", "spread", "beside", "ratio"}`. A ratio
-//! is to a yardstick measured in the same run, turn about, because machines differ and are noisy.
+//! is to a yardstick measured in the same run, alternating, because machines differ and are noisy.
 //!
 //! The GPU is whatever EGL chooses, with imported buffers where there is a heap that it takes. Its
 //! yardstick is libcamera's shader, from and to textures of its own; rows in decibels say how near
@@ -15,15 +15,12 @@ use std::time::{Duration, Instant};
 use vcam_allocator::heaps::memfd::Memfd;
 use vcam_allocator::{Alignment, CpuAccess, Dmabuf, Fourcc, Heap, Layout, heaps};
 use vcam_isp_gpu::{
-    Cfa, Colour, CpuIsp, Demosaic, GpuIsp, Isp, IspParams, Job, Output, RawFormat, Tone,
+    Cfa, ColourCorrection, CpuIsp, Demosaic, GpuIsp, Isp, IspParams, Job, Output, RawFormat, Tone,
 };
 
 mod peer;
-#[path = "../tests/support/scenes.rs"]
-mod scenes;
-
 use peer::{gstreamer, libcamera::Libcamera};
-use scenes::{SCENES, SIDE, Scene};
+use vcam_testing::demosaic_scenes::{SCENES, SIDE, Scene};
 
 /// Each number is the median of this many frames, unless its row says otherwise.
 const ROUNDS: usize = 15;
@@ -40,7 +37,7 @@ const TONE: Tone = Tone { gamma: 2.2, contrast: 1.2 };
 fn full() -> IspParams {
     IspParams {
         gains: [1.9, 1.0, 1.5],
-        colour: Colour { matrix: CCM, saturation: 1.0 },
+        colour: ColourCorrection { matrix: CCM, saturation: 1.0 },
         tone: TONE,
         ..IspParams::default()
     }
@@ -51,7 +48,7 @@ fn noise(x: u32, y: u32) -> u32 {
     x * 37 + y * 101
 }
 
-/// Times two things turn about, each of which tells the nanoseconds that it took; both sorted.
+/// Times two closures, alternating; each returns its nanoseconds. Both lists are sorted.
 fn measure(
     rounds: usize,
     mut subject: impl FnMut() -> f64,

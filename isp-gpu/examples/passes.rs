@@ -5,9 +5,10 @@
 use std::error::Error;
 use std::path::Path;
 
-use vcam_isp_gpu::reference::{Picture, develop};
+use vcam_isp_gpu::reference::{DevelopedImage, develop};
 use vcam_isp_gpu::{
-    Cfa, Colour, Defects, Demosaic, Denoise, IspParams, RawFormat, RawImage, Shading, Tone,
+    Cfa, ColourCorrection, Defects, Demosaic, Denoise, IspParams, RawFormat, RawImage, Shading,
+    Tone,
 };
 
 const SIZE: (usize, usize) = (160, 120);
@@ -15,7 +16,7 @@ const SIZE: (usize, usize) = (160, 120);
 /// How much of a scene's light the middle of the frame loses towards the corners.
 const VIGNETTE: f32 = 0.55;
 
-/// What the sensor sees of red, green and blue: rows are its colours.
+/// The sensor's response to red, green and blue: rows are its colours.
 const SENSOR: [[f32; 3]; 3] = [[0.42, 0.12, 0.02], [0.18, 0.70, 0.12], [0.03, 0.16, 0.44]];
 const BLACK: f32 = 0.06;
 
@@ -91,7 +92,7 @@ fn good() -> IspParams {
         denoise: Some(Denoise { range: 0.06 }),
         gains: [1.9, 1.0, 1.6],
         demosaic: Demosaic::Directional,
-        colour: Colour {
+        colour: ColourCorrection {
             matrix: [[1.38, -0.36, -0.02], [-0.30, 1.55, -0.25], [0.00, -0.52, 1.52]],
             saturation: 1.0,
         },
@@ -100,8 +101,8 @@ fn good() -> IspParams {
     }
 }
 
-/// Two pictures beside each other, each pixel twice as large.
-fn save(folder: &Path, name: &str, pictures: [&Picture; 2]) -> Result<(), Box<dyn Error>> {
+/// Saves two pictures side by side, each pixel twice as large.
+fn save(folder: &Path, name: &str, pictures: [&DevelopedImage; 2]) -> Result<(), Box<dyn Error>> {
     let (width, height) = SIZE;
     let picture = image::RgbImage::from_fn(4 * width as u32 + 8, 2 * height as u32, |x, y| {
         let (x, y) = (x as usize, y as usize);
@@ -109,7 +110,7 @@ fn save(folder: &Path, name: &str, pictures: [&Picture; 2]) -> Result<(), Box<dy
             Some(right) => (1, right / 2),
             None => (0, x / 2),
         };
-        // What is between them is white.
+        // The gap between them is white.
         let levels = match column < width {
             true => pictures[side].levels[y / 2 * width + column],
             false => [1.0; 3],
@@ -137,7 +138,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("denoise", IspParams { denoise: None, ..with }),
         ("white-balance", IspParams { gains: [1.0; 3], ..with }),
         ("demosaic", IspParams { demosaic: Demosaic::Bilinear, ..with }),
-        ("colour", IspParams { colour: Colour::default(), ..with }),
+        ("colour", IspParams { colour: ColourCorrection::default(), ..with }),
         ("tone", IspParams { tone: linear, ..with }),
         ("sharpen", IspParams { sharpen: 0.0, ..with }),
     ] {

@@ -1,8 +1,8 @@
-//! Faults on demand: makes EGL fail on this thread, for tests.
+//! Fault injection: makes EGL fail on this thread, for tests.
 //!
-//! No machine can be talked into resetting its GPU, and a renderer that is a program has nothing to
-//! reset. This seam can. Only tests and the feature `fault` have it: without, each question is a
-//! constant and nothing is left of it.
+//! A test cannot have a GPU reset, and a renderer that is a program has nothing to reset. Only
+//! tests and the feature `fault` have this seam: without it each question is a constant, and
+//! compiles to nothing.
 
 #[cfg(any(test, feature = "fault"))]
 pub use on_demand::{Faults, set};
@@ -35,7 +35,7 @@ mod never {
 mod on_demand {
     use std::cell::Cell;
 
-    /// What goes wrong on a thread.
+    /// The faults of a thread.
     #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
     pub struct Faults {
         /// How many contexts are lost, one after the other: the frame that is being rendered is
@@ -53,12 +53,12 @@ mod on_demand {
         };
     }
 
-    /// Has this go wrong on this thread from now on, and nothing else.
+    /// Replaces the faults of this thread.
     pub fn set(faults: Faults) {
         FAULTS.set(faults);
     }
 
-    /// Whether the context of this thread is lost; the next one is asked for anew.
+    /// Whether the context of this thread is lost. Each question uses up one loss.
     pub(crate) fn context_is_lost() -> bool {
         let faults = FAULTS.get();
         let left = faults.lost_contexts.checked_sub(1);

@@ -3,7 +3,7 @@
 use vcam_allocator::{AccessError, Dmabuf, Fourcc, Modifier, Refusal};
 
 use crate::egl::EglError;
-use crate::gl::GlFault;
+use crate::gles::{GlError, ShaderError};
 use crate::params::{IspParams, ParamsError};
 use crate::raw::RawFormat;
 use crate::view::{Crop, View};
@@ -59,6 +59,7 @@ pub const OUTPUT_FORMATS: [Fourcc; 10] = [
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum IspError {
     /// The raw buffer does not hold a frame of the format and size that are named.
     #[error(
@@ -140,9 +141,15 @@ pub enum IspError {
     /// The context cannot be used on this thread.
     #[error("EGL gave up")]
     Egl(#[from] EglError),
+    /// A shader that the parameters need was not compiled.
+    #[error("the GPU cannot do what the parameters need")]
+    Shader(#[from] ShaderError),
     /// The frame was not rendered.
     #[error("GL did not render the frame")]
-    Gl(#[from] GlFault),
+    Gl(#[from] GlError),
+    /// An ISP that is not of this crate failed.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 fn list(formats: &[Fourcc]) -> String {

@@ -1,4 +1,4 @@
-//! What stands for a site outside of the frame.
+//! Mirrored positions, for sites outside of the frame.
 
 /// The position inside of the frame for one that may be outside: mirrored at the border sample,
 /// which is not repeated, as often as it takes. This keeps the colour of a site.

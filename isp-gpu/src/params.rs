@@ -1,62 +1,13 @@
-//! What is done to a raw frame: the parameters of each pass, in the order of the passes.
-
-use std::fmt;
+//! The parameters of each pass, in the order of the passes.
 
 use crate::raw::RawFormat;
 
-/// The order of the colour filters: those of the first two pixels of the first row, then those of
-/// the second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Cfa {
-    /// Red, green; green, blue.
-    #[default]
-    Rggb,
-    /// Green, red; blue, green.
-    Grbg,
-    /// Green, blue; red, green.
-    Gbrg,
-    /// Blue, green; green, red.
-    Bggr,
-}
-
-impl Cfa {
-    /// All four orders.
-    pub const ALL: [Self; 4] = [Self::Rggb, Self::Grbg, Self::Gbrg, Self::Bggr];
-
-    /// Column and row of the first red site.
-    pub const fn red(self) -> (u32, u32) {
-        match self {
-            Self::Rggb => (0, 0),
-            Self::Grbg => (1, 0),
-            Self::Gbrg => (0, 1),
-            Self::Bggr => (1, 1),
-        }
-    }
-
-    /// The colour that the site at this column and row sees: 0 is red, 1 green, 2 blue.
-    pub const fn colour_at(self, column: u32, row: u32) -> usize {
-        let (red_column, red_row) = self.red();
-        ((column ^ red_column) as usize & 1) + ((row ^ red_row) as usize & 1)
-    }
-}
-
-impl fmt::Display for Cfa {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rggb => "RGGB",
-            Self::Grbg => "GRBG",
-            Self::Gbrg => "GBRG",
-            Self::Bggr => "BGGR",
-        })
-    }
-}
-
-/// What to do to a raw frame; the maths of each field is in [`reference`](mod@crate::reference).
+/// The parameters of a frame; the maths of each field is in [`reference`](mod@crate::reference).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct IspParams {
     /// Defect correction; `None` leaves samples as they are.
     pub defects: Option<Defects>,
-    /// What the sensor reports for no light, as a fraction of full scale: from 0 to below 1.
+    /// The sensor's value for no light, as a fraction of full scale: from 0 to below 1.
     pub black_level: f32,
     /// Lens shading correction.
     pub shading: Shading,
@@ -67,7 +18,7 @@ pub struct IspParams {
     /// How the two colours that a site did not see are found.
     pub demosaic: Demosaic,
     /// From the sensor's colours to the picture's.
-    pub colour: Colour,
+    pub colour: ColourCorrection,
     /// From light to levels.
     pub tone: Tone,
     /// How much of what a small blur takes away is added once more, from 0 (nothing) to 4.
@@ -83,7 +34,7 @@ impl Default for IspParams {
             denoise: None,
             gains: [1.0; 3],
             demosaic: Demosaic::default(),
-            colour: Colour::default(),
+            colour: ColourCorrection::default(),
             tone: Tone::default(),
             sharpen: 0.0,
         }
@@ -155,14 +106,14 @@ impl Demosaic {
 
 /// From the sensor's colours to the picture's.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Colour {
+pub struct ColourCorrection {
     /// The colour correction matrix: rows give red, green and blue of the picture.
     pub matrix: [[f32; 3]; 3],
     /// 0 is grey, 1 changes nothing, up to 4.
     pub saturation: f32,
 }
 
-impl Default for Colour {
+impl Default for ColourCorrection {
     fn default() -> Self {
         Self { matrix: IDENTITY, saturation: 1.0 }
     }
@@ -173,7 +124,7 @@ const IDENTITY: [[f32; 3]; 3] = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.
 /// How much red, green and blue light adds to what is seen as brightness (BT.709).
 const LUMINANCE: [f32; 3] = [0.2126, 0.7152, 0.0722];
 
-impl Colour {
+impl ColourCorrection {
     /// Matrix and saturation as one matrix: `s m + (1 - s) 1 l m`, with the luminance `l`.
     pub fn combined(&self) -> [[f32; 3]; 3] {
         let Self { matrix, saturation } = self;
@@ -195,8 +146,8 @@ impl Colour {
 
 /// From light to levels.
 ///
-/// `v = light ^ (1 / gamma)`, then contrast around the middle: `level = (2v)^c / 2` up to `v = 1/2`,
-/// and `1 - (2 - 2v)^c / 2` above.
+/// `v = light ^ (1 / gamma)`, then contrast around the middle: `level = (2v)^c / 2` up to `v =
+/// 1/2`, and `1 - (2 - 2v)^c / 2` above.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tone {
     /// From 0.25 to 5; 1 keeps levels proportional to light.
@@ -225,6 +176,7 @@ impl Tone {
 
 /// A parameter with which there is no picture.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ParamsError {
     /// The black level leaves no range, or is not a number.
     #[error("a black level of {0} is not a fraction of full scale, from 0 to below 1")]
@@ -263,7 +215,7 @@ pub enum ParamsError {
 const COLOURS: [&str; 3] = ["red", "green", "blue"];
 
 impl IspParams {
-    /// Whether a picture can be made with these.
+    /// Checks that a picture can be made with these.
     pub fn validate(&self) -> Result<(), ParamsError> {
         if !(0.0..1.0).contains(&self.black_level) {
             return Err(ParamsError::BlackLevel(self.black_level));
@@ -308,19 +260,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_order_has_its_letters() {
-        for cfa in Cfa::ALL {
-            let letters: String = [(0, 0), (1, 0), (0, 1), (1, 1)]
-                .map(|(column, row)| ['R', 'G', 'B'][cfa.colour_at(column, row)])
-                .iter()
-                .collect();
-            assert_eq!(letters, cfa.to_string());
-            assert_eq!(cfa.colour_at(5, 7), cfa.colour_at(1, 1));
-        }
-        assert_eq!(Cfa::default(), Cfa::Rggb);
-    }
-
-    #[test]
     fn parameters_without_a_picture_are_refused() {
         type Set = fn(&mut IspParams, f32);
         let refused = |set: Set, value| {
@@ -353,9 +292,9 @@ mod tests {
 
     #[test]
     fn without_saturation_all_three_are_the_luminance() {
-        let colour = Colour { saturation: 0.0, ..Colour::default() };
+        let colour = ColourCorrection { saturation: 0.0, ..ColourCorrection::default() };
         assert_eq!(colour.combined(), [LUMINANCE; 3]);
-        assert_eq!(Colour::default().combined(), IDENTITY);
+        assert_eq!(ColourCorrection::default().combined(), IDENTITY);
     }
 
     #[test]

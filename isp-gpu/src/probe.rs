@@ -1,9 +1,8 @@
-//! Tries the GPU's imports out, with pixels as proof.
+//! Probes of the GPU's imports, with pixels as proof.
 //!
 //! As a texture: the CPU draws a pattern into the buffer, the GPU samples it into a picture of its
 //! own, and that is read back; NV12 through an external texture, which turns it into RGB. As a
-//! target: the GPU draws the pattern into the buffer, and the CPU
-//! reads it.
+//! target: the GPU draws the pattern into the buffer, and the CPU reads it.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -12,52 +11,89 @@ use vcam_allocator::probe::pattern::{self, Colours, compare, value};
 use vcam_allocator::probe::{FORMATS, Finding, ImporterInfo, Prober, Steps};
 use vcam_allocator::{AccessError, Dmabuf, Fourcc, Modifier, Refusal};
 
-use crate::egl::{Context, EglError, Renderer};
-use crate::external::External;
-use crate::gl::{Current, Program, Shader, Storage, Target, Texture, Uniform};
-use crate::image::is_yuv;
-use crate::import::{Imports, short_name};
+use crate::egl::RendererChoice;
+use crate::formats::is_sampled_externally;
+use crate::gles::{
+    CurrentContext, ExternalTexture, Framebuffer, GlesContext, Program, ShaderSource, Texture,
+    TextureFormat, Uniform,
+};
+use crate::gpu::GpuError;
+use crate::import::{FromDmabuf, Imports, Usage, image, make_current, refused, texture};
+use crate::renderer::short_name;
 
 const IMPORT: &str = "eglCreateImageKHR";
 const DRAW: &str = "glDrawArrays";
 const READ: &str = "glReadPixels";
 
-/// The GPU that EGL chooses by itself: `egl-texture:` and `egl-target:` with the renderer's name.
+/// Returns the probers of the GPU that EGL chooses by itself: `egl-texture:` and `egl-target:` with
+/// the renderer's name.
 ///
-/// Drivers crash on what they should refuse, so this belongs into a process of its own.
-pub fn probers() -> Result<Vec<Box<dyn Prober>>, EglError> {
-    let context = Rc::new(Context::new(&Renderer::Any)?);
+/// Drivers crash on buffers that they should refuse, so probe in a process of its own.
+///
+/// # Errors
+///
+/// If there is no GLES on this machine, or it does not compile the probe's shaders.
+pub fn probers() -> Result<Vec<Box<dyn Prober>>, GpuError> {
+    let context = GlesContext::new(&RendererChoice::Any)?;
     let gl = context.make_current()?;
-    let shader = |name, source: &'static str| Shader { name, source: source.into() };
-    let copy = shader("texels.frag", include_str!("shaders/texels.frag"));
-    let copy = Program::new(&context, copy)?;
-    let draw = shader("pattern.frag", include_str!("shaders/pattern.frag"));
-    let draw = Program::new(&context, draw)?;
+    let program =
+        |name, source: &'static str| Program::new(&gl, ShaderSource { name, text: source.into() });
+    let copy = program("texels.frag", include_str!("shaders/texels.frag"))?;
+    let draw = program("pattern.frag", include_str!("shaders/pattern.frag"))?;
     gl.check("setting up")?;
-    let seed = draw.uniform("seed");
+    let seed = draw.uniform(&gl, "seed");
     let mut convert = None;
-    if context.images().is_some_and(|images| images.sample_external()) {
-        let source = shader("external.frag", include_str!("shaders/external.frag"));
-        convert = Some(Convert::new(Program::new(&context, source)?));
+    if context.samples_external() {
+        let program = program("external.frag", include_str!("shaders/external.frag"))?;
+        let size = program.uniform(&gl, "size");
+        convert = Some(Convert { program, size });
     }
+    drop(gl);
     Ok(vec![
         Box::new(TextureProber { context: context.clone(), copy, convert }),
         Box::new(TargetProber { context, draw, seed }),
     ])
 }
 
-fn info(kind: &str, context: &Context) -> ImporterInfo {
+fn info(usage: Usage, context: &GlesContext) -> ImporterInfo {
     let driver = short_name(context.renderer()).to_owned();
     let identity = context.identity();
-    ImporterInfo { name: format!("{kind}:{driver}"), driver, node: None, identity }
+    ImporterInfo { name: usage.device(context), driver, node: None, identity }
 }
 
-/// The formats that the driver lists as LINEAR: all of them where it answers no such question, for
-/// then an import is the only way to ask.
-fn listed(context: &Context, usable: impl Fn(Fourcc, bool) -> bool) -> Vec<Fourcc> {
-    let listed = |format: Fourcc| match context.images().and_then(|images| images.modifiers(format))
-    {
-        None => usable(format, is_yuv(format)),
+impl FromDmabuf for ExternalTexture {
+    const USAGE: Usage = Usage::ExternalTexture;
+
+    fn from_dmabuf(
+        gl: &CurrentContext<'_>,
+        device: &str,
+        buffer: &Dmabuf,
+    ) -> Result<Self, Refusal> {
+        let image = image(gl, Self::USAGE, device, buffer)?;
+        let size = (buffer.layout().width(), buffer.layout().height());
+        Self::of_image(gl, image, size).map_err(|error| refused(device, error))
+    }
+}
+
+impl FromDmabuf for Framebuffer {
+    const USAGE: Usage = Usage::Framebuffer;
+
+    fn from_dmabuf(
+        gl: &CurrentContext<'_>,
+        device: &str,
+        buffer: &Dmabuf,
+    ) -> Result<Self, Refusal> {
+        let texture = texture(gl, Self::USAGE, device, buffer)?;
+        Self::new(gl, texture).map_err(|error| refused(device, error))
+    }
+}
+
+/// The formats that the driver lists as LINEAR. If it has no list, all of them: an import is the
+/// only way to ask then.
+fn listed(context: &GlesContext, usable: impl Fn(Fourcc, bool) -> bool) -> Vec<Fourcc> {
+    let modifiers = |format| context.dmabuf_import().ok().and_then(|one| one.modifiers(format));
+    let listed = |format: Fourcc| match modifiers(format) {
+        None => usable(format, is_sampled_externally(format)),
         Some(modifiers) => modifiers
             .iter()
             .any(|(modifier, external)| *modifier == Modifier::LINEAR && usable(format, *external)),
@@ -67,29 +103,22 @@ fn listed(context: &Context, usable: impl Fn(Fourcc, bool) -> bool) -> Vec<Fourc
 
 /// The GPU reads a buffer.
 struct TextureProber {
-    context: Rc<Context>,
+    context: Rc<GlesContext>,
     copy: Program,
-    /// What samples external textures, if the driver has them.
+    /// Present if the driver has external textures.
     convert: Option<Convert>,
 }
 
-/// Samples external textures.
+/// The program that samples external textures.
 struct Convert {
     program: Program,
     size: Uniform,
 }
 
-impl Convert {
-    fn new(program: Program) -> Self {
-        let size = program.uniform("size");
-        Self { program, size }
-    }
-}
-
 /// A buffer that can be sampled.
 enum Sampled<'a> {
     Plain(&'a Texture, &'a Program),
-    External(&'a External, &'a Convert),
+    External(&'a ExternalTexture, &'a Convert),
 }
 
 impl Sampled<'_> {
@@ -101,25 +130,26 @@ impl Sampled<'_> {
     }
 
     /// Copies it, pixel by pixel.
-    fn copy(&self, gl: &Current<'_>, to: &Target) {
+    fn copy(&self, gl: &CurrentContext<'_>, to: &Framebuffer) {
         match self {
             Self::Plain(texture, program) => {
-                program.enter(gl);
-                gl.bind(0, texture);
+                texture.bind(gl, 0);
+                program.activate(gl).draw(to);
             }
             Self::External(texture, convert) => {
                 let (width, height) = texture.size();
-                convert.program.enter(gl).set(&convert.size, &[width as f32, height as f32]);
                 texture.bind(gl);
+                let program = convert.program.activate(gl);
+                program.set_floats(&convert.size, &[width as f32, height as f32]);
+                program.draw(to);
             }
         }
-        gl.fill(to);
     }
 }
 
 impl Prober for TextureProber {
     fn info(&self) -> ImporterInfo {
-        info("egl-texture", &self.context)
+        info(Usage::Texture, &self.context)
     }
 
     fn formats(&self) -> Vec<Fourcc> {
@@ -132,40 +162,41 @@ impl Prober for TextureProber {
 
     fn prove(&mut self, buffers: &[Dmabuf], steps: &mut Steps<'_>) -> Vec<Finding> {
         let device = self.info().name;
-        let gl = match current(&self.context, &device) {
+        let gl = match make_current(&self.context, &device) {
             Ok(gl) => gl,
             Err(refusal) => return vec![Finding::Unknown(refusal)],
         };
-        let renderer = short_name(self.context.renderer());
-        let mut textures = Imports::textures(&self.context, renderer);
-        let mut externals = Imports::externals(&self.context, renderer);
+        let mut textures = Imports::<Texture>::new(&self.context);
+        let mut externals = Imports::<ExternalTexture>::new(&self.context);
         let mut one = |(index, buffer): (usize, &Dmabuf)| {
             let seed = seed_of(index);
             pattern::fill(buffer, seed).map_err(|error| no_access(&device, &error))?;
             steps(IMPORT);
             let begun = Instant::now();
             let sampled = match &self.convert {
-                Some(convert) if is_yuv(buffer.format()) => {
-                    externals.external(buffer).map(|texture| Sampled::External(texture, convert))
-                }
-                _ => textures.texture(buffer).map(|texture| Sampled::Plain(texture, &self.copy)),
+                Some(convert) if is_sampled_externally(buffer.format()) => externals
+                    .get_or_import(&gl, buffer)
+                    .map(|texture| Sampled::External(texture, convert)),
+                _ => textures
+                    .get_or_import(&gl, buffer)
+                    .map(|texture| Sampled::Plain(texture, &self.copy)),
             };
             let sampled = sampled.map_err(Finding::Refused)?;
             let time = begun.elapsed();
             let (width, height) = sampled.size();
             steps(DRAW);
-            let fault = |fault| Finding::Unknown(crate::import::refused(&device, fault));
-            let own = Texture::new(&self.context, Storage::RGBA8, (width, height))
-                .and_then(|texture| Target::new(&self.context, texture))
-                .map_err(fault)?;
+            let unknown = |error| Finding::Unknown(refused(&device, error));
+            let own = Texture::new(&gl, TextureFormat::RGBA8, (width, height))
+                .and_then(|texture| Framebuffer::new(&gl, texture))
+                .map_err(unknown)?;
             sampled.copy(&gl, &own);
-            gl.check(DRAW).map_err(fault)?;
+            gl.check(DRAW).map_err(unknown)?;
             steps(READ);
             let stride = width as usize * 4;
             let mut pixels = vec![0; stride * height as usize];
-            gl.read(&own, &mut pixels);
-            gl.check(READ).map_err(fault)?;
-            let should = |seed, x, y| match is_yuv(buffer.format()) {
+            own.read_pixels(&gl, &mut pixels);
+            gl.check(READ).map_err(unknown)?;
+            let should = |seed, x, y| match is_sampled_externally(buffer.format()) {
                 true => pattern::nv12_rgb(Colours::default(), seed, x, y),
                 false => value(seed, x, y),
             };
@@ -182,19 +213,18 @@ impl Prober for TextureProber {
 
 /// The GPU draws into a buffer.
 struct TargetProber {
-    context: Rc<Context>,
+    context: Rc<GlesContext>,
     draw: Program,
     seed: Uniform,
 }
 
 impl Prober for TargetProber {
     fn info(&self) -> ImporterInfo {
-        info("egl-target", &self.context)
+        info(Usage::Framebuffer, &self.context)
     }
 
     fn formats(&self) -> Vec<Fourcc> {
-        // What is for external textures alone is listed as well: that it is refused, and why, is
-        // what there is to tell.
+        // Formats for external textures alone are listed as well, to report why they are refused.
         listed(&self.context, |_, _| true)
     }
 
@@ -204,26 +234,25 @@ impl Prober for TargetProber {
 
     fn prove(&mut self, buffers: &[Dmabuf], steps: &mut Steps<'_>) -> Vec<Finding> {
         let device = self.info().name;
-        let gl = match current(&self.context, &device) {
+        let gl = match make_current(&self.context, &device) {
             Ok(gl) => gl,
             Err(refusal) => return vec![Finding::Unknown(refusal)],
         };
-        let mut imports = Imports::targets(&self.context, short_name(self.context.renderer()));
+        let mut imports = Imports::<Framebuffer>::new(&self.context);
         let mut one = |(index, buffer): (usize, &Dmabuf)| {
             let seed = seed_of(index);
-            // So that what was there before is not taken for what is drawn.
+            // So that old contents are not taken for drawn ones.
             pattern::fill(buffer, !seed).map_err(|error| no_access(&device, &error))?;
             steps(IMPORT);
             let begun = Instant::now();
-            let target = imports.target(buffer).map_err(Finding::Refused)?;
+            let target = imports.get_or_import(&gl, buffer).map_err(Finding::Refused)?;
             let time = begun.elapsed();
             steps(DRAW);
-            let program = self.draw.enter(&gl);
-            program.set(&self.seed, &[seed as f32]);
-            gl.fill(target);
+            let program = self.draw.activate(&gl);
+            program.set_floats(&self.seed, &[seed as f32]);
+            program.draw(target);
             gl.finish();
-            gl.check(DRAW)
-                .map_err(|fault| Finding::Unknown(crate::import::refused(&device, fault)))?;
+            gl.check(DRAW).map_err(|error| Finding::Unknown(refused(&device, error)))?;
             let compared =
                 pattern::check(buffer, seed).map_err(|error| no_access(&device, &error))?;
             Ok(compared
@@ -236,12 +265,6 @@ impl Prober for TargetProber {
 /// Each buffer has a picture of its own.
 fn seed_of(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(0) + 1
-}
-
-fn current<'a>(context: &'a Context, device: &str) -> Result<Current<'a>, Refusal> {
-    context
-        .make_current()
-        .map_err(|error| Refusal::because(device, "eglMakeCurrent", error.to_string()))
 }
 
 fn no_access(device: &str, error: &AccessError) -> Finding {

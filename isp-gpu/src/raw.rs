@@ -1,5 +1,4 @@
-//! The formats of raw frames: which light each sample saw, with how many bits, and how the samples
-//! lie in memory.
+//! The formats of raw frames: colour filters, bits of a sample, and packing in memory.
 //!
 //! The names are those of V4L2 (`Documentation/userspace-api/media/v4l/pixfmt-srggb10.rst` and its
 //! siblings): `SRGGB10` is two bytes a sample, little-endian, the value in the low ten bits;
@@ -11,7 +10,52 @@ use std::str::FromStr;
 
 use vcam_allocator::Fourcc;
 
-use crate::params::Cfa;
+/// The order of the colour filters: those of the first two pixels of the first row, then those of
+/// the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Cfa {
+    /// Red, green; green, blue.
+    #[default]
+    Rggb,
+    /// Green, red; blue, green.
+    Grbg,
+    /// Green, blue; red, green.
+    Gbrg,
+    /// Blue, green; green, red.
+    Bggr,
+}
+
+impl Cfa {
+    /// All four orders.
+    pub const ALL: [Self; 4] = [Self::Rggb, Self::Grbg, Self::Gbrg, Self::Bggr];
+
+    /// Column and row of the first red site.
+    pub const fn red(self) -> (u32, u32) {
+        match self {
+            Self::Rggb => (0, 0),
+            Self::Grbg => (1, 0),
+            Self::Gbrg => (0, 1),
+            Self::Bggr => (1, 1),
+        }
+    }
+
+    /// The colour that the site at this column and row sees: 0 is red, 1 green, 2 blue.
+    pub const fn colour_at(self, column: u32, row: u32) -> usize {
+        let (red_column, red_row) = self.red();
+        ((column ^ red_column) as usize & 1) + ((row ^ red_row) as usize & 1)
+    }
+}
+
+impl fmt::Display for Cfa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rggb => "RGGB",
+            Self::Grbg => "GRBG",
+            Self::Gbrg => "GBRG",
+            Self::Bggr => "BGGR",
+        })
+    }
+}
 
 /// How the samples of a raw frame lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -208,6 +252,19 @@ impl FromStr for RawFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_order_has_its_letters() {
+        for cfa in Cfa::ALL {
+            let letters: String = [(0, 0), (1, 0), (0, 1), (1, 1)]
+                .map(|(column, row)| ['R', 'G', 'B'][cfa.colour_at(column, row)])
+                .iter()
+                .collect();
+            assert_eq!(letters, cfa.to_string());
+            assert_eq!(cfa.colour_at(5, 7), cfa.colour_at(1, 1));
+        }
+        assert_eq!(Cfa::default(), Cfa::Rggb);
+    }
 
     #[test]
     fn names_read_back() {

@@ -1,4 +1,4 @@
-//! What a raw frame says of the light that made it: the eyes of exposure and white balance.
+//! Statistics of raw light, for auto exposure and white balance.
 //!
 //! Statistics are of linear light above black, before white balance, of every 2x2 quad of sites: a
 //! quad has one red, one blue, and two green samples, of which the mean counts. An odd last column
@@ -11,8 +11,7 @@ use multiversion::multiversion;
 
 pub(crate) use self::bytes::MOST_COLUMNS;
 use self::bytes::Tally;
-use crate::params::Cfa;
-use crate::raw::RawFormat;
+use crate::raw::{Cfa, RawFormat};
 
 /// Zones from left to right.
 pub const COLUMNS: usize = 16;
@@ -49,8 +48,8 @@ pub struct Statistics {
     /// How many quads there are of each luma `(R + 2G + B) / 4`, saturated ones included, in
     /// linear bins from 0 to 1.
     pub histogram: [u32; BINS],
-    /// The mean squared difference of the greens of quads that lie beside or above each other: the
-    /// sharper a scene's image, the larger.
+    /// The mean squared difference of the greens of quads that are neighbours in a row or a column:
+    /// the sharper a scene's image, the larger.
     pub focus: f32,
 }
 
@@ -258,7 +257,7 @@ impl Meter {
         (self.differences, self.pairs, self.above) = (0, 0, None);
     }
 
-    /// Looks at the row of quads above the first that is to be added: it belongs to somebody else,
+    /// Looks at the row of quads above the first that is to be added: it belongs to another thread,
     /// and only the differences from it count here.
     pub(crate) fn look(&mut self, row: usize, upper: &[u16], lower: &[u16]) {
         self.last.fill(upper, lower, self.red(), self.saturation);
@@ -293,7 +292,7 @@ impl Meter {
         self.above = Some(row);
     }
 
-    /// Adds what somebody else counted in another part of the same frame.
+    /// Adds the counts of another part of the same frame.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (zone, theirs) in self.zones.iter_mut().zip(&other.zones) {
             zone.light.iter_mut().zip(theirs.light).for_each(|(sum, light)| *sum += light);

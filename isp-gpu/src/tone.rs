@@ -1,15 +1,15 @@
 //! The tone curve as a table, for both ISPs.
 //!
 //! A table whose entries are equally far apart is too coarse where it is dark, since the power of
-//! gamma is infinitely steep at 0. So its entries are spaced as floating-point numbers are: a light's
-//! index is the upper bits of its `f32`, which costs a shift, and is as precise relative to the light
-//! in the shadows as it is in the highlights.
+//! gamma is infinitely steep at 0. So its entries are spaced as floating-point numbers are: a
+//! light's index is the upper bits of its `f32`, which costs a shift, and is as precise relative to
+//! the light in the shadows as it is in the highlights.
 
 use crate::params::Tone;
 
 /// Entries of each octave: 9 bits of the mantissa.
 pub(crate) const STEPS: usize = 1 << 9;
-/// Octaves below 1. What is below all of them, a millionth of white, is black.
+/// Octaves below 1. Light below all of them, a millionth of white, is black.
 pub(crate) const OCTAVES: usize = 20;
 /// Entries.
 pub(crate) const ENTRIES: usize = STEPS * OCTAVES;

@@ -3,9 +3,6 @@
 // Clippy knows tests by their attribute, and not the functions that help them.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
-use support::{Frame, allocate};
 use vcam_allocator::heaps::memfd::Memfd;
 use vcam_allocator::{CpuAccess, Fourcc, Method};
 use vcam_isp_gpu::reference::{alike, statistics};
@@ -13,35 +10,36 @@ use vcam_isp_gpu::{
     CpuIsp, Crop, Demosaic, Isp, IspError, IspParams, Job, Output, ParamsError, RawFormat, Tone,
     View,
 };
+use vcam_testing::isp_cases::{self, RawFrame, allocate};
 
 #[test]
 fn every_raw_format_is_within_a_level() {
-    support::every_raw_format(&mut CpuIsp::with_threads(3), &Memfd::new());
+    isp_cases::every_raw_format(&mut CpuIsp::with_threads(3), &Memfd::new());
 }
 
 #[test]
 fn every_output_format_is_within_a_level() {
-    support::every_output_format(&mut CpuIsp::with_threads(2), &Memfd::new());
+    isp_cases::every_output_format(&mut CpuIsp::with_threads(2), &Memfd::new());
 }
 
 #[test]
 fn two_outputs_turned_cropped_and_scaled_are_within_two_levels() {
-    support::two_views(&mut CpuIsp::with_threads(2), &Memfd::new());
+    isp_cases::two_views(&mut CpuIsp::with_threads(2), &Memfd::new());
 }
 
 #[test]
 fn statistics_are_those_of_the_reference() {
-    support::measures(&mut CpuIsp::with_threads(5), &Memfd::new());
+    isp_cases::measures(&mut CpuIsp::with_threads(5), &Memfd::new());
 }
 
 #[test]
 fn frames_are_measured_where_that_is_asked_for() {
-    support::measures_what_it_is_told_to(&mut CpuIsp::with_threads(2), &Memfd::new());
+    isp_cases::measures_what_it_is_told_to(&mut CpuIsp::with_threads(2), &Memfd::new());
 }
 
 #[test]
 fn padding_is_left_alone() {
-    let frame = Frame::new(&Memfd::new(), RawFormat::SRGGB8, (33, 17), 1);
+    let frame = RawFrame::new(&Memfd::new(), RawFormat::SRGGB8, (33, 17), 1);
     let output = allocate(&Memfd::new(), Fourcc::XRGB8888, (33, 17));
     output.cpu_access(CpuAccess::Write).unwrap().plane_mut(0).fill(7);
     let mut isp = CpuIsp::new();
@@ -56,7 +54,7 @@ fn padding_is_left_alone() {
 
 #[test]
 fn a_frame_without_outputs_is_measured() {
-    let frame = Frame::new(&Memfd::new(), RawFormat::SRGGB8, (64, 48), 1);
+    let frame = RawFrame::new(&Memfd::new(), RawFormat::SRGGB8, (64, 48), 1);
     let (mut isp, params) = (CpuIsp::new(), IspParams::default());
     frame.make(&mut isp, 3, &[], &params);
     let (sequence, is) = isp.statistics().unwrap();
@@ -103,7 +101,7 @@ fn the_shortest_way_measures_every_frame() {
     let params = IspParams { black_level: 0.0, tone: linear, demosaic, ..IspParams::default() };
     for threads in [1, 3] {
         let mut isp = CpuIsp::with_threads(threads);
-        let mut frame = Frame::new(&Memfd::new(), RawFormat::SRGGB8, (66, 50), 1);
+        let mut frame = RawFrame::new(&Memfd::new(), RawFormat::SRGGB8, (66, 50), 1);
         let output = allocate(&Memfd::new(), Fourcc::XBGR8888, (66, 50));
         for sequence in 0..9 {
             frame.fill(sequence);

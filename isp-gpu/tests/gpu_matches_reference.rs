@@ -6,15 +6,13 @@
 // Clippy knows tests by their attribute, and not the functions that help them.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::slice;
 
-use support::{Frame, allocate};
 use vcam_allocator::heaps::memfd::Memfd;
-use vcam_allocator::{CpuAccess, Fourcc, Heap, Importer, Layout, Method, Modifier, PlaneLayout};
+use vcam_allocator::{CpuAccess, Fourcc, Heap, Layout, Method, Modifier, PlaneLayout};
 use vcam_isp_gpu::{GpuIsp, Isp, IspError, IspParams, Job, Output, RawFormat};
+use vcam_testing::isp_cases::{self, RawFrame, allocate};
 
 /// The ISP of this machine; says so where there is none.
 fn isp() -> Option<GpuIsp> {
@@ -31,7 +29,7 @@ fn isp() -> Option<GpuIsp> {
 fn every_raw_format_is_within_a_level() {
     let Some(mut isp) = isp() else { return };
     println!("{}: {}", isp.name(), isp.describe());
-    support::every_raw_format(&mut isp, &Memfd::new());
+    isp_cases::every_raw_format(&mut isp, &Memfd::new());
     assert_eq!(isp.raw_end().method, Method::Copy);
     assert_eq!(isp.raw_end().imports, 0);
     assert_eq!(isp.raw_end().since_frame, 1);
@@ -42,25 +40,25 @@ fn every_raw_format_is_within_a_level() {
 #[test]
 fn every_output_format_is_within_a_level() {
     let Some(mut isp) = isp() else { return };
-    support::every_output_format(&mut isp, &Memfd::new());
+    isp_cases::every_output_format(&mut isp, &Memfd::new());
 }
 
 #[test]
 fn two_outputs_turned_cropped_and_scaled_are_within_two_levels() {
     let Some(mut isp) = isp() else { return };
-    support::two_views(&mut isp, &Memfd::new());
+    isp_cases::two_views(&mut isp, &Memfd::new());
 }
 
 #[test]
 fn statistics_are_those_of_the_reference() {
     let Some(mut isp) = isp() else { return };
-    support::measures(&mut isp, &Memfd::new());
+    isp_cases::measures(&mut isp, &Memfd::new());
 }
 
 #[test]
 fn frames_are_measured_where_that_is_asked_for() {
     let Some(mut isp) = isp() else { return };
-    support::measures_what_it_is_told_to(&mut isp, &Memfd::new());
+    isp_cases::measures_what_it_is_told_to(&mut isp, &Memfd::new());
 }
 
 #[test]
@@ -76,7 +74,7 @@ fn strides_that_gl_cannot_express_are_copied_row_by_row() {
         for (raw_stride, output_stride) in strides.into_iter().zip([120, 121, 126, 256]) {
             let (carrier, columns) = format.carrier(30);
             let raw = allocate(carrier, columns, 3, raw_stride);
-            let frame = Frame::on(raw, format, (30, 20), 1);
+            let frame = RawFrame::on(raw, format, (30, 20), 1);
             let output = allocate(Fourcc::XRGB8888, 30, 5, output_stride);
             output.cpu_access(CpuAccess::Write).unwrap().plane_mut(0).fill(7);
             let off = frame.make(&mut isp, 0, &[Output::new(&output)], &IspParams::default());
@@ -110,11 +108,11 @@ fn what_is_refused_is_known_before_streaming() {
 #[test]
 fn a_frame_that_cannot_be_copied_is_an_error_that_says_why_it_was_to_be() {
     let Some(mut isp) = isp() else { return };
-    let frame = Frame::new(&Memfd::new(), RawFormat::SRGGB8, (16, 16), 1);
+    let frame = RawFrame::new(&Memfd::new(), RawFormat::SRGGB8, (16, 16), 1);
     let output = allocate(&Memfd::new(), Fourcc::XRGB8888, (16, 16));
     let params = IspParams::default();
     let (outputs, params) = (&[Output::new(&output)], &params);
-    let Frame { format, size, buffer: ref raw, .. } = frame;
+    let RawFrame { format, size, buffer: ref raw, .. } = frame;
     let job = Job { sequence: 0, format, size, raw, outputs, params, measure: true };
     let held = output.cpu_access(CpuAccess::Read).unwrap();
     let error = isp.process(&job).unwrap_err();
@@ -131,7 +129,7 @@ fn a_frame_that_cannot_be_copied_is_an_error_that_says_why_it_was_to_be() {
 #[test]
 fn isps_of_one_thread_and_of_several_do_not_disturb_each_other() {
     let check = |isp: &mut GpuIsp, seed| {
-        let frame = Frame::new(&Memfd::new(), RawFormat::SRGGB8, (33, 17), seed);
+        let frame = RawFrame::new(&Memfd::new(), RawFormat::SRGGB8, (33, 17), seed);
         let output = allocate(&Memfd::new(), Fourcc::XRGB8888, (33, 17));
         assert!(frame.make(isp, 0, &[Output::new(&output)], &IspParams::default()) <= 1);
     };
@@ -157,7 +155,7 @@ fn fds() -> usize {
 fn starting_and_stopping_leaks_no_descriptor() {
     let Some(first) = isp() else { return };
     drop(first);
-    let frame = Frame::new(&Memfd::new(), RawFormat::SRGGB8, (16, 16), 1);
+    let frame = RawFrame::new(&Memfd::new(), RawFormat::SRGGB8, (16, 16), 1);
     let output = allocate(&Memfd::new(), Fourcc::XRGB8888, (16, 16));
     // Other tests of this process open and close descriptors meanwhile, but none for long.
     let before = fds();

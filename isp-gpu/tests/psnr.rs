@@ -3,12 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/scenes.rs"]
-mod scenes;
-
-use scenes::{SCENES, SIDE, Scene};
 use vcam_isp_gpu::reference::develop;
 use vcam_isp_gpu::{Cfa, Demosaic, IspParams, RawFormat, RawImage, Tone};
+use vcam_testing::demosaic_scenes::{SCENES, SIDE, Scene};
 
 /// The peak signal-to-noise ratio of all three channels in decibels, four pixels from the border.
 fn psnr(scene: &Scene, cfa: Cfa, demosaic: Demosaic) -> f64 {

@@ -2,37 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
-use std::cell::Cell;
 use std::slice;
 
 use vcam_allocator::heaps::memfd::Memfd;
 use vcam_allocator::{Alignment, Fourcc, Heap, Layout};
 use vcam_isp_gpu::{CpuIsp, GpuIsp, Isp, IspParams, Job, Output, RawFormat};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Counts what this program allocates; drivers, which are C, have an allocator of their own.
-struct Counting;
-
-// SAFETY: all is left to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: MemoryLayout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the promises that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: MemoryLayout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
+use vcam_testing::allocations::{self, CountingAllocator};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn allocations(isp: &mut dyn Isp) -> u64 {
     let allocate = |format| {
@@ -48,13 +26,13 @@ fn allocations(isp: &mut dyn Isp) -> u64 {
     for sequence in 0..100 {
         // The first frames make what the others use; a ring of statistics is one of them.
         if sequence == 8 {
-            before = ALLOCATIONS.get();
+            before = allocations::of_this_thread();
         }
         let (raw, outputs, params) = (&raw, &outputs, &params);
         let job = Job { sequence, format, size, raw, outputs, params, measure: true };
         isp.process(&job).unwrap();
     }
-    ALLOCATIONS.get() - before
+    allocations::of_this_thread() - before
 }
 
 #[test]

@@ -3,7 +3,7 @@
 # the person of each step. Leaves lines `NAME SECONDS` in /srv/steps and ends with 0 if each step
 # went as it must; the last line says which one did not.
 #
-# The three of them differ in what they have, and in what their machine makes hard:
+# The three differ in their rights and in an obstacle of their machine:
 #
 #   root   a checkout that is read-only, and a target folder elsewhere
 #   sudo   a mask of 077 and a language whose messages are not English
@@ -31,7 +31,7 @@ root)
 sudo) mask=077 language=de_DE.UTF-8 ;;
 esac
 if [ "$person" != root ]; then
-    # What is built outlives the machine.
+    # The build folder outlives the machine.
     mkdir -p /srv/build/target "$target"
     chown "$user:" /srv/build/target "$target"
     mount --bind /srv/build/target "$target"

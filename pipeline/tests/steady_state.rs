@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use vcam_isp_gpu::stats::Statistics;
@@ -11,28 +9,10 @@ use vcam_pipeline::ipa::{Calibration, Ipa, Limits};
 use vcam_pipeline::sensor::delay::{Controls, DelayedControls};
 use vcam_pipeline::sensor::settings::Pixels;
 use vcam_pipeline::sensor::{Sensor, Settings};
-
-/// Of all threads, since rows are made by several.
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-struct Counting;
-
-// SAFETY: all is left to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
+use vcam_testing::allocations::{self, CountingAllocator};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// Frames in a row without an allocation. Handing work to threads from outside of their pool would
 /// allocate once in 63.
@@ -57,13 +37,13 @@ fn comes_to_allocate_nothing(settings: &Settings) -> bool {
         let mut delayed = DelayedControls::new(start);
         let mut in_a_row = 0;
         for sequence in 0..5 * u64::from(IN_A_ROW) {
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            let before = allocations::of_all_threads();
             let metadata = sensor.expose(sequence, Duration::from_millis(33) * sequence as u32);
             sensor.fill_plane(sequence, 0, &mut frame, stride);
             sensor.fill_plane(sequence, 1, &mut frame, stride);
             let decision = ipa.process(metadata.controls, &statistics);
             sensor.set_controls(delayed.push(decision.controls));
-            let allocated = ALLOCATIONS.load(Ordering::Relaxed) > before;
+            let allocated = allocations::of_all_threads() > before;
             in_a_row = if allocated { 0 } else { in_a_row + 1 };
             if in_a_row == IN_A_ROW {
                 return true;

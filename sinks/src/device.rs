@@ -1,12 +1,12 @@
 //! Opening a device's node, and what keeps one from it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::io::Errno;
 use vcam_allocator::Permission;
+use vcam_uapi::node;
 
 /// Why a node does not open.
 pub(crate) enum Closed {
@@ -20,15 +20,10 @@ pub(crate) enum Closed {
 ///
 /// Events are read without waiting: whoever wants to wait polls, with a limit.
 pub(crate) fn open(path: &Path) -> Result<File, Closed> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags((OFlags::CLOEXEC | OFlags::NONBLOCK).bits() as i32)
-        .open(path)
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied => Closed::Permission(Box::new(Permission::of(path))),
-            _ => Closed::Other(source),
-        })
+    node::open_nonblocking(path).map_err(|errno| match errno {
+        Errno::ACCESS | Errno::PERM => Closed::Permission(Box::new(Permission::of(path))),
+        errno => Closed::Other(errno.into()),
+    })
 }
 
 #[cfg(test)]

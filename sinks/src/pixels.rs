@@ -29,6 +29,7 @@ pub(crate) const READABLE: [Fourcc; 10] = [
 
 /// Why the CPU could not read a picture.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// The picture is in a format that only devices understand.
     #[error("pictures in {0} cannot be read by CPU here")]

@@ -5,7 +5,9 @@ use std::time::Duration;
 use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
 use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, LinkEnd, Modifier, PooledBuffer};
 
+#[cfg(feature = "file")]
 use crate::file::FileError;
+#[cfg(feature = "kms")]
 use crate::kms::KmsError;
 use crate::pixels::ReadError;
 
@@ -58,6 +60,10 @@ impl Frame {
 
 /// A place that pictures go to.
 ///
+/// A sink has a name, says what it needs of buffers, and takes frames; that is enough for a program
+/// that reads pictures in place. The other methods are for sinks that are devices, that need an
+/// orderly end, or that count.
+///
 /// One thread uses a sink at a time, and any thread may.
 pub trait Sink: Send + std::fmt::Debug {
     /// The sink as reports name it: `kms:vkms`, `file:out.png`, `terminal`, `null`.
@@ -71,7 +77,7 @@ pub trait Sink: Send + std::fmt::Debug {
     /// What it needs of the buffers that it is handed.
     fn constraints(&self) -> Constraints;
 
-    /// Whom to ask whether a buffer is taken; nobody where the CPU reads it.
+    /// The device to ask whether a buffer is taken; `None` where the CPU reads it.
     fn importer(&mut self) -> Option<&mut dyn Importer> {
         None
     }
@@ -79,7 +85,11 @@ pub trait Sink: Send + std::fmt::Debug {
     /// Does for each buffer what has to be done once, such as importing it, or learns that the
     /// device refuses. Without this call it happens at the buffer's first frame, and costs time
     /// there.
-    fn prepare(&mut self, buffers: &[Dmabuf]);
+    ///
+    /// The default does nothing.
+    fn prepare(&mut self, buffers: &[Dmabuf]) {
+        let _ = buffers;
+    }
 
     /// Waits until a frame would be taken at once, but never without a limit.
     fn wait(&mut self) -> Result<(), SinkError> {
@@ -104,17 +114,29 @@ pub trait Sink: Send + std::fmt::Debug {
 
     /// Waits until the last frame is shown, then leaves everything as it was found.
     ///
-    /// Dropping a sink does the same, and only logs what goes wrong.
-    fn finish(&mut self) -> Result<(), SinkError>;
+    /// Dropping a sink does the same, and only logs what goes wrong. The default does nothing.
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 
     /// What this owner did at its end of the link that frames arrive on.
-    fn link_end(&self) -> LinkEnd;
+    ///
+    /// The default is the end of a sink whose CPU reads pictures in place. A sink with an
+    /// [importer](Sink::importer) has to say whether it imports or copies.
+    fn link_end(&self) -> LinkEnd {
+        LinkEnd::native("the CPU reads it in place")
+    }
 
     /// What became of the frames that were accepted.
-    fn counts(&self) -> SinkCounts;
+    ///
+    /// The default keeps no count: all zeros.
+    fn counts(&self) -> SinkCounts {
+        SinkCounts::default()
+    }
 }
 
 /// What a sink needs whose CPU reads pictures in place and keeps some of them.
+#[cfg_attr(not(any(feature = "file", feature = "terminal")), allow(dead_code))]
 pub(crate) fn read_by_the_cpu(owner: &str, kept: u32, formats: &[Fourcc]) -> Constraints {
     let cpu = CpuUse { read: true, cached: true, ..CpuUse::default() };
     let linear = |format: &Fourcc| (*format, [Modifier::LINEAR].into());
@@ -144,16 +166,20 @@ pub struct SinkCounts {
 }
 
 /// Why a sink did not do what it was asked for.
+///
+/// Which kinds there are is a matter of the crate's features, so a match has a last arm for others.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SinkError {
     /// The display.
+    #[cfg(feature = "kms")]
     #[error(transparent)]
     Kms(#[from] KmsError),
     /// The V4L2 node.
-    #[cfg(feature = "v4l")]
     #[error(transparent)]
     V4l2(#[from] crate::v4l2::V4l2Error),
     /// The file.
+    #[cfg(feature = "file")]
     #[error(transparent)]
     File(#[from] FileError),
     /// The CPU could not read a picture.
@@ -163,6 +189,17 @@ pub enum SinkError {
     #[error("could not start the sink's thread")]
     Thread(#[source] std::io::Error),
     /// The terminal.
+    #[cfg(feature = "terminal")]
     #[error("could not draw on the terminal")]
     Terminal(#[source] std::io::Error),
+    /// A sink outside this crate failed in a way of its own.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl SinkError {
+    /// The error of a sink outside this crate.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
 }

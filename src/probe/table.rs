@@ -6,11 +6,12 @@ use vcam_allocator::Fourcc;
 use vcam_allocator::probe::{Cell, Outcome};
 
 use super::Report;
+use super::protocol::HeapEntry;
 
-/// A report, to be printed.
+/// The table of a report.
 pub(super) struct Table<'a>(pub(super) &'a Report);
 
-/// What was found, with all that it was found for.
+/// A finding, with everything that it was found for.
 struct Note<'a> {
     cell: &'a Cell,
     /// Device and heap, and the formats.
@@ -21,7 +22,7 @@ impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { heaps, importers, cells, skipped, .. } = self.0;
         let columns: Vec<_> =
-            heaps.iter().filter(|heap| heap.available).map(|heap| heap.name.as_str()).collect();
+            heaps.iter().filter(|heap| heap.info.available).map(|heap| &*heap.info.name).collect();
         let mut rows: Vec<(String, Vec<String>)> = Vec::new();
         for importer in importers {
             let mine = |cell: &&Cell| cell.importer == importer.name;
@@ -74,8 +75,12 @@ impl fmt::Display for Table<'_> {
                 writeln!(f, "    {importer} with {heap}: {}", formats.join(", "))?;
             }
         }
-        for heap in heaps.iter().filter(|heap| !heap.available) {
-            writeln!(f, "\nno heap {}: {}", heap.name, heap.reason.as_deref().unwrap_or_default())?;
+        for HeapEntry { info, fix } in heaps.iter().filter(|heap| !heap.info.available) {
+            write!(f, "\nno heap {}: {}", info.name, info.reason.as_deref().unwrap_or_default())?;
+            if let Some(fix) = fix {
+                write!(f, "; try: {fix}")?;
+            }
+            writeln!(f)?;
         }
         for device in skipped {
             writeln!(f, "\nnot probed, {}: {}", device.source, device.reason)?;
@@ -100,7 +105,7 @@ fn word(cell: &Cell) -> String {
     }
 }
 
-/// What a buffer of a heap cost to allocate, in the middle.
+/// The median cost of allocating a buffer of a heap.
 fn allocation(cells: &[Cell], heap: &str) -> String {
     let mut times: Vec<_> =
         cells.iter().filter(|cell| cell.heap == heap).filter_map(|cell| cell.alloc_us).collect();
@@ -135,7 +140,7 @@ fn without_numbers(cell: &Cell) -> String {
     plain.collect::<Vec<_>>().join(" ")
 }
 
-/// Everything that is not simply right, once, with all that it was found for.
+/// Everything that is not simply right, once, with everything that it was found for.
 fn notes(cells: &[Cell]) -> Vec<Note<'_>> {
     let mut notes: Vec<Note<'_>> = Vec::new();
     for cell in cells.iter().filter(|cell| cell.result != Outcome::Ok || cell.reason.is_some()) {
@@ -172,12 +177,14 @@ mod tests {
 
     #[test]
     fn a_table_has_every_refusal_once() {
-        let heap = |name: &str, available| HeapInfo {
-            name: name.into(),
-            kind: name.into(),
-            available,
-            reason: (!available).then(|| "it is not there".into()),
-            fix: None,
+        let heap = |name: &str, available: bool| HeapEntry {
+            info: HeapInfo {
+                name: name.into(),
+                kind: name.into(),
+                available,
+                reason: (!available).then(|| "it is not permitted".into()),
+            },
+            fix: (!available).then(|| "sudo true".into()),
         };
         let cell = |heap: &str, format, why: &str| {
             let why = why.to_owned();
@@ -218,7 +225,7 @@ error, ADDFB2: so
     kms:test with udmabuf: NV12
     kms:test with memfd: R8, NV12
 
-no heap gone: it is not there
+no heap gone: it is not permitted; try: sudo true
 ";
         assert_eq!(format!("\n{}", Table(&report)), expected);
     }

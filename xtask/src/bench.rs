@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: what things cost, as Markdown, JSON and a plot.
+//! `cargo xtask bench`: costs, as Markdown, JSON and a plot.
 //!
-//! A number stands beside a yardstick that was measured in the same run, turn about: machines
-//! differ and are noisy, and their ratio is what can be compared. What needs kernel devices runs in
-//! the uml machine, all else here.
+//! Each number has a yardstick that was measured in the same run, alternating with it: machines
+//! differ and are noisy, and only the ratio can be compared. Benchmarks that need kernel devices
+//! run in the uml machine, the others here.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -55,13 +55,13 @@ struct Row {
     median: f64,
     /// From the least to the most.
     spread: f64,
-    /// What was measured turn about with it.
+    /// The yardstick that was measured alternating with it.
     beside: String,
     /// Its time over that of the other, or its squared error.
     ratio: f64,
 }
 
-/// What a row measures.
+/// The quantity that a row measures.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 enum Unit {
     #[default]
@@ -125,7 +125,7 @@ pub(crate) fn bench(workspace: &Workspace, filter: Option<&str>, quick: bool) ->
     Ok(0)
 }
 
-/// The benchmarks that a filter means, and the part of rows' names that it is if it names none.
+/// The benchmark that a filter names; if it names none, all of them, and the filter for rows.
 fn chosen(filter: Option<&str>) -> (Vec<&'static Bench>, Option<&str>) {
     let named: Vec<_> = BENCHES.iter().filter(|bench| Some(bench.name) == filter).collect();
     match named.is_empty() {
@@ -202,7 +202,7 @@ fn allocation(row: &Row) -> Option<(&str, f64, f64)> {
     Some((heap, size, row.median / 1e3))
 }
 
-/// Draws what an allocation costs against its size, a line for each heap.
+/// Draws the cost of an allocation against its size, a line for each heap.
 fn draw(rows: &[Row], path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let points: Vec<_> = rows.iter().filter_map(allocation).collect();
     let mut heaps: Vec<_> = points.iter().map(|(heap, ..)| *heap).collect();

@@ -1,4 +1,4 @@
-//! Builds with cargo, and finds what was built in the messages it prints.
+//! Builds with cargo, and finds the results in the messages that it prints.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -28,7 +28,7 @@ const LACKS: i32 = 4;
 /// Runs the demonstration; the exit status.
 pub(crate) fn demo(workspace: &Workspace) -> Result<i32> {
     let obstacle = obstacle();
-    // All at once, so that whoever must install by hand does it once.
+    // All at once, so that a user who must install by hand does it once.
     let machine = if obstacle.is_some() { lab::purposes(&[Kind::Uml]) } else { &[] };
     host::provide(workspace, machine)?;
     let vcam = &build::vcam(workspace)?;
@@ -85,7 +85,7 @@ pub(crate) fn demo(workspace: &Workspace) -> Result<i32> {
     Ok(0)
 }
 
-/// The ISP that vcam takes when it is left to choose, and why, where there is a choice.
+/// The ISP that vcam chooses by itself, and the reason, where there is a choice.
 fn choice(place: &Place, vcam: &Path) -> Result<Option<String>> {
     let arguments = "plan --heap udmabuf --display --size 640x480 --json";
     let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
@@ -97,7 +97,7 @@ fn choice(place: &Place, vcam: &Path) -> Result<Option<String>> {
     Ok(plan["isp"]["reason"].as_str().map(str::to_owned))
 }
 
-/// Where the demonstration runs.
+/// The machine that runs the demonstration.
 enum Place {
     /// On this machine's devices.
     Here,
@@ -160,7 +160,7 @@ fn run_here(vcam: &Path, arguments: &[String]) -> Result<(i32, Vec<u8>)> {
     }
 }
 
-/// What keeps the demonstration from running on this machine, if anything does.
+/// The obstacle to the demonstration on this machine, if there is one.
 fn obstacle() -> Option<String> {
     if let Err(error) = File::open("/dev/udmabuf") {
         return Some(format!("/dev/udmabuf cannot be opened here ({error})"));
@@ -193,7 +193,7 @@ impl AsFd for Card {
 impl drm::Device for Card {}
 impl drm::control::Device for Card {}
 
-/// Whether a card shows something to somebody, and no one else is its master.
+/// Returns true if a card has a display, and no other program is its master.
 fn is_free(path: &Path) -> bool {
     let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else { return false };
     let card = Card(file);

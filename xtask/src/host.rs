@@ -1,5 +1,5 @@
-//! What the host must have: Debian packages, and a way to become root for the
-//! two things that need it (installing them, and building the tree).
+//! Requirements of the host: Debian packages, and a way to become root for the
+//! two steps that need it (installing them, and building the tree).
 
 use std::env;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::lab::{Cache, list};
 use crate::progress::{note, step};
 use crate::workspace::Workspace;
 
-/// Why a package is wanted; the first column of `host-packages.txt`.
+/// The purpose of a package; the first column of `host-packages.txt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To make the machines and run the uml one.
@@ -56,8 +56,8 @@ fn parse_needs(text: &str) -> Result<Vec<Need<'_>>> {
         .collect()
 }
 
-/// Makes sure that the host has what `purposes` need, installing what is
-/// missing. Does nothing at all when nothing is.
+/// Makes sure that the host has the packages for `purposes`: installs those
+/// that are missing, and does nothing when none is.
 pub(crate) fn provide(workspace: &Workspace, purposes: &[Purpose]) -> Result<()> {
     let list = workspace.recipe().join("host-packages.txt");
     let text =
@@ -129,20 +129,20 @@ fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {
         update()?;
         return install();
     }
-    // Lists that are old name files the archive no longer has.
+    // Old lists name files that the archive no longer has.
     install().or_else(|_| update().and_then(|()| install()))
 }
 
 /// The file that a program's name stands for.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    // Where Debian keeps programs that a user's PATH may leave out.
+    // Debian keeps programs there that a user's PATH may leave out.
     let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path).chain(more).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-/// Whether commands can be run as root here. Asks for sudo's password once, if
-/// there is a terminal to ask on.
+/// Returns true if commands can be run as root here. Asks for sudo's password
+/// once, if there is a terminal.
 pub(crate) fn can_be_root() -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
@@ -177,6 +177,23 @@ pub(crate) fn as_root(program: &str) -> Command {
     command
 }
 
+/// A command as root whose mounts are its own: they go with it, also when it is killed. Where there
+/// are no such namespaces for root, as in many containers, there are no mounts either.
+pub(crate) fn as_root_apart(program: &str) -> Command {
+    let namespaces = !rustix::process::geteuid().is_root()
+        || Command::new("unshare")
+            .args(["--mount", "true"])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+    if !namespaces {
+        return as_root(program);
+    }
+    let mut command = as_root("unshare");
+    command.args(["--mount", "--", program]);
+    command
+}
+
 /// The variables of the environment that name proxies.
 pub(crate) fn proxies() -> impl Iterator<Item = (String, String)> {
     env::vars().filter(|(name, _)| {
@@ -185,7 +202,7 @@ pub(crate) fn proxies() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Signals a process group of root's; whether that could be done.
+/// Signals a process group of root's; returns true if that was possible.
 pub(crate) fn signal_roots_group(group: i32, signal: &str) -> bool {
     as_root("kill")
         .args(["-s", signal, "--", &format!("-{group}")])

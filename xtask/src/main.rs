@@ -5,10 +5,12 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod deps;
 mod fresh;
 mod host;
 mod lab;
 mod process;
+mod programs;
 mod progress;
 mod test;
 mod workspace;
@@ -72,6 +74,10 @@ enum Task {
         /// Gives up on the tests of one place after this many seconds.
         #[arg(long, value_name = "SECS", default_value_t = 1800)]
         timeout: u64,
+        /// A test program of `tests/` or a folder of them, and a part of its tests' names; may be
+        /// repeated.
+        #[arg(value_name = "PROGRAM[::TEST]")]
+        names: Vec<String>,
         /// Filters and other arguments for the test programs.
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -89,9 +95,15 @@ enum Task {
         /// gets.
         #[arg(long, conflicts_with = "whole")]
         build: bool,
-        /// Makes the lab anew on each release, instead of showing this machine's.
+        /// Makes the lab again on each release, instead of showing this machine's.
         #[arg(long)]
         whole: bool,
+    },
+    /// Checks what the crates depend on, and builds each with each choice of its features.
+    Deps {
+        /// Brings the table in docs/dependencies.md up to date.
+        #[arg(long)]
+        write: bool,
     },
     /// Measures what the allocator costs, in the uml machine.
     Bench {
@@ -103,10 +115,10 @@ enum Task {
     },
 }
 
-/// How long a command may take in the lab, unless it is given another limit.
+/// The time limit of a command in the lab, unless it is given another.
 const LAB_LIMIT: Duration = Duration::from_secs(600);
 
-/// Something this machine lacks, in words that say how to get it. Exit code 4.
+/// Something that this machine lacks, and how to get it. Exit code 4.
 #[derive(Debug)]
 struct Lacking(String);
 
@@ -173,9 +185,9 @@ fn perform(task: Task) -> Result<i32> {
             let outcome = Lab::set_up(&workspace, &[machine])?.run(machine, &job)?;
             Ok(outcome.status)
         }
-        Task::Test { only, timeout, arguments } => {
+        Task::Test { only, timeout, names, arguments } => {
             let limit = Duration::from_secs(timeout);
-            test::test(&workspace, &Plan { places: only, arguments, limit })
+            test::test(&workspace, &Plan { places: only, names, arguments, limit })
         }
         Task::Check => check::check(&workspace),
         Task::Fresh { only, build, whole } => {
@@ -186,6 +198,7 @@ fn perform(task: Task) -> Result<i32> {
             };
             fresh::fresh(&workspace, &only, extent)
         }
+        Task::Deps { write } => deps::deps(&workspace, write),
         Task::Demo => demo::demo(&workspace),
         Task::Bench { filter, quick } => bench::bench(&workspace, filter.as_deref(), quick),
     }

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::host::signal_roots_group;
 
-/// How a supervised child came to its end.
+/// The end of a supervised child.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
     /// By itself.
@@ -24,11 +24,11 @@ pub(crate) enum End {
     TimedOut,
     /// Killed: SIGINT, SIGTERM or SIGHUP reached this program.
     Interrupted,
-    /// Killed: nobody reads what it writes.
+    /// Killed: the reader of its output is gone.
     OutputClosed,
 }
 
-/// What makes a supervised child end early.
+/// Reasons to end a supervised child early.
 #[derive(Debug, Default)]
 struct Flags {
     interrupted: Arc<AtomicBool>,
@@ -55,12 +55,12 @@ pub(crate) fn catch_signals() -> Result<()> {
     Ok(())
 }
 
-/// Whether a signal asked this program to end.
+/// Returns true if a signal asked this program to end.
 pub(crate) fn interrupted() -> bool {
     flags().interrupted.load(Ordering::Relaxed)
 }
 
-/// Tells the supervision that nobody reads the child's output any more.
+/// Informs the supervision that the reader of the child's output is gone.
 pub(crate) fn output_closed() {
     flags().output_closed.store(true, Ordering::Relaxed);
 }
@@ -118,7 +118,7 @@ fn kill_group(child: &mut Child) -> io::Result<()> {
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         match kill_process_group(group, Signal::KILL) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            // What is left is root's, started by sudo.
+            // The rest of the group is root's, started by sudo.
             Err(rustix::io::Errno::PERM) => return end_roots_child(child, group.as_raw_pid()),
             Err(errno) => return Err(errno.into()),
         }
@@ -138,7 +138,7 @@ fn end_roots_child(child: &mut Child, group: i32) -> io::Result<()> {
         thread::sleep(Duration::from_millis(50));
     }
     signalled |= signal_roots_group(group, "KILL");
-    // Without sudo's permission it would end when it pleases.
+    // Without sudo's permission nothing can end the group, so do not wait for it.
     if signalled { child.wait().map(|_| ()) } else { child.try_wait().map(|_| ()) }
 }
 

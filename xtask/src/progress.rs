@@ -1,4 +1,4 @@
-//! How a long step looks: a spinner with the elapsed time and the log's last
+//! The progress of a long step: a spinner with the elapsed time and the log's last
 //! line on a terminal, two plain lines in a pipe. All of it goes to stderr, so
 //! that stdout belongs to the command that was asked for.
 
@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::process::{self, End};
 
-/// Prints one line about what is going on.
+/// Prints one line about the current step.
 pub(crate) fn note(text: &str) {
     eprintln!("lab: {text}");
 }
@@ -63,7 +63,7 @@ pub(crate) fn step(title: &str, log: &Path, command: &mut Command) -> Result<()>
     }
 }
 
-/// A spinner, when somebody is watching.
+/// A spinner, if stderr is a terminal.
 fn spinner(title: &str) -> Option<ProgressBar> {
     if !std::io::stderr().is_terminal() {
         return None;

@@ -1,12 +1,15 @@
 //! `cargo xtask test`: the unit tests on this machine, the integration tests in
 //! the lab's machines, and one line on each at the end.
+//!
+//! The selection is complete before a machine boots: programs are selected by their names in
+//! `Cargo.toml`, and tests by what a program, built for the machine, lists on the host.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,39 +17,57 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::build::executables;
+use crate::check::stanzas;
 use crate::host;
 use crate::lab::{self, Job, Kind, Lab, Output, list};
 use crate::process::{self, End};
+use crate::programs::{self, Manifest, Program, Selected};
 use crate::progress::note;
 use crate::workspace::Workspace;
 
-/// Where tests run.
+/// A place in which tests run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Place {
-    /// The unit tests, on this machine.
+    /// The unit tests and `tests/host/`, on this machine.
     Host,
-    /// `tests/lab_uml*.rs`, in the uml machine.
+    /// `tests/uml/`, in the uml machine.
     Uml,
-    /// `tests/lab_qemu*.rs`, in the qemu machine.
+    /// `tests/qemu/`, in the qemu machine.
     Qemu,
 }
 
 impl Place {
-    /// The machine, and how the names of its integration tests start.
-    fn machine(self) -> Option<(Kind, &'static str)> {
+    /// The place whose tests are in this folder of `tests/`.
+    pub(crate) fn of(folder: &str) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|place| place.folder() == folder)
+    }
+
+    /// The folder of its tests in `tests/`.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Uml => "uml",
+            Self::Qemu => "qemu",
+        }
+    }
+
+    /// The machine, if it is not this one.
+    fn machine(self) -> Option<Kind> {
         match self {
             Self::Host => None,
-            Self::Uml => Some((Kind::Uml, "lab_uml")),
-            Self::Qemu => Some((Kind::Qemu, "lab_qemu")),
+            Self::Uml => Some(Kind::Uml),
+            Self::Qemu => Some(Kind::Qemu),
         }
     }
 }
 
-/// What to test.
+/// A selection of tests.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Where; everywhere if empty.
+    /// The places; all if empty.
     pub(crate) places: Vec<Place>,
+    /// Programs and parts of them, `PROGRAM` or `PROGRAM::TEST`; all if empty.
+    pub(crate) names: Vec<String>,
     /// Arguments for the test programs: filters and the like.
     pub(crate) arguments: Vec<String>,
     /// The limit for the tests of one place.
@@ -55,24 +76,40 @@ pub(crate) struct Plan {
 
 /// Runs the plan; the exit status.
 pub(crate) fn test(workspace: &Workspace, plan: &Plan) -> Result<i32> {
-    let places = if plan.places.is_empty() { Place::value_variants() } else { &plan.places };
-    let kinds: Vec<Kind> =
-        places.iter().filter_map(|place| place.machine()).map(|(kind, _)| kind).collect();
-    // All at once, so that whoever must install by hand does it once.
+    let lost = stanzas::findings(&workspace.root)?;
+    if !lost.is_empty() {
+        bail!("some tests would not run:\n{}", lost.join("\n"));
+    }
+    let asked = if plan.places.is_empty() { Place::value_variants() } else { &plan.places };
+    let manifest = Manifest::read(&workspace.root)?;
+    let selected = programs::select(&manifest.programs, asked, &plan.names)?;
+    let is_named = |place: &Place| selected.iter().any(|one| one.program.place() == Some(*place));
+    let places: Vec<Place> =
+        asked.iter().copied().filter(|place| plan.names.is_empty() || is_named(place)).collect();
+    let kinds: Vec<Kind> = places.iter().filter_map(|place| place.machine()).collect();
+    // All at once, so that a user who must install by hand does it once.
     let needs = if kinds.is_empty() { &[] } else { lab::purposes(&kinds) };
     host::provide(workspace, needs)?;
-    // First, since it is what may lack something.
+    // First, since a package may be missing for it.
     let machines = if kinds.is_empty() { None } else { Some(Lab::set_up(workspace, &kinds)?) };
     let (here, there): (Vec<Place>, Vec<Place>) =
         places.iter().partition(|place| place.machine().is_none());
-    let mut reports: Vec<_> =
-        here.into_iter().map(|place| report(place, || on_host(workspace, plan))).collect();
-    if let Some(lab) = &machines
-        && !process::interrupted()
-    {
-        let programs = build(workspace, &there);
-        let machines = Machines { workspace, plan, lab, programs, several: there.len() > 1 };
-        let run = |place: Place| report(place, || machines.test(place));
+    let (outside, inside): (Vec<Selected>, Vec<Selected>) =
+        selected.into_iter().partition(|one| one.program.place() == Some(Place::Host));
+    let programs = match plan.names.is_empty() {
+        // The host's tests run even if those of the machines cannot be built.
+        true => build(workspace, inside, FOR_MACHINES).and_then(|built| narrow(plan, built)),
+        false => {
+            let mut built = build(workspace, outside, &[])?;
+            built.extend(build(workspace, inside, FOR_MACHINES)?);
+            Ok(narrow(plan, built)?)
+        }
+    };
+    let tests =
+        Tests { workspace, plan, lab: machines.as_ref(), programs, several: there.len() > 1 };
+    let run = |place: Place| report(place, || tests.of(place));
+    let mut reports: Vec<_> = here.into_iter().map(run).collect();
+    if !process::interrupted() {
         // At once: uml has one processor, and qemu waits for its screens.
         reports.extend(thread::scope(|scope| {
             let running: Vec<_> = there.iter().map(|place| scope.spawn(|| run(*place))).collect();
@@ -96,11 +133,11 @@ pub(crate) fn test(workspace: &Workspace, plan: &Plan) -> Result<i32> {
     Ok(i32::from(!passed))
 }
 
-/// What came of the tests of a place.
+/// The result of the tests of a place.
 struct Report {
     line: String,
     passed: bool,
-    /// How many tests passed; where that is not counted, 1 for all of them.
+    /// The number of tests that passed; where that is not counted, 1 for all of them.
     ran: u32,
 }
 
@@ -108,7 +145,7 @@ struct Report {
 fn report(place: Place, tests: impl FnOnce() -> Result<Option<u32>>) -> Report {
     let begun = Instant::now();
     let result = tests();
-    let name = format!("{place:?}").to_lowercase();
+    let name = place.folder();
     let seconds = begun.elapsed().as_secs();
     let (line, passed, ran) = match result {
         Ok(None) => (format!("passed in {seconds} s"), true, 1),
@@ -119,86 +156,192 @@ fn report(place: Place, tests: impl FnOnce() -> Result<Option<u32>>) -> Report {
     Report { line: format!("{name:5} {line}"), passed, ran }
 }
 
-/// The unit tests of all crates.
-fn on_host(workspace: &Workspace, plan: &Plan) -> Result<Option<u32>> {
-    note("tests on this machine");
-    let mut cargo = workspace.cargo();
-    cargo.args(["test", "--workspace"]);
-    if !plan.arguments.is_empty() {
-        cargo.arg("--").args(&plan.arguments);
+/// Cargo's arguments to build for a machine.
+const FOR_MACHINES: &[&str] = &["--release", "--features", "lab"];
+
+/// A test program that is built.
+#[derive(Debug)]
+struct Built {
+    program: Program,
+    /// Parts of names of tests; without one, every test is meant.
+    filters: Vec<String>,
+    file: PathBuf,
+}
+
+/// Builds these programs and no others.
+fn build(workspace: &Workspace, selected: Vec<Selected>, how: &[&str]) -> Result<Vec<Built>> {
+    if selected.is_empty() {
+        return Ok(Vec::new());
     }
-    process::own_group(&mut cargo);
-    let mut child = cargo.stdin(Stdio::null()).spawn().context("cannot run cargo")?;
-    match process::supervise(&mut child, Some(plan.limit), || ())? {
-        End::Exited(status) if status.success() => Ok(None),
-        End::Exited(_) => bail!("`cargo test --workspace` failed"),
-        End::TimedOut => bail!("no end after {} s", plan.limit.as_secs()),
-        End::Interrupted | End::OutputClosed => bail!("interrupted"),
+    note("builds the tests");
+    if selected.iter().any(|one| one.program.runs_examples()) {
+        // `cargo test --examples` would make test programs of them.
+        executables(workspace, &[&["build", "--examples"], how].concat())?;
+    }
+    let mut arguments = [&["test", "--no-run"], how].concat();
+    for one in &selected {
+        arguments.extend(["--test", &one.program.name]);
+    }
+    let mut files: HashMap<String, PathBuf> = executables(workspace, &arguments)?;
+    let built = |Selected { program, filters }: Selected| {
+        let file = files.remove(&program.name);
+        let file = file.with_context(|| format!("cargo built no test {}", program.name))?;
+        Ok(Built { program, filters, file })
+    };
+    selected.into_iter().map(built).collect()
+}
+
+/// Leaves the programs that have tests of the names that are asked for.
+fn narrow(plan: &Plan, programs: Vec<Built>) -> Result<Vec<Built>> {
+    for name in &plan.names {
+        let Some((wanted, test)) = name.split_once("::") else { continue };
+        let mut known = Vec::new();
+        for one in programs.iter().filter(|one| one.program.is(wanted)) {
+            known.extend(one.tests(&[])?);
+        }
+        if !known.iter().any(|known| known.contains(test)) {
+            bail!("no test of `{wanted}` is named `{test}`{}", programs::nearest(test, &known));
+        }
+    }
+    let (mut left, mut known) = (Vec::new(), Vec::new());
+    for one in programs {
+        let arguments = one.arguments(plan);
+        if arguments.is_empty() || !one.tests(&arguments)?.is_empty() {
+            left.push(one);
+        } else {
+            known.extend(one.tests(&[])?);
+        }
+    }
+    if left.is_empty() && !known.is_empty() {
+        let wanted = plan.arguments.join(" ");
+        // It may still be the name of a unit test of the host; those are not listed.
+        note(&format!("no test in a machine for `{wanted}`{}", programs::nearest(&wanted, &known)));
+    }
+    Ok(left)
+}
+
+impl Built {
+    /// The arguments that say which of its tests are meant.
+    fn arguments(&self, plan: &Plan) -> Vec<String> {
+        plan.arguments.iter().chain(&self.filters).cloned().collect()
+    }
+
+    /// The names of the tests that it would run with these arguments.
+    fn tests(&self, arguments: &[String]) -> Result<Vec<String>> {
+        let name = &self.program.name;
+        let output = Command::new(&self.file)
+            .args(arguments)
+            .arg("--list")
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run {name}"))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("{name} does not list its tests: {}", said.trim());
+        }
+        let listed = String::from_utf8_lossy(&output.stdout);
+        Ok(listed
+            .lines()
+            .filter_map(|line| line.strip_suffix(": test"))
+            .map(str::to_owned)
+            .collect())
     }
 }
 
-/// The machines' test programs, by the name of their test.
-fn build(workspace: &Workspace, places: &[Place]) -> Result<HashMap<String, PathBuf>> {
-    note("builds the tests for the machines");
-    // Tests run examples, too; `cargo test --examples` would make test programs of them.
-    let features = ["--release", "--features", "lab"];
-    let examples: Vec<_> = ["build", "--examples"].into_iter().chain(features).collect();
-    executables(workspace, &examples)?;
-    let mut arguments: Vec<_> = ["test", "--no-run"].into_iter().chain(features).collect();
-    let globs: Vec<_> = places
-        .iter()
-        .filter_map(|place| place.machine())
-        .map(|(_, prefix)| format!("{prefix}*"))
-        .collect();
-    for glob in &globs {
-        arguments.extend(["--test", glob]);
-    }
-    executables(workspace, &arguments)
-}
-
-/// What the tests in machines need.
-struct Machines<'a> {
+/// A plan and what it needs.
+struct Tests<'a> {
     workspace: &'a Workspace,
     plan: &'a Plan,
-    lab: &'a Lab,
-    programs: Result<HashMap<String, PathBuf>>,
-    /// Whether machines run side by side: then a program's output is shown when it has ended.
+    lab: Option<&'a Lab>,
+    /// Those of the machines, and those of the host if they are named.
+    programs: Result<Vec<Built>>,
+    /// True if machines run at the same time: then a program's output is shown when it has ended.
     several: bool,
 }
 
-impl Machines<'_> {
-    /// The test programs of a machine, one after the other; how many tests passed.
-    fn test(&self, place: Place) -> Result<Option<u32>> {
-        let (kind, prefix) = place.machine().context("the host is no machine")?;
+impl Tests<'_> {
+    /// The tests of a place, which say how many passed if they count them.
+    fn of(&self, place: Place) -> Result<Option<u32>> {
+        match (place.machine(), self.plan.names.is_empty()) {
+            (None, true) => self.on_host(),
+            (None, false) => self.programs_on_host().map(Some),
+            (Some(kind), _) => self.in_machine(place, kind).map(Some),
+        }
+    }
+
+    /// The programs of a place, in the order of their names.
+    fn mine(&self, place: Place) -> Result<Vec<&Built>> {
         let programs = match &self.programs {
             Ok(programs) => programs,
             Err(error) => bail!("not run: {error:#}"),
         };
         let mut mine: Vec<_> =
-            programs.iter().filter(|(name, _)| name.starts_with(prefix)).collect();
-        mine.sort();
-        if mine.is_empty() {
-            bail!("cargo built no test {prefix}");
+            programs.iter().filter(|one| one.program.place() == Some(place)).collect();
+        mine.sort_by_key(|one| &one.program.name);
+        Ok(mine)
+    }
+
+    /// The unit tests of all crates, and the programs in `tests/host/`.
+    fn on_host(&self) -> Result<Option<u32>> {
+        note("tests on this machine");
+        let mut cargo = self.workspace.cargo();
+        cargo.args(["test", "--workspace"]);
+        if !self.plan.arguments.is_empty() {
+            cargo.arg("--").args(&self.plan.arguments);
         }
+        self.run_here(cargo, "cargo test --workspace")?;
+        Ok(None)
+    }
+
+    /// Runs the programs of `tests/host/` that are named; returns the number of their tests.
+    fn programs_on_host(&self) -> Result<u32> {
         let mut passed = 0;
-        for (name, program) in mine {
+        for one in self.mine(Place::Host)? {
+            let arguments = one.arguments(self.plan);
+            note(&format!("{} on this machine", one.program.name));
+            let mut command = Command::new(&one.file);
+            command.args(&arguments).current_dir(&self.workspace.root);
+            self.run_here(command, &one.program.name)?;
+            passed += one.tests(&arguments)?.len() as u32;
+        }
+        Ok(passed)
+    }
+
+    /// Runs a command on this machine, which must end well.
+    fn run_here(&self, mut command: Command, name: &str) -> Result<()> {
+        process::own_group(&mut command);
+        let child = command.stdin(Stdio::null()).spawn();
+        let mut child = child.with_context(|| format!("cannot run `{name}`"))?;
+        match process::supervise(&mut child, Some(self.plan.limit), || ())? {
+            End::Exited(status) if status.success() => Ok(()),
+            End::Exited(_) => bail!("`{name}` failed"),
+            End::TimedOut => bail!("no end after {} s", self.plan.limit.as_secs()),
+            End::Interrupted | End::OutputClosed => bail!("interrupted"),
+        }
+    }
+
+    /// Runs the test programs of a machine one by one; returns the number of tests that passed.
+    fn in_machine(&self, place: Place, kind: Kind) -> Result<u32> {
+        let mut passed = 0;
+        for one in self.mine(place)? {
+            let name = &one.program.name;
             let begun = Instant::now();
             note(&format!("{name} in the {kind} machine"));
-            passed += self.run(kind, name, program).with_context(|| format!("in {name}"))?;
+            passed += self.run_inside(kind, one).with_context(|| format!("in {name}"))?;
             if self.several {
                 note(&format!("{name}: done in {} s", begun.elapsed().as_secs()));
             }
         }
-        Ok(Some(passed))
+        Ok(passed)
     }
 
-    /// One test program; how many tests passed.
+    /// Runs one test program; returns the number of tests that passed.
     ///
-    /// Its machine is booted with the words of the file `NAME.cmdline` beside the test, if there is
-    /// one.
-    fn run(&self, kind: Kind, name: &str, program: &Path) -> Result<u32> {
+    /// Its machine is booted with the arguments of the test's `.cmdline` file, if it has one.
+    fn run_inside(&self, kind: Kind, one: &Built) -> Result<u32> {
         let Self { workspace, plan, .. } = self;
-        let cmdline = workspace.root.join("tests").join(format!("{name}.cmdline"));
+        let name = &one.program.name;
+        let cmdline = workspace.root.join(one.program.cmdline());
         let kernel = match fs::read_to_string(&cmdline) {
             Ok(text) => list(&text).collect::<Vec<_>>().join(" "),
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
@@ -206,8 +349,10 @@ impl Machines<'_> {
                 return Err(error).with_context(|| format!("cannot read {}", cmdline.display()));
             }
         };
-        let mut command = vec![program.display().to_string(), "--test-threads=1".to_owned()];
-        command.extend(plan.arguments.iter().cloned());
+        let arguments = one.arguments(plan);
+        let narrowed = !arguments.is_empty();
+        let mut command = vec![one.file.display().to_string(), "--test-threads=1".to_owned()];
+        command.extend(arguments);
         let environment = std::env::vars()
             .filter(|(name, _)| name == "RUST_BACKTRACE" || name == "RUST_LOG")
             .collect();
@@ -225,9 +370,9 @@ impl Machines<'_> {
             output,
             programs: Vec::new(),
         };
-        let outcome = self.lab.run(kind, &job)?;
+        let outcome = self.lab.context("no machine was made")?.run(kind, &job)?;
         let text = String::from_utf8_lossy(&outcome.stdout);
-        match verdict(outcome.status, &text, !plan.arguments.is_empty()) {
+        match verdict(outcome.status, &text, narrowed) {
             Ok(passed) => Ok(passed),
             Err(error) => bail!("{error}; the console's log is {}", outcome.console.display()),
         }
@@ -242,10 +387,10 @@ struct Counts {
     ignored: u32,
 }
 
-/// What the line of a test ends with that another one runs, in a process of its own.
+/// The end of the line of a test that another one runs, in a process of its own.
 const PART: &str = "... ignored, a part of another test";
 
-/// Judges a test program by its status *and* by what it says it ran: a program
+/// Judges a test program by its status *and* by its own count of tests: a program
 /// that ran nothing, or left tests out, has proven nothing.
 fn verdict(status: i32, output: &str, narrowed: bool) -> Result<u32> {
     let counts = counts(output);

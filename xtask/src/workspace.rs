@@ -1,5 +1,4 @@
-//! Where things are on the host: the workspace, cargo's target folder, the
-//! lab's cache.
+//! Folders on the host: the workspace, cargo's target folder, the lab's cache.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,14 +6,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The folders everything else is found from. All absolute, links resolved.
+/// The folders from which all others are found. All absolute, links resolved.
 #[derive(Debug, Clone)]
 pub(crate) struct Workspace {
     /// The folder of the workspace's `Cargo.toml`.
     pub(crate) root: PathBuf,
-    /// Where cargo puts what it builds.
+    /// Cargo's target folder.
     pub(crate) target: PathBuf,
-    /// Where the lab is kept between runs.
+    /// The cache of the lab, kept between runs.
     pub(crate) cache: PathBuf,
 }
 

@@ -60,6 +60,7 @@ pub type FormatSet = BTreeMap<Fourcc, BTreeSet<Modifier>>;
 /// What must hold of a buffer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Rule {
     /// One of these formats, with one of its modifiers.
     Formats(FormatSet),
@@ -162,7 +163,7 @@ pub struct CpuUse {
 pub struct Statement {
     /// Who needs it, such as `kms:vkms`.
     pub owner: String,
-    /// How that is known, such as `IN_FORMATS`, `measured` or `--heap`.
+    /// How that is known, such as `IN_FORMATS`, `measured` or `the user`.
     pub source: String,
     /// The plane it is about; without one, every plane.
     pub plane: Option<u8>,
@@ -410,6 +411,7 @@ impl From<Constraints> for Wire {
 
 /// Why a serialised form is not taken.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WireError {
     /// It was written by a later version.
     #[error("constraints of version {0} are not understood, only those of version {VERSION}")]

@@ -7,11 +7,11 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use vcam_uapi::node;
+
 use crate::dmabuf::Dmabuf;
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::layout::Layout;
-use crate::permission::open_readonly;
-use crate::uapi;
 
 /// What the names of these heaps start with.
 pub const PREFIX: &str = "dma_heap:";
@@ -71,9 +71,9 @@ impl DmaHeap {
             return Err(missing(asked, &names));
         };
         let name = format!("{PREFIX}{resolved}");
-        let node = Path::new(FOLDER).join(&resolved);
-        let device = open_readonly(&node)
-            .map_err(|errno| OpenError::of(&name, &node, errno, "it has just gone"))?;
+        let path = Path::new(FOLDER).join(&resolved);
+        let device = node::open_read_only(&path)
+            .map_err(|errno| OpenError::of(&name, &path, errno, "it has just gone"))?;
         Ok(Self { name: name.into(), device, contiguous: is_cma(&resolved) })
     }
 }
@@ -106,7 +106,7 @@ impl Heap for DmaHeap {
     fn allocate(&self, layout: &Layout, name: &str) -> Result<Dmabuf, AllocError> {
         let heap = || self.name.to_string();
         let size = layout.size();
-        let fd = uapi::dma_heap::alloc(self.device.as_fd(), size).map_err(|source| {
+        let fd = vcam_uapi::dma_heap::alloc(self.device.as_fd(), size).map_err(|source| {
             AllocError::System { heap: heap(), step: "call DMA_HEAP_IOCTL_ALLOC", size, source }
         })?;
         Dmabuf::new(self.name.clone(), name, layout.clone(), vec![fd])

@@ -7,10 +7,13 @@
 //!
 //! Source: `Documentation/gpu/drm-kms.rst`, "Dumb Buffer Objects".
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use vcam_uapi::drm;
+use vcam_uapi::node::{numbered, open_read_write};
 
 use crate::constraints::FormatSet;
 use crate::dmabuf::Dmabuf;
@@ -18,8 +21,6 @@ use crate::format::{Fourcc, Modifier};
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::layout::{Alignment, Layout, PlaneLayout};
 use crate::memory::Memory;
-use crate::permission::open_read_write;
-use crate::uapi;
 
 /// What the names of these heaps start with.
 pub const PREFIX: &str = "dumb:";
@@ -32,17 +33,7 @@ const FORMATS: [Fourcc; Fourcc::KNOWN.len()] = Fourcc::KNOWN;
 
 /// The nodes under `/dev/dri` whose names start so, in the order of their numbers.
 pub(crate) fn nodes(prefix: &str) -> Vec<PathBuf> {
-    let mut nodes: Vec<(u32, PathBuf)> = fs::read_dir(FOLDER)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            Some((name.strip_prefix(prefix)?.parse().ok()?, entry.path()))
-        })
-        .collect();
-    nodes.sort();
-    nodes.into_iter().map(|(_, path)| path).collect()
+    numbered(Path::new(FOLDER), prefix)
 }
 
 /// The heaps of all cards that have displays: by the driver's name, or by the node's where another
@@ -62,8 +53,8 @@ fn named() -> Vec<(String, PathBuf)> {
     let mut named: Vec<(String, PathBuf)> = Vec::new();
     for node in nodes("card") {
         let asked = open_read_write(&node).and_then(|card| {
-            uapi::drm::drop_master(card.as_fd());
-            Ok((uapi::drm::driver(card.as_fd())?, uapi::drm::has_dumb(card.as_fd())?))
+            drm::drop_master(card.as_fd());
+            Ok((drm::driver(card.as_fd())?, drm::has_dumb(card.as_fd())?))
         });
         let by_driver = match asked {
             Ok((_, false)) => continue,
@@ -103,14 +94,14 @@ impl Dumb {
                     continue;
                 }
             };
-            uapi::drm::drop_master(card.as_fd());
+            drm::drop_master(card.as_fd());
             let failed =
                 |source| OpenError::Open { name: name.clone(), node: node.clone(), source };
-            let driver = uapi::drm::driver(card.as_fd()).map_err(failed)?;
+            let driver = drm::driver(card.as_fd()).map_err(failed)?;
             if !is_meant(asked, &node, &driver) {
                 continue;
             }
-            if !uapi::drm::has_dumb(card.as_fd()).map_err(failed)? {
+            if !drm::has_dumb(card.as_fd()).map_err(failed)? {
                 let (name, what) = (name.clone(), "make dumb buffers");
                 return Err(OpenError::Unsuitable { name, node, what });
             }
@@ -131,7 +122,7 @@ impl Dumb {
     /// Whether the CPU can map its buffers as dma-bufs: no capability tells, so a small one is
     /// made.
     fn try_mapping(&self) -> bool {
-        let made = uapi::drm::Dumb::create(self.card.as_fd(), 64, 64, 32)
+        let made = drm::Dumb::create(self.card.as_fd(), 64, 64, 32)
             .and_then(|dumb| dumb.export())
             .and_then(Memory::new);
         made.is_ok_and(|memory| memory.map().is_ok())
@@ -224,7 +215,7 @@ impl Heap for Dumb {
             .filter(|_| FORMATS.contains(&format) && layout.modifier() == Modifier::LINEAR)
             .ok_or_else(|| AllocError::Format { heap: heap(), format })?;
         let card = self.card.as_fd();
-        let dumb = uapi::drm::Dumb::create(card, shape.width, shape.rows, shape.bits)
+        let dumb = drm::Dumb::create(card, shape.width, shape.rows, shape.bits)
             .map_err(failed("call DRM_IOCTL_MODE_CREATE_DUMB"))?;
         let fd = dumb.export().map_err(failed("call DRM_IOCTL_PRIME_HANDLE_TO_FD"))?;
         let planes = shape.planes(dumb.pitch);

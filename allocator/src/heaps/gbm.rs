@@ -7,22 +7,21 @@
 //!
 //! Source: Mesa's `src/gbm/main/gbm.h`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gbm::{BufferObject, BufferObjectFlags, Device};
+use vcam_uapi::drm;
+use vcam_uapi::node::open_read_write;
 
 use crate::constraints::FormatSet;
 use crate::dmabuf::{Dmabuf, MAX_PLANES};
 use crate::format::{Fourcc, Modifier};
+use crate::gbm::{Device, GbmError, Use};
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::heaps::dumb;
 use crate::layout::{Layout, PlaneLayout};
-use crate::permission::open_read_write;
-use crate::uapi;
-use crate::uapi::fault;
 
 /// What the names of these heaps start with.
 pub const PREFIX: &str = "gbm:";
@@ -45,7 +44,7 @@ impl Default for Usage {
     }
 }
 
-impl From<Usage> for BufferObjectFlags {
+impl From<Usage> for Use {
     fn from(usage: Usage) -> Self {
         let mut flags = Self::empty();
         flags.set(Self::SCANOUT, usage.scanout);
@@ -63,8 +62,7 @@ impl From<Usage> for BufferObjectFlags {
 pub fn names() -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for node in dumb::nodes("renderD").into_iter().filter(|node| !is_software(node)) {
-        let driver =
-            open_read_write(&node).and_then(|device| uapi::drm::driver(device.as_fd())).ok();
+        let driver = open_read_write(&node).and_then(|device| drm::driver(device.as_fd())).ok();
         let name = driver.map(|driver| format!("{PREFIX}{driver}"));
         let by_node =
             || format!("{PREFIX}{}", node.file_name().unwrap_or_default().to_string_lossy());
@@ -83,7 +81,8 @@ fn is_software(node: &Path) -> bool {
 /// The memory of one GPU.
 pub struct Gbm {
     name: Arc<str>,
-    device: Device<File>,
+    /// One thread at a time.
+    device: Mutex<Device>,
     usage: Usage,
     modifiers: Vec<Modifier>,
     mappable: bool,
@@ -124,16 +123,22 @@ impl Gbm {
         let file = open_read_write(node)
             .map_err(|errno| OpenError::of(name, node, errno, "there is no such GPU"))?;
         // On a render node, where nobody can be, this does nothing.
-        uapi::drm::drop_master(file.as_fd());
-        let driver = uapi::drm::driver(file.as_fd()).map_err(failed)?;
+        drm::drop_master(file.as_fd());
+        let driver = drm::driver(file.as_fd()).map_err(failed)?;
         if !dumb::is_meant(asked, node, &driver) {
             return Ok(None);
         }
-        let device = fault::call("gbm_create_device")
-            .and_then(|()| Device::new(file).map_err(errno))
-            .map_err(failed)?;
-        let (usage, modifiers) = (Usage::default(), Vec::new());
-        let mut heap = Self { name: name.into(), device, usage, modifiers, mappable: false };
+        let device = Device::new(file).map_err(|error| match error {
+            GbmError::Device(source) => failed(source),
+            source => OpenError::Gbm { name: name.to_owned(), source },
+        })?;
+        let mut heap = Self {
+            name: name.into(),
+            device: Mutex::new(device),
+            usage: Usage::default(),
+            modifiers: Vec::new(),
+            mappable: false,
+        };
         let Some(buffer) = heap.try_allocating() else {
             let (name, node) = (name.to_owned(), node.to_owned());
             return Err(OpenError::Unsuitable { name, node, what: "allocate" });
@@ -165,27 +170,22 @@ impl Gbm {
         made.ok()
     }
 
-    fn create(&self, layout: &Layout, format: gbm::Format) -> std::io::Result<BufferObject<()>> {
-        let (width, height, usage) = (layout.width(), layout.height(), self.usage.into());
-        if self.modifiers.is_empty() {
-            return self.device.create_buffer_object(width, height, format, usage);
-        }
-        let modifiers = self.modifiers.iter().map(|modifier| gbm::Modifier::from(modifier.0));
-        // With modifiers, LINEAR is one of them and not a use.
-        let usage = usage - BufferObjectFlags::LINEAR;
-        self.device.create_buffer_object_with_modifiers2(width, height, format, modifiers, usage)
+    fn device(&self) -> MutexGuard<'_, Device> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn errno(error: std::io::Error) -> rustix::io::Errno {
-    rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+    /// What buffers are made for. With modifiers, LINEAR is one of them and not a use.
+    fn flags(&self) -> Use {
+        let flags = Use::from(self.usage);
+        if self.modifiers.is_empty() { flags } else { flags - Use::LINEAR }
+    }
 }
 
 impl std::fmt::Debug for Gbm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gbm")
             .field("name", &self.name)
-            .field("backend", &self.device.backend_name())
+            .field("backend", &self.device().backend_name())
             .field("usage", &self.usage)
             .field("modifiers", &self.modifiers)
             .finish()
@@ -204,22 +204,13 @@ impl Heap for Gbm {
     }
 
     fn formats(&self) -> Option<FormatSet> {
-        let usage = self.usage.into();
+        let (device, usage) = (self.device(), self.usage.into());
         let modifiers: std::collections::BTreeSet<_> = match self.modifiers.is_empty() {
             true => [Modifier::LINEAR].into(),
             false => self.modifiers.iter().copied().collect(),
         };
-        let takes = |format: &Fourcc| {
-            gbm::Format::try_from(format.0)
-                .is_ok_and(|format| self.device.is_format_supported(format, usage))
-        };
-        Some(
-            Fourcc::KNOWN
-                .into_iter()
-                .filter(takes)
-                .map(|format| (format, modifiers.clone()))
-                .collect(),
-        )
+        let takes = Fourcc::KNOWN.into_iter().filter(|format| device.has_format(*format, usage));
+        Some(takes.map(|format| (format, modifiers.clone())).collect())
     }
 
     fn chooses_layout(&self) -> bool {
@@ -231,33 +222,28 @@ impl Heap for Gbm {
         let failed = |step| {
             move |source| AllocError::System { heap: heap(), step, size: layout.size(), source }
         };
-        let unknown = || AllocError::Format { heap: heap(), format: layout.format() };
-        let format = gbm::Format::try_from(layout.format().0).map_err(|_| unknown())?;
-        let object = fault::call("gbm_bo_create")
-            .and_then(|()| self.create(layout, format).map_err(errno))
+        let (format, size) = (layout.format(), (layout.width(), layout.height()));
+        let device = self.device();
+        let object = device
+            .create_bo(size, format, &self.modifiers, self.flags())
             .map_err(failed("create a GBM buffer"))?;
-        let reported = Modifier(object.modifier().into());
+        let reported = object.modifier();
         // Drivers without modifiers report INVALID, also for what they were told to make linear.
         let linear = self.usage.linear && self.modifiers.is_empty();
         let modifier = match reported {
             Modifier::INVALID if linear => Modifier::LINEAR,
             other => other,
         };
-        let count = (object.plane_count() as usize).min(MAX_PLANES);
+        let count = object.plane_count().min(MAX_PLANES);
         let (mut planes, mut fds) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for plane in (0..count).map(|plane| plane as i32) {
+        for plane in 0..count {
             planes.push(PlaneLayout {
                 offset: object.offset(plane).into(),
-                stride: object.stride_for_plane(plane).into(),
+                stride: object.stride(plane).into(),
             });
-            let exported = fault::call("gbm_bo_get_fd_for_plane").and_then(|()| {
-                // libgbm tells no more than that it failed.
-                object.fd_for_plane(plane).map_err(|_| rustix::io::Errno::IO)
-            });
-            fds.push(exported.map_err(failed("export a GBM buffer"))?);
+            fds.push(object.export(plane).map_err(failed("export a GBM buffer"))?);
         }
-        let (format, width, height) = (layout.format(), layout.width(), layout.height());
-        let given = Layout::given(format, modifier, width, height, planes)
+        let given = Layout::given(format, modifier, size.0, size.1, planes)
             .map_err(|source| AllocError::Layout { heap: heap(), source })?;
         Dmabuf::spread(self.name.clone(), name, given, fds, (0..count).collect())
             .map_err(|source| AllocError::Wrap { heap: heap(), source })

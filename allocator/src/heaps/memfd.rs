@@ -4,11 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
+use vcam_uapi::memfd::{self, Pages, SealFlags};
 
 use crate::dmabuf::Dmabuf;
 use crate::heap::{AllocError, Capabilities, Heap};
 use crate::layout::Layout;
-use crate::uapi::memfd::{self, Pages, SealFlags};
 
 /// The heap's name.
 pub const NAME: &str = "memfd";

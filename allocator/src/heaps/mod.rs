@@ -1,4 +1,4 @@
-//! The heaps there are, by the names that `--heap` takes.
+//! The heaps there are, by the names that [`open`] takes.
 
 use std::fmt;
 use std::path::Path;
@@ -7,18 +7,17 @@ use crate::heap::{Heap, OpenError};
 
 pub mod dma_heap;
 pub mod dumb;
-#[cfg(feature = "gbm")]
 pub mod gbm;
 pub mod memfd;
 pub mod u_dma_buf;
 pub mod udmabuf;
-#[cfg(feature = "v4l")]
 pub mod v4l2;
 
 /// A heap that was looked for, and whether it can be used.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Discovered {
-    /// The name, as `--heap` takes it.
+    /// The name, as [`open`] takes it.
     pub name: String,
     /// The heap, or why it cannot be used.
     pub heap: Result<Box<dyn Heap>, OpenError>,
@@ -38,9 +37,7 @@ pub fn discover() -> Vec<Discovered> {
 pub fn names() -> Vec<String> {
     let mut names = ordinary();
     names.extend(dumb::names());
-    #[cfg(feature = "gbm")]
     names.extend(gbm::names());
-    #[cfg(feature = "v4l")]
     names.extend(v4l2::names());
     names.push(memfd::NAME.to_owned());
     names.extend(u_dma_buf::names());
@@ -73,18 +70,11 @@ pub fn open(name: &str) -> Result<Box<dyn Heap>, OpenError> {
     if let Some(card) = name.strip_prefix(dumb::PREFIX) {
         return Ok(Box::new(dumb::Dumb::open(card)?));
     }
-    #[cfg(feature = "gbm")]
     if let Some(node) = name.strip_prefix(gbm::PREFIX) {
         return Ok(Box::new(gbm::Gbm::open(node)?));
     }
-    #[cfg(feature = "v4l")]
     if let Some(node) = name.strip_prefix(v4l2::PREFIX) {
         return Ok(Box::new(v4l2::V4l2::open(node)?));
-    }
-    #[cfg(not(all(feature = "gbm", feature = "v4l")))]
-    if name.starts_with("gbm:") || name.starts_with("v4l2:") {
-        let reason = "this vcam was built without its feature (gbm, v4l)".to_owned();
-        return Err(OpenError::NotAHeap { name: name.to_owned(), reason });
     }
     Err(unknown(name))
 }

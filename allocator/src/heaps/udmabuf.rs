@@ -15,13 +15,13 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use vcam_uapi::memfd::{Pages, SealFlags};
+use vcam_uapi::node::open_read_only;
+
 use crate::dmabuf::Dmabuf;
 use crate::heap::{AllocError, Capabilities, Heap, OpenError, RangeError};
 use crate::heaps::{memfd, u_dma_buf};
 use crate::layout::Layout;
-use crate::permission::open_readonly;
-use crate::uapi;
-use crate::uapi::memfd::{Pages, SealFlags};
 
 /// The heap's name.
 pub const NAME: &str = "udmabuf";
@@ -78,7 +78,7 @@ impl Udmabuf {
 
     fn open_as(name: &str) -> Result<Self, OpenError> {
         let node = Path::new(NODE);
-        let device = open_readonly(node)
+        let device = open_read_only(node)
             .map_err(|errno| OpenError::of(name, node, errno, &missing_advice()))?;
         Ok(Self {
             ordinary: NAME.into(),
@@ -109,7 +109,7 @@ impl Udmabuf {
         let size = ranges.iter().map(|range| range.size).fold(0, u64::saturating_add);
         self.check_size(size)?;
         let items = ranges.iter().map(|range| (range.memfd.as_raw_fd(), range.offset, range.size));
-        let fd = uapi::udmabuf::create_list(self.device.as_fd(), items).map_err(|source| {
+        let fd = vcam_uapi::udmabuf::create_list(self.device.as_fd(), items).map_err(|source| {
             let (heap, step) = (NAME.to_owned(), "call UDMABUF_CREATE_LIST");
             AllocError::System { heap, step, size, source }
         })?;
@@ -131,11 +131,12 @@ impl Udmabuf {
         let size = layout.size().checked_next_multiple_of(page).unwrap_or(u64::MAX);
         self.check_size(size)?;
         let memfd = memfd::sealed(NAME, name, size, pages)?;
-        let fd =
-            uapi::udmabuf::create(self.device.as_fd(), memfd.as_fd(), size).map_err(|source| {
+        let fd = vcam_uapi::udmabuf::create(self.device.as_fd(), memfd.as_fd(), size).map_err(
+            |source| {
                 let (heap, step) = (NAME.to_owned(), "call UDMABUF_CREATE");
                 AllocError::System { heap, step, size, source }
-            })?;
+            },
+        )?;
         // The dma-buf keeps the pages; with the memfd gone, the dma-buf is the only way to them,
         // so that no access can go round DMA_BUF_IOCTL_SYNC.
         drop(memfd);
@@ -166,13 +167,13 @@ fn check(index: usize, range: &MemfdRange<'_>) -> Result<(), RangeError> {
         return Err(RangeError::Unaligned { index, offset, size, page });
     }
     let not_memfd = |source| RangeError::NotMemfd { index, source };
-    let seals = uapi::memfd::seals(memfd).map_err(not_memfd)?;
+    let seals = vcam_uapi::memfd::seals(memfd).map_err(not_memfd)?;
     if !seals.contains(SealFlags::SHRINK)
         || seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE)
     {
         return Err(RangeError::Seals { index, seals: seals.bits() });
     }
-    let there = uapi::memfd::size(memfd).map_err(not_memfd)?;
+    let there = vcam_uapi::memfd::size(memfd).map_err(not_memfd)?;
     match offset.checked_add(size) {
         Some(end) if end <= there => Ok(()),
         _ => Err(RangeError::Outside { index, size: there }),

@@ -14,21 +14,20 @@
 //!
 //! Source: `Documentation/userspace-api/media/v4l/dmabuf.rst`.
 
-use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use v4l::v4l_sys::v4l2_rect;
+use rustix::io::{self, Errno};
+use vcam_uapi::fault;
+use vcam_uapi::node::{numbered, open_read_write};
+use vcam_uapi::v4l2::{self, BufType, Field, Format, Memory, PlaneFormat, Rectangle, Target};
 
 use crate::constraints::FormatSet;
 use crate::dmabuf::Dmabuf;
 use crate::format::{Fourcc, Modifier};
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::layout::{Layout, PlaneLayout, adjoining};
-use crate::permission::open_read_write;
-use crate::uapi::fault;
-use crate::uapi::v4l2::{self, Part, Picture, PictureMemory, Queue};
 
 /// What the names of these heaps start with.
 pub const PREFIX: &str = "v4l2:";
@@ -81,7 +80,7 @@ pub fn names() -> Vec<String> {
         // A node that cannot be asked stays in the list, with the reason.
         .filter(|node| {
             open_read_write(&Path::new("/dev").join(node))
-                .and_then(|file| v4l2::queue(file.as_fd()))
+                .and_then(|file| queue(file.as_fd()))
                 .map_or(true, |queue| queue.is_some())
         })
         .map(|node| format!("{PREFIX}{node}"))
@@ -90,14 +89,33 @@ pub fn names() -> Vec<String> {
 
 /// The names of all video nodes, by number, whatever they do.
 pub fn nodes() -> impl Iterator<Item = String> {
-    let mut numbers: Vec<u32> = fs::read_dir("/dev")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("video")?.parse().ok())
-        .collect();
-    numbers.sort();
-    numbers.into_iter().map(|number| format!("video{number}"))
+    let paths = numbered(Path::new("/dev"), "video").into_iter();
+    paths.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+}
+
+/// The queue of a node that streams video; `None` if it has none, or works from memory to memory.
+fn queue(node: BorrowedFd<'_>) -> io::Result<Option<BufType>> {
+    let has = v4l2::querycap(node)?.capabilities;
+    let mut queues = has.queues();
+    Ok(match (queues.next(), queues.next()) {
+        (Some(queue), None) if has.contains(v4l2::Capabilities::STREAMING) => Some(queue),
+        _ => None,
+    })
+}
+
+/// Whether the driver exports buffers at all. It is asked for one that no queue has: `ENOTTY` says
+/// that it does not know the call, and every other error that it does.
+fn exports(node: BorrowedFd<'_>, queue: BufType) -> bool {
+    !matches!(v4l2::expbuf(node, queue, u32::MAX, 0), Err(Errno::NOTTY))
+}
+
+/// The nodes there are, as the end of a sentence.
+fn available() -> String {
+    let nodes: Vec<_> = nodes().collect();
+    match nodes.is_empty() {
+        true => "there are no V4L2 nodes".to_owned(),
+        false => format!("there are: {}", nodes.join(", ")),
+    }
 }
 
 /// The memory that one video node's driver allocates.
@@ -105,7 +123,7 @@ pub fn nodes() -> impl Iterator<Item = String> {
 pub struct V4l2 {
     name: Arc<str>,
     node: PathBuf,
-    queue: Queue,
+    queue: BufType,
     /// Whether a picture's planes are memories of their own, even where they need not be.
     split: bool,
 }
@@ -121,14 +139,14 @@ impl V4l2 {
         };
         let node = Path::new("/dev").join(asked);
         let file = open_read_write(&node)
-            .map_err(|errno| OpenError::of(&name, &node, errno, "vcam list shows the nodes"))?;
+            .map_err(|errno| OpenError::of(&name, &node, errno, &available()))?;
         let (name_of, node_of) = (|| name.clone(), || node.clone());
-        match v4l2::queue(file.as_fd()) {
+        match queue(file.as_fd()) {
             Ok(Some(queue)) if split && !queue.is_mplane() => {
                 let what = "keep the planes of a picture apart";
                 Err(OpenError::Unsuitable { name: name_of(), node: node_of(), what })
             }
-            Ok(Some(queue)) if !v4l2::exports(file.as_fd(), queue) => {
+            Ok(Some(queue)) if !exports(file.as_fd(), queue) => {
                 let what = "export its buffers as dma-bufs";
                 Err(OpenError::Unsuitable { name: name_of(), node: node_of(), what })
             }
@@ -145,24 +163,24 @@ impl V4l2 {
 /// Gives a queue's buffers and format back, on every way out.
 struct Restored<'a> {
     node: BorrowedFd<'a>,
-    queue: Queue,
-    format: Picture,
+    queue: BufType,
+    format: Format,
     /// A smaller format makes them smaller, and the old one does not make them larger again.
-    parts: Vec<(Part, v4l2_rect)>,
+    parts: Vec<(Target, Rectangle)>,
     /// Whether there is anything to be put back.
     changed: bool,
 }
 
 impl<'a> Restored<'a> {
     /// To be put back as it is now.
-    fn of(node: BorrowedFd<'a>, queue: Queue) -> rustix::io::Result<Self> {
-        let format = v4l2::format(node, queue)?;
+    fn of(node: BorrowedFd<'a>, queue: BufType) -> io::Result<Self> {
+        let format = v4l2::g_fmt(node, queue)?;
         // The one in the buffer first: it bounds the other. Many nodes have neither.
-        let order = match queue {
-            Queue::Capture | Queue::CaptureMplane => [Part::Compose, Part::Crop],
-            Queue::Output | Queue::OutputMplane => [Part::Crop, Part::Compose],
+        let order = match queue.is_output() {
+            false => [Target::Compose, Target::Crop],
+            true => [Target::Crop, Target::Compose],
         };
-        let is = |part| fault::suspended(|| v4l2::part(node, queue, part)).ok();
+        let is = |part| fault::suspended(|| v4l2::g_selection(node, queue, part)).ok();
         let parts = order.into_iter().filter_map(|part| Some((part, is(part)?))).collect();
         Ok(Self { node, queue, format, parts, changed: false })
     }
@@ -172,9 +190,11 @@ impl Drop for Restored<'_> {
     fn drop(&mut self) {
         let Self { node, queue, format, parts, changed: true } = self else { return };
         let restored = fault::suspended(|| {
-            v4l2::request_buffers(*node, *queue, 0)?;
-            v4l2::set_format(*node, *queue, format)?;
-            parts.iter().try_for_each(|(part, is)| v4l2::set_part(*node, *queue, *part, *is))
+            v4l2::reqbufs(*node, *queue, Memory::Mmap, 0)?;
+            v4l2::s_fmt(*node, *queue, format)?;
+            parts
+                .iter()
+                .try_for_each(|(part, is)| v4l2::s_selection(*node, *queue, *part, *is).map(drop))
         });
         if let Err(error) = restored {
             tracing::debug!(%error, "a V4L2 node does not get its old format back");
@@ -222,9 +242,9 @@ impl Heap for V4l2 {
                 return Err(AllocError::Format { heap: heap(), format });
             };
             let wish = wish(layout, pixel);
-            let got = v4l2::set_format(node, queue, &wish).map_err(failed("call VIDIOC_S_FMT"))?;
+            let got = v4l2::s_fmt(node, queue, &wish).map_err(failed("call VIDIOC_S_FMT"))?;
             restored.changed = true;
-            if got.code == pixel.code && got.memories.len() == pixel.memories {
+            if got.pixelformat == pixel.code && got.planes.len() == pixel.memories {
                 break (pixel, got);
             }
         };
@@ -232,16 +252,16 @@ impl Heap for V4l2 {
             let (asked, got) = ((width, height), (got.width, got.height));
             return Err(AllocError::Adjusted { heap: heap(), format, asked, got });
         }
-        let strides: Vec<_> = got.memories.iter().map(|memory| memory.stride).collect();
+        let strides: Vec<_> = got.planes.iter().map(|memory| memory.bytesperline).collect();
         let planes = planes(format, height, &strides);
-        let size = got.memories.iter().map(|memory| u64::from(memory.size)).max().unwrap_or(0);
+        let size = got.planes.iter().map(|memory| u64::from(memory.sizeimage)).max().unwrap_or(0);
         let given = Layout::given(format, Modifier::LINEAR, width, height, planes)
             .map_err(|source| AllocError::Layout { heap: heap(), source })?
             .with_size(size);
-        v4l2::request_buffers(node, queue, 1).map_err(failed("call VIDIOC_REQBUFS"))?;
+        v4l2::reqbufs(node, queue, Memory::Mmap, 1).map_err(failed("call VIDIOC_REQBUFS"))?;
         let fds = (0..)
             .take(pixel.memories)
-            .map(|memory| v4l2::export_buffer(node, queue, memory))
+            .map(|memory| v4l2::expbuf(node, queue, 0, memory))
             .collect::<Result<_, _>>()
             .map_err(failed("call VIDIOC_EXPBUF"))?;
         drop(restored);
@@ -259,16 +279,17 @@ impl V4l2 {
 }
 
 /// A layout as a driver may be asked for it; one that cannot have such strides takes others.
-fn wish(layout: &Layout, pixel: PixelFormat) -> Picture {
+fn wish(layout: &Layout, pixel: PixelFormat) -> Format {
     let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(0);
-    let size = if pixel.memories == 1 { narrow(layout.size()) } else { 0 };
+    let sizeimage = if pixel.memories == 1 { narrow(layout.size()) } else { 0 };
     let strides = layout.planes().iter().map(|plane| narrow(plane.stride));
-    let memories = strides.map(|stride| PictureMemory { stride, size }).take(pixel.memories);
-    Picture {
-        code: pixel.code,
+    let memories = strides.map(|bytesperline| PlaneFormat { bytesperline, sizeimage });
+    Format {
+        pixelformat: pixel.code,
         width: layout.width(),
         height: layout.height(),
-        memories: memories.collect(),
+        field: Field::NONE,
+        planes: memories.take(pixel.memories).collect(),
     }
 }
 

@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::dmabuf::Dmabuf;
+use crate::errno::{self, errno_name};
 use crate::format::Fourcc;
-use crate::heap::{AllocError, Heap, OpenError};
+use crate::heap::{AllocError, Heap};
 use crate::heaps;
-use crate::import::{Refusal, errno_name};
+use crate::import::Refusal;
 use crate::layout::{Alignment, Layout, LayoutError};
 use crate::sysfs;
 
@@ -49,7 +50,7 @@ pub const FORMATS: [Fourcc; 8] = [
 /// A heap, and whether this machine and this user have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeapInfo {
-    /// The name, as `--heap` takes it.
+    /// The name, as [`heaps::open`] takes it.
     pub name: String,
     /// What kind of heap it is, such as `dma_heap`.
     pub kind: String,
@@ -57,24 +58,17 @@ pub struct HeapInfo {
     pub available: bool,
     /// Why it cannot.
     pub reason: Option<String>,
-    /// A line for the shell that would mend that.
-    pub fix: Option<String>,
 }
 
 impl From<&heaps::Discovered> for HeapInfo {
     fn from(found: &heaps::Discovered) -> Self {
         let kind = found.name.split(':').next().unwrap_or_default().to_owned();
         let error = found.heap.as_ref().err();
-        let fix = match error {
-            Some(OpenError::Permission { permission, .. }) => Some(permission.fix.clone()),
-            _ => None,
-        };
         Self {
             name: found.name.clone(),
             kind,
             available: error.is_none(),
             reason: error.map(|error| chain(error)),
-            fix,
         }
     }
 }
@@ -119,7 +113,7 @@ pub enum Outcome {
 /// One cell of the table: a heap, a device and a format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
-    /// The heap, as `--heap` takes it.
+    /// The heap, as [`heaps::open`] takes it.
     pub heap: String,
     /// The device, as [`ImporterInfo::name`] has it.
     pub importer: String,
@@ -359,7 +353,7 @@ fn words(refusal: &Refusal) -> String {
     let Some(errno) = refusal.errno else { return refusal.detail.clone() };
     let mut text = match meaning(refusal.step, errno) {
         Some(meaning) => meaning.to_owned(),
-        None => nix::errno::Errno::from_raw(errno).desc().to_owned(),
+        None => errno::text(errno),
     };
     if !refusal.detail.is_empty() {
         text = format!("{}: {text}", refusal.detail);

@@ -42,7 +42,7 @@ fn cell(findings: Vec<Finding>) -> Cell {
 }
 
 fn efault() -> Finding {
-    Finding::Refused(Refusal::errno("v4l2", "VIDIOC_QBUF", nix::errno::Errno::EFAULT as i32))
+    Finding::Refused(Refusal::errno("v4l2", "VIDIOC_QBUF", crate::errno::EFAULT))
 }
 
 #[test]

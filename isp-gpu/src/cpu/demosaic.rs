@@ -3,7 +3,8 @@
 use multiversion::multiversion;
 
 use super::rows::Row;
-use crate::params::{Cfa, Demosaic, IspParams};
+use crate::params::{Demosaic, IspParams};
+use crate::raw::Cfa;
 use crate::reference::FLAT;
 use crate::stats::WHITE;
 
@@ -13,7 +14,7 @@ const KEPT: usize = 7;
 /// Which sites of a row have which colour.
 #[derive(Debug, Clone, Copy)]
 struct Kind {
-    /// The colour beside green: 0 is red, 2 blue.
+    /// The colour that shares green's row: 0 is red, 2 blue.
     colour: usize,
     /// Whether it is in the even columns (0) or in the odd ones (1).
     parity: usize,

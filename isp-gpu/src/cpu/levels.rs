@@ -1,7 +1,7 @@
 //! Rows of levels: light, after colour correction and the tone curve.
 //!
-//! A level is a 16-bit number: [`UNIT`] for each of the 255 steps of eight bits, and [`HALF`] of one
-//! added, so that the upper byte is the level in eight bits, rounded.
+//! A level is a 16-bit number: [`UNIT`] for each of the 255 steps of eight bits, and [`HALF`] of
+//! one added, so that the upper byte is the level in eight bits, rounded.
 
 use multiversion::multiversion;
 

@@ -3,23 +3,24 @@
 //! Three steps, each of them on all cores, in bands of rows:
 //!
 //! 1. samples become 16-bit [`light`] (and [`denoise`]d light, if asked for);
-//! 2. light is measured (if asked for), becomes [`rows`] in which vector units find neighbours side
-//!    by side, is [`demosaic`]ed, and becomes [`levels`] by a table;
-//! 3. levels are [`pack`]ed into the output: row by row where there is but one output that shows the
-//!    whole frame in one plane; else they become a [`picture`] first, of which all outputs are made.
+//! 2. light is measured (if asked for), becomes [`rows`] in which neighbours lie side by side for
+//!    vector units, is [`demosaic`]ed, and becomes [`levels`] by a table;
+//! 3. levels are [`pack`]ed into the output: row by row if the only output shows the whole frame in
+//!    one plane; else they become a [`level_image`] first, of which all outputs are made.
 //!
-//! Where nothing but a bilinear demosaic of bytes is asked for, one step does it all ([`plain`]).
+//! If nothing but a bilinear demosaic of 8-bit samples is asked for, one step does it all
+//! ([`bilinear8`]).
 
 mod bands;
+mod bilinear8;
 mod demosaic;
 mod denoise;
+mod level_image;
 mod levels;
 mod light;
 mod pack;
-mod picture;
-mod plain;
 mod rows;
-mod team;
+mod thread_pool;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -27,50 +28,51 @@ use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
 use vcam_allocator::{CpuAccess, CpuGuard, Dmabuf, Fence, Fourcc, Importer, LinkEnd};
 
 use self::bands::in_bands;
+use self::bilinear8::Bilinear8;
 use self::demosaic::Demosaicing;
+use self::level_image::{LevelImage, Resampler};
 use self::levels::{Indices, Table};
 use self::light::{Lighting, Padded};
-use self::picture::{Looking, Picture};
-use self::plain::Plain;
-use self::team::Team;
-use crate::Isp;
+use self::thread_pool::ThreadPool;
 use crate::frame::{IspError, Job, Output, cpu_stride, size_of};
-use crate::params::{Cfa, IspParams};
-use crate::raw::RawFormat;
+use crate::isp::Isp;
+use crate::params::IspParams;
+use crate::raw::{Cfa, RawFormat};
 use crate::stats::{Meter, Statistics};
 
 /// Makes pictures with the CPU, in the mapped buffers: nothing is imported and nothing copied.
 pub struct CpuIsp {
-    team: Team,
-    /// What each thread works with.
-    benches: Vec<Mutex<Bench>>,
+    pool: ThreadPool,
+    /// Each thread's own.
+    scratches: Vec<Mutex<Scratch>>,
     table: Table,
     light: Vec<u16>,
     denoised: Vec<u16>,
-    picture: Picture,
-    sharpened: Picture,
-    lookings: Vec<Looking>,
+    picture: LevelImage,
+    sharpened: LevelImage,
+    /// One for each output.
+    resamplers: Vec<Resampler>,
     statistics: Statistics,
     /// The frame that the statistics are of.
     measured: Option<u64>,
 }
 
 /// The format and size of a frame.
-type Kind = (RawFormat, (u32, u32));
+type FrameKind = (RawFormat, (u32, u32));
 
-/// Takes a row of levels, and the memory that is its own.
-type HandOn<'a, T> = dyn Fn([&[u16]; 3], &mut [T]) + Sync + 'a;
+/// Writes a row of levels into the memory of that row.
+type WriteRow<'a, T> = dyn Fn([&[u16]; 3], &mut [T]) + Sync + 'a;
 
-/// What one thread works with.
+/// The memory that one thread works with.
 #[derive(Default)]
-struct Bench {
+struct Scratch {
     padded: [Padded; 3],
     demosaicing: Demosaicing,
     indices: Indices,
     levels: [Vec<u16>; 3],
-    plain: Plain,
+    bilinear: Bilinear8,
     /// A meter, and the kind of frames that it is for.
-    meter: Option<(Kind, Meter)>,
+    meter: Option<(FrameKind, Meter)>,
 }
 
 impl Default for CpuIsp {
@@ -82,74 +84,75 @@ impl Default for CpuIsp {
 impl CpuIsp {
     /// An ISP on all cores that this process may use.
     pub fn new() -> Self {
-        Self::on(Team::new())
+        Self::on(ThreadPool::new())
     }
 
     /// An ISP on this many threads; 0 is taken for 1.
     pub fn with_threads(threads: usize) -> Self {
-        Self::on(Team::of(threads))
+        Self::on(ThreadPool::with_threads(threads))
     }
 
-    fn on(team: Team) -> Self {
+    fn on(pool: ThreadPool) -> Self {
         Self {
-            benches: (0..team.size()).map(|_| Mutex::default()).collect(),
-            team,
+            scratches: (0..pool.size()).map(|_| Mutex::default()).collect(),
+            pool,
             table: Table::new(IspParams::default().tone),
             light: Vec::new(),
             denoised: Vec::new(),
-            picture: Picture::default(),
-            sharpened: Picture::default(),
-            lookings: Vec::new(),
+            picture: LevelImage::default(),
+            sharpened: LevelImage::default(),
+            resamplers: Vec::new(),
             statistics: Statistics::default(),
             measured: None,
         }
     }
 
-    /// Samples become light.
+    /// Makes light of samples.
     fn lighten(&mut self, job: &Job<'_>, raw: &[u8], stride: usize) {
         let (width, height) = (job.size.0 as usize, job.size.1 as usize);
         let lighting =
             Lighting { format: job.format, size: (width, height), raw, stride, params: job.params };
-        let Self { team, benches, light, denoised, .. } = self;
+        let Self { pool, scratches, light, denoised, .. } = self;
         light.resize(width * height, 0);
-        in_bands(team, height, light, width, &|thread, rows, band| {
-            let bench = &mut *benches[thread].lock().unwrap_or_else(PoisonError::into_inner);
+        in_bands(pool, height, light, width, &|thread, rows, band| {
+            let scratch = &mut *scratches[thread].lock().unwrap_or_else(PoisonError::into_inner);
             for (y, row) in rows.zip(band.chunks_exact_mut(width)) {
-                lighting.row(y, &mut bench.padded, row);
+                lighting.row(y, &mut scratch.padded, row);
             }
         });
         if let Some(denoise) = job.params.denoise {
             let period = if job.format.cfa().is_some() { 2 } else { 1 };
             denoised.resize(width * height, 0);
-            in_bands(team, height, denoised, width, &|thread, rows, band| {
-                let bench = &mut *benches[thread].lock().unwrap_or_else(PoisonError::into_inner);
-                let scratch = &mut bench.padded;
+            in_bands(pool, height, denoised, width, &|thread, rows, band| {
+                let scratch =
+                    &mut *scratches[thread].lock().unwrap_or_else(PoisonError::into_inner);
+                let padded = &mut scratch.padded;
                 for (y, row) in rows.zip(band.chunks_exact_mut(width)) {
-                    denoise::row(light, (width, height), y, period, denoise.range, scratch, row);
+                    denoise::row(light, (width, height), y, period, denoise.range, padded, row);
                 }
             });
         }
     }
 
-    /// Light is measured, if it is to be, and becomes rows of levels, each of which is handed on with
-    /// the memory that is its own.
+    /// Measures light, if it is to be measured, and makes rows of levels of it, each of which is
+    /// written into the memory of its row.
     fn develop<T: Send>(
         &mut self,
         job: &Job<'_>,
         memory: &mut [T],
         stride: usize,
-        hand_on: &HandOn<'_, T>,
+        write_row: &WriteRow<'_, T>,
     ) {
         let (width, height) = (job.size.0 as usize, job.size.1 as usize);
         let cfa = job.format.cfa();
-        let Self { team, benches, table, light, denoised, .. } = self;
+        let Self { pool, scratches, table, light, denoised, .. } = self;
         table.update(job.params.tone);
         let (table, light) = (&*table, &*light);
         let source = if job.params.denoise.is_some() { &*denoised } else { light };
-        in_bands(team, height, memory, stride, &|thread, rows, band| {
-            let bench = &mut *benches[thread].lock().unwrap_or_else(PoisonError::into_inner);
-            bench.fit(job);
-            if let Some(meter) = begin(&mut bench.meter, job) {
+        in_bands(pool, height, memory, stride, &|thread, rows, band| {
+            let scratch = &mut *scratches[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            scratch.fit(job);
+            if let Some(meter) = begin(&mut scratch.meter, job) {
                 let quads = |row: usize| light[2 * row * width..][..2 * width].split_at(width);
                 if let Some(above) = (rows.start / 2).checked_sub(1) {
                     let (upper, lower) = quads(above);
@@ -161,18 +164,18 @@ impl CpuIsp {
                 }
             }
             for (y, out) in rows.zip(band.chunks_mut(stride)) {
-                bench.demosaicing.row(y, source, (width, height), cfa, job.params);
-                let pixels = &bench.demosaicing.pixels;
-                let levels = bench.levels.each_mut().map(Vec::as_mut_slice);
+                scratch.demosaicing.row(y, source, (width, height), cfa, job.params);
+                let pixels = &scratch.demosaicing.pixels;
+                let levels = scratch.levels.each_mut().map(Vec::as_mut_slice);
                 let colours = cfa.is_some();
-                levels::row(pixels, colours, job.params, table, &mut bench.indices, levels);
-                hand_on(bench.levels.each_ref().map(Vec::as_slice), out);
+                levels::row(pixels, colours, job.params, table, &mut scratch.indices, levels);
+                write_row(scratch.levels.each_ref().map(Vec::as_slice), out);
             }
         });
         self.measure(job);
     }
 
-    /// Bytes become pixels in one step, and are measured on the way.
+    /// Makes pixels of 8-bit samples in one step, and measures them on the way.
     fn demosaic(&mut self, job: &Job<'_>, cfa: Cfa, output: &Dmabuf) -> Result<(), IspError> {
         let (width, height) = (job.size.0 as usize, job.size.1 as usize);
         let (raw_stride, stride) = (cpu_stride(job.raw, 0)?, cpu_stride(output, 0)?);
@@ -182,16 +185,16 @@ impl CpuIsp {
         let mut to = output.cpu_access(CpuAccess::Write)?;
         let raw = from.plane(0);
         let samples = |y: usize| &raw[y * raw_stride..][..width];
-        let Self { team, benches, .. } = self;
-        in_bands(team, height, to.plane_mut(0), stride, &|thread, rows, band| {
-            let bench = &mut *benches[thread].lock().unwrap_or_else(PoisonError::into_inner);
-            bench.plain.clear();
-            let mut meter = begin(&mut bench.meter, job);
+        let Self { pool, scratches, .. } = self;
+        in_bands(pool, height, to.plane_mut(0), stride, &|thread, rows, band| {
+            let scratch = &mut *scratches[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            scratch.bilinear.clear();
+            let mut meter = begin(&mut scratch.meter, job);
             if let (Some(meter), Some(above)) = (&mut meter, (rows.start / 2).checked_sub(1)) {
                 meter.look_at_bytes(above, samples(2 * above), samples(2 * above + 1));
             }
             for (y, out) in rows.zip(band.chunks_mut(stride)) {
-                bench.plain.row((y, height), samples, cfa, format, &mut out[..row_bytes]);
+                scratch.bilinear.row((y, height), samples, cfa, format, &mut out[..row_bytes]);
                 if let (Some(meter), 1) = (&mut meter, y % 2) {
                     meter.add_bytes(y / 2, samples(y - 1), samples(y));
                 }
@@ -206,15 +209,15 @@ impl CpuIsp {
         Ok(())
     }
 
-    /// Adds up what the threads measured, if they did; those that had no rows of this frame are left
-    /// out.
+    /// Adds up what the threads measured, if they did. A thread that had no rows of this frame is
+    /// left out.
     fn measure(&mut self, job: &Job<'_>) {
         if !job.measure {
             return;
         }
-        let mut meters = self.benches.iter_mut().filter_map(|bench| {
-            let bench = bench.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let (of, meter) = bench.meter.as_mut()?;
+        let mut meters = self.scratches.iter_mut().filter_map(|scratch| {
+            let scratch = scratch.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let (of, meter) = scratch.meter.as_mut()?;
             (*of == (job.format, job.size)).then_some(meter)
         });
         let Some(all) = meters.next() else { return };
@@ -228,8 +231,8 @@ impl CpuIsp {
     }
 }
 
-impl Bench {
-    /// Begins with a frame.
+impl Scratch {
+    /// Begins a frame: makes room for its rows.
     fn fit(&mut self, job: &Job<'_>) {
         let width = job.size.0 as usize;
         self.demosaicing.fit(width);
@@ -238,8 +241,8 @@ impl Bench {
     }
 }
 
-/// The meter in a bench, for a frame that begins, if it is to be measured.
-fn begin<'a>(meter: &'a mut Option<(Kind, Meter)>, job: &Job<'_>) -> Option<&'a mut Meter> {
+/// Returns the meter, cleared for a frame that begins, if that is to be measured.
+fn begin<'a>(meter: &'a mut Option<(FrameKind, Meter)>, job: &Job<'_>) -> Option<&'a mut Meter> {
     if !job.measure {
         return None;
     }
@@ -266,7 +269,7 @@ impl Isp for CpuIsp {
     }
 
     fn describe(&self) -> String {
-        match self.team.size() {
+        match self.pool.size() {
             1 => "the CPU, on one thread".into(),
             threads => format!("the CPU, on {threads} threads"),
         }
@@ -280,11 +283,11 @@ impl Isp for CpuIsp {
         says(CpuUse { write: true, ..CpuUse::default() })
     }
 
-    fn raw_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+    fn raw_importer(&mut self) -> Option<&mut dyn Importer> {
         None
     }
 
-    fn output_importer(&mut self) -> Option<Box<dyn Importer + '_>> {
+    fn output_importer(&mut self) -> Option<&mut dyn Importer> {
         None
     }
 
@@ -293,7 +296,7 @@ impl Isp for CpuIsp {
     fn process(&mut self, job: &Job<'_>) -> Result<Option<Fence>, IspError> {
         job.check()?;
         if let ([only], Some(cfa)) = (job.outputs, job.format.cfa())
-            && plain::suits(job, only)
+            && bilinear8::suits(job, only)
         {
             self.demosaic(job, cfa, only.buffer)?;
             return Ok(None);
@@ -326,16 +329,17 @@ impl Isp for CpuIsp {
                 });
                 self.picture = picture;
                 if job.params.sharpen > 0.0 {
-                    self.sharpened.sharpen(&self.picture, job.params.sharpen, &self.team);
+                    self.sharpened.sharpen(&self.picture, job.params.sharpen, &mut self.pool);
                 }
                 let sharp = job.params.sharpen > 0.0;
                 let picture = if sharp { &self.sharpened } else { &self.picture };
-                self.lookings.resize_with(outputs.len().max(self.lookings.len()), Looking::default);
-                for (output, looking) in outputs.iter().zip(&mut self.lookings) {
+                let count = outputs.len().max(self.resamplers.len());
+                self.resamplers.resize_with(count, Resampler::default);
+                for (output, resampler) in outputs.iter().zip(&mut self.resamplers) {
                     let size = size_of(output.buffer);
-                    let shown = looking.show(picture, &output.view, size, &self.team);
+                    let shown = resampler.show(picture, &output.view, size, &mut self.pool);
                     let mut to = output.buffer.cpu_access(CpuAccess::Write)?;
-                    write(shown, output, &mut to, &self.team)?;
+                    write(shown, output, &mut to, &mut self.pool)?;
                     to.end()?;
                 }
             }
@@ -365,10 +369,10 @@ fn is_direct(job: &Job<'_>, output: &Output<'_>) -> bool {
 
 /// Packs a picture of the output's size into its planes.
 fn write(
-    picture: &Picture,
+    picture: &LevelImage,
     output: &Output<'_>,
     to: &mut CpuGuard<'_>,
-    team: &Team,
+    pool: &mut ThreadPool,
 ) -> Result<(), IspError> {
     let (format, space) = (output.buffer.format(), output.view.colour_space);
     let [luma, blue_difference, red_difference] = &space.matrix();
@@ -377,7 +381,7 @@ fn write(
         let stride = cpu_stride(output.buffer, plane)?;
         let row_bytes = layout.row_bytes(plane) as usize;
         let rows = layout.rows(plane) as usize;
-        in_bands(team, rows, to.plane_mut(plane), stride, &|_, rows, band| {
+        in_bands(pool, rows, to.plane_mut(plane), stride, &|_, rows, band| {
             for (y, out) in rows.zip(band.chunks_mut(stride)) {
                 let out = &mut out[..row_bytes];
                 if pack::is_single(format) {

@@ -1,31 +1,38 @@
-//! Pictures that are copied, since their buffers cannot be rendered into.
+//! Copies of pictures whose buffers cannot be rendered into.
 //!
-//! GLES gives back pixels of four bytes, whatever was rendered: so that is rendered, and what the
-//! format needs of it is copied.
+//! GLES reads back pixels of four bytes alone. So those are rendered, and the format's part of them
+//! is copied.
 
 use vcam_allocator::{CpuAccess, Fourcc};
 
+use crate::formats::is_blue_first;
 use crate::frame::{IspError, Output, cpu_stride};
-use crate::gl::Storage;
+use crate::gles::TextureFormat;
 
-/// How the planes of a format are rendered in order to be read back.
+/// The rendering of a format's planes, to be read back.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Rendering {
-    pub(super) storage: Storage,
-    /// What red, green and blue are multiplied with.
+pub(super) struct ReadbackFormat {
+    pub(super) storage: TextureFormat,
+    /// Factors of red, green and blue.
     pub(super) scale: [f32; 3],
-    /// Whether red and blue change places.
+    /// Whether red and blue are swapped.
     pub(super) swapped: bool,
 }
 
-impl Rendering {
+impl ReadbackFormat {
+    /// Red, green, blue and alpha, a byte each.
+    pub(super) const PLAIN: Self =
+        Self { storage: TextureFormat::RGBA8, scale: [1.0; 3], swapped: false };
+
     pub(super) fn of(format: Fourcc) -> Self {
-        let plain = Self { storage: Storage::RGBA8, scale: [1.0; 3], swapped: false };
+        let plain = Self::PLAIN;
         match format {
-            Fourcc::XRGB8888 | Fourcc::ARGB8888 => Self { swapped: true, ..plain },
+            _ if is_blue_first(format) => Self { swapped: true, ..plain },
             // A byte of each is the level in as many bits as there are.
             Fourcc::RGB565 => Self { scale: [31.0 / 255.0, 63.0 / 255.0, 31.0 / 255.0], ..plain },
-            Fourcc::XRGB2101010 => Self { storage: Storage::RGB10_A2, swapped: true, ..plain },
+            Fourcc::XRGB2101010 => {
+                Self { storage: TextureFormat::RGB10_A2, swapped: true, ..plain }
+            }
             _ => plain,
         }
     }

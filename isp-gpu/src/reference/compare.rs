@@ -48,7 +48,7 @@ fn levels(format: Fourcc, row: &[u8]) -> Box<dyn Iterator<Item = u32> + '_> {
         })),
         Fourcc::XRGB2101010 => Box::new(row.as_chunks().0.iter().flat_map(|pixel| {
             let word = u32::from_le_bytes(*pixel);
-            // What is in the two bits of no colour is anybody's.
+            // The two bits of no colour may have any value.
             [word >> 20 & 1023, word >> 10 & 1023, word & 1023]
         })),
         _ => Box::new(row.iter().map(|byte| u32::from(*byte))),

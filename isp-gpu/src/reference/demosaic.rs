@@ -1,12 +1,12 @@
 //! White balance and demosaic: red, green and blue of every pixel, of one number a site.
 //!
 //! Light is multiplied with the gain of its colour and cut off at 1, so that what is saturated is
-//! white and not pink. What a site did not see is then found in one of three ways:
+//! white and not pink. The two colours that a site did not see are then found in one of three ways:
 //!
 //! - **Bilinear**: the mean of the two or four nearest sites that did.
 //! - **Malvar**: that, plus a part of the second derivative of the colour the site did see (H. S.
-//!   Malvar, L. He, R. Cutler, "High-quality linear interpolation for demosaicing of Bayer-patterned
-//!   color images", ICASSP 2004, figure 2: gains of 1/2, 5/8 and 3/4).
+//!   Malvar, L. He, R. Cutler, "High-quality linear interpolation for demosaicing of
+//!   Bayer-patterned color images", ICASSP 2004, figure 2: gains of 1/2, 5/8 and 3/4).
 //! - **Directional**: green at a red or blue site by Hamilton and Adams (US patent 5 629 734, 1997,
 //!   expired), across and down, each corrected by half the curvature of the site's own colour. The
 //!   two are weighed by the inverse of their squared gradients and not chosen between: there is no
@@ -64,7 +64,7 @@ impl Sites<'_> {
         ((self.colour_at)(x, y), (self.colour_at)(x + 1, y))
     }
 
-    /// The sums over neighbours at a distance: beside, above and below, in the corners.
+    /// The sums over neighbours at a distance: left and right, above and below, in the corners.
     fn sums(&self, x: isize, y: isize, distance: isize) -> [f32; 3] {
         let d = distance;
         let beside = self.at(x - d, y) + self.at(x + d, y);

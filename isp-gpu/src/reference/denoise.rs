@@ -1,8 +1,9 @@
 //! Denoising: a bilateral filter over the nine nearest sites of the same colour.
 //!
 //! A neighbour weighs `k * max(0, 1 - |difference| / range)`, with `k` of 4 for the site itself, 2
-//! beside and above, 1 in the corners (C. Tomasi and R. Manduchi, "Bilateral Filtering for Gray and
-//! Color Images", 1998, with a triangle instead of a Gaussian, so that no power is needed).
+//! in the row and the column, 1 in the corners (C. Tomasi and R. Manduchi, "Bilateral Filtering for
+//! Gray and Color Images", 1998, with a triangle instead of a Gaussian, so that no power is
+//! needed).
 
 use super::Mosaic;
 use crate::params::IspParams;

@@ -5,10 +5,10 @@
 
 use vcam_allocator::Fourcc;
 
-use super::Picture;
+use super::DevelopedImage;
 use crate::view::ColourSpace;
 
-pub(super) fn bytes(picture: &Picture, format: Fourcc, space: ColourSpace) -> Vec<Vec<u8>> {
+pub(super) fn bytes(picture: &DevelopedImage, format: Fourcc, space: ColourSpace) -> Vec<Vec<u8>> {
     let pixels = |encode: fn([f32; 3]) -> u32, bytes: usize| {
         let words = picture.levels.iter().map(|levels| encode(*levels).to_le_bytes());
         vec![words.flat_map(|word| word.into_iter().take(bytes)).collect()]
@@ -40,7 +40,7 @@ fn bits(level: f32, count: u32) -> u32 {
 }
 
 struct Yuv<'a> {
-    picture: &'a Picture,
+    picture: &'a DevelopedImage,
     matrix: [[f32; 4]; 3],
 }
 
@@ -56,7 +56,7 @@ impl Yuv<'_> {
 
     /// The mean of two pixels, or of two rows of two.
     fn mean(&self, column: usize, row: usize, rows: usize) -> [f32; 3] {
-        let Picture { width, height, .. } = *self.picture;
+        let DevelopedImage { width, height, .. } = *self.picture;
         let at = |dx: usize, dy: usize| {
             let (x, y) = ((2 * column + dx).min(width - 1), (rows * row + dy).min(height - 1));
             self.picture.levels[y * width + x]

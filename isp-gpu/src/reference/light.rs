@@ -1,7 +1,7 @@
 //! Black level and lens shading: samples become light above black, from 0 to 1 in 16 bits.
 //!
-//! `light = clamp((sample / white - black) / (1 - black) * shading(r^2), 0, 1)`. Sixteen bits are as
-//! many as any sensor has, and whole numbers make sums that do not depend on their order.
+//! `light = clamp((sample / white - black) / (1 - black) * shading(r^2), 0, 1)`. Sixteen bits are
+//! as many as any sensor has, and whole numbers make sums that do not depend on their order.
 
 use super::Mosaic;
 use crate::params::IspParams;

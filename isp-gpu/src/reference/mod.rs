@@ -33,8 +33,8 @@ pub(crate) use sharpen::LUMA;
 use vcam_allocator::Fourcc;
 
 use crate::mirror::mirrored;
-use crate::params::{Cfa, IspParams};
-use crate::raw::RawFormat;
+use crate::params::IspParams;
+use crate::raw::{Cfa, RawFormat};
 use crate::stats::Statistics;
 use crate::view::View;
 
@@ -80,7 +80,7 @@ impl Mosaic {
 
 /// A picture: red, green and blue of each pixel, as levels from 0 to 1.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Picture {
+pub struct DevelopedImage {
     /// Width in pixels.
     pub width: usize,
     /// Height in pixels.
@@ -89,7 +89,7 @@ pub struct Picture {
     pub levels: Vec<[f32; 3]>,
 }
 
-impl Picture {
+impl DevelopedImage {
     fn new(width: usize, height: usize, pixel: impl Fn(usize, usize) -> [f32; 3]) -> Self {
         let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
         Self { width, height, levels: places.map(|(x, y)| pixel(x, y)).collect() }
@@ -124,7 +124,7 @@ pub fn statistics(raw: &RawImage<'_>, params: &IspParams) -> Statistics {
 /// # Panics
 ///
 /// As [`statistics`].
-pub fn develop(raw: &RawImage<'_>, params: &IspParams) -> Picture {
+pub fn develop(raw: &RawImage<'_>, params: &IspParams) -> DevelopedImage {
     let light = denoise::apply(mosaic(raw, params), params);
     let picture = colour::apply(demosaic::apply(&light, params), &light, params);
     sharpen::apply(picture, params)

@@ -1,5 +1,5 @@
 use super::*;
-use crate::params::{Colour, Defects, Demosaic, Denoise, Shading, Tone};
+use crate::params::{ColourCorrection, Defects, Demosaic, Denoise, Shading, Tone};
 use crate::view::{ColourSpace, Crop, Encoding, Orientation, Range};
 
 /// The samples are the levels.
@@ -10,7 +10,10 @@ const LINEAR: IspParams = IspParams {
     denoise: None,
     gains: [1.0; 3],
     demosaic: Demosaic::Bilinear,
-    colour: Colour { matrix: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], saturation: 1.0 },
+    colour: ColourCorrection {
+        matrix: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        saturation: 1.0,
+    },
     tone: Tone { gamma: 1.0, contrast: 1.0 },
     sharpen: 0.0,
 };
@@ -216,8 +219,8 @@ fn sharpening_steepens_edges_and_leaves_flat_parts() {
 }
 
 /// A picture of pixels that are all different.
-fn ramp(width: usize, height: usize) -> Picture {
-    Picture::new(width, height, |x, y| [x as f32 / 100.0, y as f32 / 100.0, 0.5])
+fn ramp(width: usize, height: usize) -> DevelopedImage {
+    DevelopedImage::new(width, height, |x, y| [x as f32 / 100.0, y as f32 / 100.0, 0.5])
 }
 
 #[test]
@@ -261,7 +264,7 @@ fn scaling_keeps_a_ramp_and_a_crop_its_place() {
 
 #[test]
 fn bytes_are_in_the_order_of_the_format() {
-    let picture = Picture { width: 1, height: 1, levels: vec![[1.0, 0.5, 0.0]] };
+    let picture = DevelopedImage { width: 1, height: 1, levels: vec![[1.0, 0.5, 0.0]] };
     let bytes = |format| encode::bytes(&picture, format, Default::default());
     for (format, expected) in [
         (Fourcc::XRGB8888, vec![0, 128, 255, 255]),
@@ -278,7 +281,7 @@ fn bytes_are_in_the_order_of_the_format() {
 #[test]
 fn yuv_is_that_of_the_standards() {
     // Pure red: luma 76.245 and 54.213 of 255.
-    let red = Picture { width: 3, height: 3, levels: vec![[1.0, 0.0, 0.0]; 9] };
+    let red = DevelopedImage { width: 3, height: 3, levels: vec![[1.0, 0.0, 0.0]; 9] };
     let bytes =
         |format, encoding, range| encode::bytes(&red, format, ColourSpace { encoding, range });
     let (y, cb, cr) = (76, 85, 255);

@@ -4,14 +4,14 @@
 //! interpolation where the picture becomes larger, and a mean of all pixels where it becomes
 //! smaller. Taps outside of the crop have no say.
 
-use super::Picture;
+use super::DevelopedImage;
 use crate::view::View;
 
-pub(super) fn show(picture: &Picture, view: &View, size: (u32, u32)) -> Picture {
+pub(super) fn show(picture: &DevelopedImage, view: &View, size: (u32, u32)) -> DevelopedImage {
     let frame = (picture.width as u32, picture.height as u32);
     assert!(view.crop_of(frame).is_within(frame), "the crop leaves the frame");
     let [across, down] = view.mapping(frame, size);
-    Picture::new(size.0 as usize, size.1 as usize, |x, y| {
+    DevelopedImage::new(size.0 as usize, size.1 as usize, |x, y| {
         let (x, y) = (x as u32, y as u32);
         let (column, row) = if view.orientation.transpose { (y, x) } else { (x, y) };
         let (mut sum, mut weights) = ([0.0; 3], 0.0);

@@ -16,7 +16,7 @@ const MOST_ROWS: usize = 128;
 /// The widest row of quads whose sum of squared differences is below 2^31.
 pub(crate) const MOST_COLUMNS: usize = 8192;
 
-/// What is not yet in the zones and in the histogram.
+/// Counts that are not yet in the zones and in the histogram.
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
     /// Of each column the sums of red, of both greens and of blue, and the unsaturated quads.
@@ -163,7 +163,7 @@ fn squared_differences(one: &[u16], other: &[u16]) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::Cfa;
+    use crate::raw::Cfa;
     use crate::raw::RawFormat;
     use crate::stats::Statistics;
 

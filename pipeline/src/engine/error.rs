@@ -4,7 +4,7 @@ use std::any::Any;
 use std::error::Error;
 
 use vcam_allocator::{AccessError, FenceError, Fourcc, TakeError};
-use vcam_isp_gpu::{EglError, IspError};
+use vcam_isp_gpu::{GpuError, IspError};
 use vcam_sinks::SinkError;
 
 use super::negotiate::PlanError;
@@ -56,7 +56,7 @@ pub enum StartError {
     Plan(#[from] PlanError),
     /// The GPU's ISP was asked for, and there is none.
     #[error("the GPU ISP does not start")]
-    Isp(#[from] EglError),
+    Isp(#[from] GpuError),
     /// The application's own ISP is not made.
     #[error("the application's ISP does not start")]
     CustomIsp(#[source] Box<dyn Error + Send + Sync>),

@@ -5,7 +5,7 @@ use vcam_isp_gpu::IspParams;
 
 use super::error::StageError;
 use crate::controls::FrameControls;
-use crate::ipa::ColourCorrection;
+use crate::ipa::AwbResult;
 use crate::request::Request;
 use crate::sensor::Metadata;
 use crate::sensor::timing::Timing;
@@ -43,7 +43,7 @@ pub(crate) struct CompletedFrame {
 pub(crate) struct FrameMetadata {
     pub(crate) params: IspParams,
     /// Without an algorithm at work, nothing.
-    pub(crate) colour: Option<ColourCorrection>,
+    pub(crate) colour: Option<AwbResult>,
     /// As [`AeState`](crate::controls::AeState) has it.
     pub(crate) ae_state: i32,
     /// Of the latest frame that was measured.

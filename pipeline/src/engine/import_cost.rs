@@ -78,10 +78,10 @@ pub(crate) fn prefer_copies(
             None => return hints,
         },
     };
-    if let Some(mut device) = isp.raw_importer() {
+    if let Some(device) = isp.raw_importer() {
         hints.extend(decline(&mut *device, frame.raw, raw_cost));
     }
-    if let Some(mut device) = isp.output_importer() {
+    if let Some(device) = isp.output_importer() {
         hints.extend(decline(&mut *device, frame.output, output_cost));
     }
     isp.prepare(frame.raw, frame.output);
@@ -112,8 +112,8 @@ fn measure(mut isp: GpuIsp, frame: &TestFrame<'_>) -> Result<[LinkCost; 2], IspE
     let by_copy = |device: &mut dyn Importer, buffer: &Dmabuf| {
         device.decline(buffer, Refusal::because(&device.name(), "cost", "being measured"));
     };
-    by_copy(&mut isp.texture_importer(), &frame.raw[1]);
-    by_copy(&mut isp.target_importer(), &frame.output[1]);
+    by_copy(isp.texture_importer(), &frame.raw[1]);
+    by_copy(isp.target_importer(), &frame.output[1]);
     let mut times = [const { Vec::new() }; 3];
     for round in 0..=ROUNDS {
         for (times, (raw, output)) in times.iter_mut().zip([(0, 0), (1, 0), (0, 1)]) {

@@ -8,7 +8,7 @@ use vcam_isp_gpu::{IspParams, Statistics};
 
 use super::frame_context::FrameContext;
 use crate::controls::{FrameControls, ae_state};
-use crate::ipa::{AeState, ColourCorrection, Ipa, Limits};
+use crate::ipa::{AeState, AwbResult, Ipa, Limits};
 use crate::sensor::delay::Controls;
 use crate::sensor::timing::Timing;
 
@@ -74,7 +74,7 @@ impl IpaLoop {
     }
 
     /// Returns the present colour correction.
-    pub(crate) fn colour(&self) -> ColourCorrection {
+    pub(crate) fn colour(&self) -> AwbResult {
         self.ipa.decision().colour
     }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use vcam_allocator::constraints::Constraints;
 use vcam_allocator::cost::RenderCost;
 use vcam_allocator::{Capabilities, Knowledge, sysfs};
-use vcam_isp_gpu::choose::{Trial, choose};
-use vcam_isp_gpu::{Choice, CpuIsp, GpuIsp, Isp, IspParams};
+use vcam_isp_gpu::select::{RendererTiming, TimingConfig, time_renderers};
+use vcam_isp_gpu::{CpuIsp, GpuIsp, Isp, IspParams};
 
 use super::EngineConfig;
 use super::error::StartError;
@@ -82,7 +82,7 @@ pub(crate) struct IspInfo {
 
 impl IspChoice {
     /// The GPU's ISP of this choice, if it is one that this crate makes.
-    pub(crate) fn gpu(&self) -> Option<Result<GpuIsp, vcam_isp_gpu::EglError>> {
+    pub(crate) fn gpu(&self) -> Option<Result<GpuIsp, vcam_isp_gpu::GpuError>> {
         match self {
             Self::Cpu | Self::Custom(_) => None,
             Self::Auto => Some(GpuIsp::new(None)),
@@ -130,10 +130,10 @@ pub(crate) fn make(
         times = times.or_else(|| measure(config, params, &isp, knowledge));
     }
     match times {
-        Some(times) if auto && !times.is_gpu() => Ok(cpu(Some(times.to_string()))),
+        Some(times) if auto && !times.prefers_gpu() => Ok(cpu(Some(times.to_string()))),
         Some(times) => {
             let reason = times.to_string();
-            let hint = (!times.is_gpu()).then(|| slow(times));
+            let hint = (!times.prefers_gpu()).then(|| slow(times));
             let (isp, made) = info(Box::new(isp), Some(reason));
             Ok((isp, IspInfo { hint, ..made }))
         }
@@ -148,8 +148,8 @@ fn info(isp: Box<dyn Isp>, reason: Option<String>) -> (Box<dyn Isp>, IspInfo) {
 }
 
 /// The choice of the user counts; that it is slow is a hint.
-fn slow(Choice { gpu: (isp, isp_time), cpu }: Choice) -> Hint {
-    Hint::SlowIsp { isp, isp_us: micros(isp_time), cpu_us: micros(cpu) }
+fn slow(RendererTiming { gpu_name: isp, gpu, cpu }: RendererTiming) -> Hint {
+    Hint::SlowIsp { isp, isp_us: micros(gpu), cpu_us: micros(cpu) }
 }
 
 /// Refuses a GPU that has no textures as large as a frame or a picture.
@@ -176,13 +176,13 @@ fn key_of(config: &EngineConfig) -> Option<String> {
 }
 
 /// Returns the time of a frame on either, if that was measured before.
-fn known(config: &EngineConfig, isp: &GpuIsp, knowledge: &Knowledge) -> Option<Choice> {
+fn known(config: &EngineConfig, isp: &GpuIsp, knowledge: &Knowledge) -> Option<RendererTiming> {
     Some(times(isp, knowledge.render(&renderer(isp), &key_of(config)?)?))
 }
 
-fn times(isp: &GpuIsp, RenderCost { renderer_us, cpu_us }: RenderCost) -> Choice {
-    let gpu = (isp.name(), Duration::from_micros(renderer_us));
-    Choice { gpu, cpu: Duration::from_micros(cpu_us) }
+fn times(isp: &GpuIsp, RenderCost { renderer_us, cpu_us }: RenderCost) -> RendererTiming {
+    let (gpu, cpu) = (Duration::from_micros(renderer_us), Duration::from_micros(cpu_us));
+    RendererTiming { gpu_name: isp.name(), gpu, cpu }
 }
 
 /// Measures the time of a frame on either; `None` where that cannot be found out.
@@ -194,7 +194,7 @@ fn measure(
     params: &IspParams,
     isp: &GpuIsp,
     knowledge: &mut Knowledge,
-) -> Option<Choice> {
+) -> Option<RendererTiming> {
     let EngineConfig { heaps, outputs, .. } = config;
     let (format, output, size) =
         (config.raw_format()?, outputs.first()?.format, config.sensor.size);
@@ -202,10 +202,10 @@ fn measure(
     let size = (size.width.min(LARGEST.width), size.height.min(LARGEST.height));
     let heap = heaps.iter().find(|heap| heap.capabilities().contains(Capabilities::CPU_MAP))?;
     let scratch = config.isp.gpu()?.ok()?;
-    let measured = choose(scratch, &**heap, &Trial { format, size, output, params })
+    let measured = time_renderers(scratch, &**heap, &TimingConfig { format, size, output, params })
         .inspect_err(|error| tracing::debug!(error = chain(error), "no time of a frame"))
         .ok()?;
-    let cost = RenderCost { renderer_us: micros(measured.gpu.1), cpu_us: micros(measured.cpu) };
+    let cost = RenderCost { renderer_us: micros(measured.gpu), cpu_us: micros(measured.cpu) };
     knowledge.note_render(&renderer(isp), &key_of(config)?, cost);
     // As it is reported from now on.
     Some(times(isp, cost))

@@ -531,7 +531,7 @@ mod tests {
         let only = &heaps(true)[..1];
         let (pool, chosen) = plan(&request(vec![]), only, &mut device, &mut knowledge).unwrap();
         assert_eq!((chosen.heap.as_str(), device.declined.len()), ("one", pool.buffers().len()));
-        assert!(chosen.conflict.unwrap().contains("all black (vcam probe)"));
+        assert!(chosen.conflict.unwrap().contains("all black (a probe)"));
         assert!(device.declined[0].to_string().contains("all black"), "{}", device.declined[0]);
         assert!(!device.imported.contains(&"one".to_owned()), "it was tried again");
     }

@@ -176,7 +176,7 @@ impl<C: Consumer> Allocator<'_, C> {
                     Port::Raw => isp.raw_importer(),
                     Port::Output(_) => isp.output_importer(),
                 };
-                device.map_or(Ok(()), |mut device| visit(&mut *device))?;
+                device.map_or(Ok(()), &mut *visit)?;
             }
             importers(consumers, port, visit)
         };

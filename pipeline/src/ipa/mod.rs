@@ -59,12 +59,12 @@ pub struct Decision {
     /// Whether exposure is where it should be.
     pub ae_state: AeState,
     /// For the ISP.
-    pub colour: ColourCorrection,
+    pub colour: AwbResult,
 }
 
 /// The colour correction that the ISP applies.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ColourCorrection {
+pub struct AwbResult {
     /// White balance: factors for red, green and blue.
     pub gains: [f32; 3],
     /// The colour correction matrix, from white-balanced camera colours to linear sRGB: rows give
@@ -74,7 +74,7 @@ pub struct ColourCorrection {
     pub kelvin: Option<f32>,
 }
 
-impl ColourCorrection {
+impl AwbResult {
     /// Without colours there is nothing to do.
     const NONE: Self = Self {
         gains: [1.0; 3],
@@ -131,7 +131,7 @@ impl Ipa {
     /// The last decision; at first, what to begin with.
     pub fn decision(&self) -> Decision {
         let (controls, ae_state) = self.ae.decided();
-        let colour = self.awb.as_ref().map_or(ColourCorrection::NONE, |awb| ColourCorrection {
+        let colour = self.awb.as_ref().map_or(AwbResult::NONE, |awb| AwbResult {
             gains: awb.balance().gains,
             ccm: awb.ccm(),
             kelvin: Some(awb.balance().kelvin),

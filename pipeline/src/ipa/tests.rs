@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use vcam_isp_gpu::reference::{Picture, develop};
+use vcam_isp_gpu::reference::{DevelopedImage, develop};
 use vcam_isp_gpu::{IspParams, RawFormat, RawImage, Statistics, Tone};
 
 use super::*;
@@ -110,11 +110,11 @@ impl Rig {
     }
 
     /// The last frame as the ISP's reference develops it, in linear sRGB.
-    fn developed(&self, colour: &ColourCorrection) -> Picture {
+    fn developed(&self, colour: &AwbResult) -> DevelopedImage {
         let params = IspParams {
             black_level: self.sensor.black_level(),
             gains: colour.gains,
-            colour: vcam_isp_gpu::Colour { matrix: colour.ccm, saturation: 1.0 },
+            colour: vcam_isp_gpu::ColourCorrection { matrix: colour.ccm, saturation: 1.0 },
             tone: Tone { gamma: 1.0, contrast: 1.0 },
             ..IspParams::default()
         };
@@ -124,7 +124,7 @@ impl Rig {
     }
 
     /// How far the grey patch that is the farthest from grey looks from it, when white is white.
-    fn grey_error(&self, colour: &ColourCorrection) -> f64 {
+    fn grey_error(&self, colour: &AwbResult) -> f64 {
         let published =
             |index: usize| f64::from(srgb_to_linear(f32::from(PATCHES[index][1]) / 255.0));
         let picture = self.developed(colour);
@@ -139,7 +139,7 @@ impl Rig {
 }
 
 /// The mean of a patch of a picture.
-fn patch(picture: &Picture, index: usize) -> [f64; 3] {
+fn patch(picture: &DevelopedImage, index: usize) -> [f64; 3] {
     let columns = field(index % COLUMNS, COLUMNS, picture.width);
     let (mut sum, mut count) = ([0.0; 3], 0.0);
     for y in field(index / COLUMNS, ROWS, picture.height) {

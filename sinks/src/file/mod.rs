@@ -5,12 +5,15 @@
 //! | [`FileSink`] | `.png`, `.ppm` | the last picture, or, for a name with `%d`, every one |
 //! | [`StreamSink`] | `.y4m`, `.yuv`, or the standard output | every picture, one after the other |
 //! | [`RawFileSink`] | `.dng`; `.raw`, and `.raw.json` | raw frames, as [`FileSink`] has pictures |
-//! | [`write_dng`], [`write_raw`] | `.dng`; any, and `.json` | a raw frame |
+//! | `write_dng`, [`write_raw`] | `.dng`; any, and `.json` | a raw frame |
+//!
+//! DNG is there with the feature `tiff`.
 //!
 //! No file is ever there by half. Each is written beside its place, brought to the disk and then
 //! renamed into it, and then the folder is brought to the disk as well (`beside.rs`).
 
 mod beside;
+#[cfg(feature = "tiff")]
 mod dng;
 mod number;
 mod pictures;
@@ -27,12 +30,13 @@ use std::time::Duration;
 
 use crate::sink::Sink;
 
+#[cfg(feature = "tiff")]
 pub use dng::write_dng;
 pub use pictures::FileSink;
 pub use pipe::StreamReader;
 pub use png::{check_png, write_png};
 pub use raw::{Colour, RawFrame, XYZ_TO_SRGB, write_raw};
-pub use samples::{RawDescription, RawFileSink, Unpack};
+pub use samples::RawFileSink;
 pub use stream::StreamSink;
 
 /// Prepares to write to `path`, as its ending says, and checks here and now that it can be written.
@@ -85,6 +89,7 @@ impl Kind {
 
 /// Why a picture cannot be written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FileError {
     /// The path ends in no file name, or something else than a file has that name.
     #[error("{} is not the name of a file", .0.display())]
@@ -93,7 +98,14 @@ pub enum FileError {
     #[error("{} does not end in .png, .ppm, .y4m or .yuv", .0.display())]
     Kind(PathBuf),
     /// The ending stands for no kind of file that holds raw frames.
-    #[error("{} does not end in .dng or .raw, as files of raw frames do", .0.display())]
+    #[cfg_attr(
+        feature = "tiff",
+        error("{} does not end in .dng or .raw, as files of raw frames do", .0.display())
+    )]
+    #[cfg_attr(
+        not(feature = "tiff"),
+        error("{} does not end in .raw, as files of raw frames do", .0.display())
+    )]
     RawKind(PathBuf),
     /// What is to be a PNG does not end like one.
     #[error("{} does not end in .png", .0.display())]

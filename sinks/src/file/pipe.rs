@@ -4,13 +4,16 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
+use vcam_uapi::poll::{self, Deadline};
+use vcam_uapi::retry::uninterrupted;
 
 /// How long to wait for room before looking whether the run was interrupted.
-const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How often that is in vain, after an interruption, until the stream is given up in mid-frame: a
 /// second. A reader who still reads gets whole frames to the last.
@@ -65,7 +68,7 @@ impl Pipe {
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut rounds = 0;
         loop {
-            match rustix::io::write(&self.fd, bytes) {
+            match uninterrupted("write", || rustix::io::write(&self.fd, bytes)) {
                 Err(Errno::AGAIN) => {
                     if self.reader.interrupted() {
                         rounds += 1;
@@ -73,13 +76,8 @@ impl Pipe {
                     if rounds > LAST_ROUNDS {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
-                    let mut room = [PollFd::new(&self.fd, PollFlags::OUT)];
-                    match poll(&mut room, Some(&PATIENCE)) {
-                        Ok(_) | Err(Errno::INTR) => {}
-                        Err(error) => return Err(error.into()),
-                    }
+                    poll::wait(self.fd.as_fd(), PollFlags::OUT, Deadline::after(PATIENCE))?;
                 }
-                Err(Errno::INTR) => {}
                 result => return Ok(result?),
             }
         }

@@ -1,53 +1,19 @@
 //! Raw frames in files of their own: the last one, or all of them.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{Dmabuf, Fourcc, LinkEnd};
+use vcam_allocator::{Dmabuf, LinkEnd};
 
 use crate::file::beside::Beside;
 use crate::file::number::Pattern;
 use crate::file::raw::sidecar;
-use crate::file::{Colour, FileError, RawFrame, write_dng, write_raw};
+#[cfg(feature = "tiff")]
+use crate::file::write_dng;
+use crate::file::{Colour, FileError, RawFrame, write_raw};
 use crate::pixels::{self, copy_rows, stride_of};
+use crate::raw::RawDescription;
 use crate::sink::{Frame, Sink, SinkCounts, SinkError, Stream, Taken, read_by_the_cpu};
-
-/// Turns a row of samples, as it travels, into the samples themselves.
-pub type Unpack = Arc<dyn Fn(&[u8], &mut [u16]) + Send + Sync>;
-
-/// What a sensor's frames are.
-#[derive(Clone)]
-pub struct RawDescription {
-    /// The samples' format by its V4L2 name, such as `SRGGB10P`.
-    pub format: String,
-    /// The format of the buffers in which they travel.
-    pub carrier: Fourcc,
-    /// Width and height in samples.
-    pub size: (u32, u32),
-    /// The colour filters, as in [`Colour::filters`]; `None` if the sensor has none.
-    pub filters: Option<[u8; 4]>,
-    /// The value that stands for no light.
-    pub black: f32,
-    /// The value of a saturated sample, above `black`.
-    pub white: u16,
-    /// Bytes of a row of samples, as they travel.
-    pub row_bytes: u64,
-    /// As in [`Colour::xyz_to_sensor`].
-    pub xyz_to_sensor: [[f32; 3]; 3],
-    /// What its rows mean.
-    pub unpack: Unpack,
-}
-
-impl fmt::Debug for RawDescription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawDescription")
-            .field("format", &self.format)
-            .field("size", &self.size)
-            .finish_non_exhaustive()
-    }
-}
 
 impl RawDescription {
     /// What one frame is.
@@ -85,7 +51,7 @@ impl RawDescription {
 
 /// Writes each raw frame to a file of its own, as DNG or as it travels.
 ///
-/// The name's ending says which, `.dng` or `.raw`; the latter has a JSON document beside it, which
+/// The name's ending says which, `.dng` (with the feature `tiff`) or `.raw`; the latter has a JSON document beside it, which
 /// says what the bytes are ([`write_raw`]). A name without a pattern gets one frame: the last, when
 /// the sink is finished. It holds on to that frame's buffer meanwhile. A name with `%d` or `%06d`
 /// gets every frame, under its sequence number, and the camera goes at the pace of the disk.
@@ -95,15 +61,15 @@ pub struct RawFileSink {
     encoding: Encoding,
     frames: Frames,
     description: RawDescription,
-    bytes: Vec<u8>,
-    samples: Vec<u16>,
     written: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a frame is written, with room for what is.
+#[derive(Debug)]
 enum Encoding {
-    Dng,
-    Raw,
+    #[cfg(feature = "tiff")]
+    Dng(Vec<u16>),
+    Raw(Vec<u8>),
 }
 
 #[derive(Debug)]
@@ -118,8 +84,9 @@ impl RawFileSink {
     pub fn create(path: &Path, description: RawDescription) -> Result<Self, FileError> {
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         let encoding = match ending.to_ascii_lowercase().as_str() {
-            "dng" => Encoding::Dng,
-            "raw" => Encoding::Raw,
+            #[cfg(feature = "tiff")]
+            "dng" => Encoding::Dng(Vec::new()),
+            "raw" => Encoding::Raw(Vec::new()),
             _ => return Err(FileError::RawKind(path.to_owned())),
         };
         let frames = match Pattern::parse(path) {
@@ -127,41 +94,40 @@ impl RawFileSink {
             None => Frames::Last(None),
         };
         drop(Beside::create(path)?);
-        if encoding == Encoding::Raw {
+        if matches!(encoding, Encoding::Raw(_)) {
             drop(Beside::create(&sidecar(path))?);
         }
-        let path = path.to_owned();
-        let (bytes, samples, written) = (Vec::new(), Vec::new(), 0);
-        Ok(Self { path, encoding, frames, description, bytes, samples, written })
+        Ok(Self { path: path.to_owned(), encoding, frames, description, written: 0 })
     }
 
     /// Writes one frame, whole or not at all.
     fn write(&mut self, path: &Path, frame: &Frame) -> Result<(), SinkError> {
-        let Self { description, bytes, samples, .. } = self;
+        let Self { description, encoding, .. } = self;
         description.check(&frame.buffer)?;
-        let (width, height) = (description.size.0 as usize, description.size.1 as usize);
+        let height = description.size.1 as usize;
         let row_bytes = usize::try_from(description.row_bytes).unwrap_or(usize::MAX);
         let stride = stride_of(&frame.buffer, 0);
-        let encoding = self.encoding;
-        pixels::read_planes(&frame.buffer, frame.ready.as_ref(), |planes| match encoding {
-            Encoding::Raw => {
-                bytes.resize(row_bytes.saturating_mul(height), 0);
-                copy_rows(planes.plane(0), stride, bytes, row_bytes, row_bytes, height);
-            }
-            Encoding::Dng => {
-                samples.resize(width.saturating_mul(height), 0);
-                let rows = planes.plane(0).chunks(stride.max(1));
-                for (row, samples) in rows.zip(samples.chunks_mut(width.max(1))) {
-                    (description.unpack)(row.get(..row_bytes).unwrap_or(row), samples);
-                }
-            }
-        })?;
         let described = description.of(frame);
         match encoding {
-            Encoding::Raw => {
+            Encoding::Raw(bytes) => {
+                pixels::read_planes(&frame.buffer, frame.ready.as_ref(), |planes| {
+                    bytes.resize(row_bytes.saturating_mul(height), 0);
+                    copy_rows(planes.plane(0), stride, bytes, row_bytes, row_bytes, height);
+                })?;
                 write_raw(path, &described, &description.format, description.row_bytes, bytes)?;
             }
-            Encoding::Dng => write_dng(path, &described, samples)?,
+            #[cfg(feature = "tiff")]
+            Encoding::Dng(samples) => {
+                let width = description.size.0 as usize;
+                pixels::read_planes(&frame.buffer, frame.ready.as_ref(), |planes| {
+                    samples.resize(width.saturating_mul(height), 0);
+                    let rows = planes.plane(0).chunks(stride.max(1));
+                    for (row, samples) in rows.zip(samples.chunks_mut(width.max(1))) {
+                        (description.unpack)(row.get(..row_bytes).unwrap_or(row), samples);
+                    }
+                })?;
+                write_dng(path, &described, samples)?;
+            }
         }
         self.written += 1;
         Ok(())
@@ -231,13 +197,15 @@ impl Drop for RawFileSink {
     }
 }
 
+#[cfg(feature = "tiff")]
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use vcam_allocator::heaps::memfd::Memfd;
-    use vcam_allocator::{Alignment, CpuAccess, Layout, Pool};
+    use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, Pool};
 
     use super::*;
     use crate::file::XYZ_TO_SRGB;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use drm::control::{self, Device as _, ModeFlags, ModeTypeFlags, connector};
 use drm::{ClientCapability, Device as _, DriverCapability};
 use rustix::io::Errno;
+use vcam_uapi::node::numbered;
 
 use super::error::KmsError;
 use super::events::Flips;
@@ -263,17 +264,7 @@ pub(crate) fn mode_info(mode: &control::Mode) -> Option<ModeInfo> {
 
 /// The nodes of all cards, in the order of their numbers.
 pub(crate) fn nodes() -> Vec<PathBuf> {
-    let mut nodes: Vec<(u32, PathBuf)> = fs::read_dir(FOLDER)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let number = entry.file_name().to_str()?.strip_prefix("card")?.parse().ok()?;
-            Some((number, entry.path()))
-        })
-        .collect();
-    nodes.sort();
-    nodes.into_iter().map(|(_, path)| path).collect()
+    numbered(Path::new(FOLDER), "card")
 }
 
 /// Whether the user means this node: by its path, or by that of a link to it.
@@ -283,6 +274,7 @@ pub(crate) fn is_node(asked: &str, node: &Path) -> bool {
 
 /// A display card, for lists.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct CardInfo {
     /// The device node.
     pub path: PathBuf,
@@ -298,6 +290,7 @@ pub struct CardInfo {
 
 /// A display's connector, for lists.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ConnectorInfo {
     /// Its name, such as `Virtual-1`.
     pub name: String,

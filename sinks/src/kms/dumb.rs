@@ -5,12 +5,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use vcam_allocator::{Fourcc, Layout, MAX_PLANES, Modifier, PlaneLayout};
+use vcam_uapi::drm::retry;
 
 use super::card::Card;
 use super::error::KmsError;
 use super::import::{Framebuffer, Picture};
 use super::modes::Placement;
-use super::request::retry;
 use crate::mapping::Mapping;
 use crate::pixels::copy_rows;
 

@@ -12,6 +12,7 @@ use super::transform::Transform;
 
 /// Why a display cannot be used, or stopped working.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KmsError {
     /// No card of this name, or none at all.
     #[error("{}; on this machine there are: {}", no_card(asked.as_deref()), or_none(available))]
@@ -33,10 +34,7 @@ pub enum KmsError {
     #[error(transparent)]
     NoSeat(SeatError),
     /// The seat manager does not give this card.
-    #[error(
-        "the manager of {seat} does not give {} (with LIBSEAT_BACKEND= set to nothing vcam opens \
-         it without one)", path.display()
-    )]
+    #[error("the manager of {seat} does not give {}", path.display())]
     Seat {
         /// The device node.
         path: PathBuf,
@@ -68,7 +66,7 @@ pub enum KmsError {
         card: String,
     },
     /// The driver knows only the old modesetting interface.
-    #[error("{card} has no atomic modesetting, which vcam needs")]
+    #[error("{card} has no atomic modesetting")]
     NoAtomic {
         /// The card.
         card: String,
@@ -86,7 +84,7 @@ pub enum KmsError {
     /// Another program controls the display.
     #[error(
         "another program controls the displays of {card} (it is the DRM master): a compositor, \
-         perhaps; stop it, switch to a text console, or choose another card with --card"
+         perhaps; stop it, switch to a text console, or use another card"
     )]
     Master {
         /// The card.
@@ -311,6 +309,6 @@ mod tests {
     fn another_master_is_named_for_what_it_is() {
         let source = io::Error::from_raw_os_error(16);
         let error = KmsError::Master { card: "kms:vkms".into(), source }.to_string();
-        assert!(error.contains("DRM master") && error.contains("--card"), "{error}");
+        assert!(error.contains("DRM master") && error.contains("another card"), "{error}");
     }
 }

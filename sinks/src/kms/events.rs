@@ -1,11 +1,12 @@
 //! What the card tells of flips, read without a wait.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
+use vcam_uapi::poll;
 
 use super::card::Card;
 
@@ -66,7 +67,8 @@ impl Flips {
             let mut bytes = [0; 1024];
             let read = match read(card, &mut bytes) {
                 Ok(0) if !left.is_zero() => {
-                    poll_in(card, left).and_then(|()| read(card, &mut bytes))
+                    poll::wait(card.as_fd(), PollFlags::IN, deadline.into())
+                        .and_then(|_| read(card, &mut bytes))
                 }
                 read => read,
             };
@@ -94,18 +96,6 @@ fn read(card: &Card, bytes: &mut [u8]) -> Result<usize, Errno> {
     match rustix::io::read(card, bytes) {
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
         other => other,
-    }
-}
-
-/// Waits until there is something to read, or the time is up.
-fn poll_in(card: &Card, limit: Duration) -> Result<(), Errno> {
-    let timeout = Timespec {
-        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(limit.subsec_nanos()),
-    };
-    match poll(&mut [PollFd::from_borrowed_fd(card.as_fd(), PollFlags::IN)], Some(&timeout)) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error),
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use drm::control::FbCmd2Flags;
 use rustix::io::Errno;
 use vcam_allocator::{Dmabuf, Fourcc, MAX_PLANES, MemoryKind, Modifier, Refusal};
+use vcam_uapi::drm::retry;
 
 use super::card::Card;
-use super::request::retry;
 
 const PRIME: &str = "PRIME_FD_TO_HANDLE";
 const ADDFB2: &str = "ADDFB2";

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use drm::control::property::ValueType;
 use drm::control::{Device as _, ResourceHandle};
 use rustix::io::Errno;
+use vcam_uapi::drm::retry;
 
 use super::card::Card;
 use super::error::KmsError;
-use super::request::retry;
 
 /// A connector, CRTC or plane.
 #[derive(Debug)]

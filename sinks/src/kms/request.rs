@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use drm::control::AtomicCommitFlags;
 use rustix::io::Errno;
+use vcam_uapi::drm::retry;
 
 use super::card::Card;
 
@@ -63,20 +64,6 @@ impl Request {
     }
 }
 
-/// Makes a DRM call again when a signal interrupted it, as libdrm does.
-pub(crate) fn retry<T>(mut call: impl FnMut() -> std::io::Result<T>) -> Result<T, Errno> {
-    loop {
-        match call() {
-            Ok(value) => return Ok(value),
-            Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::INTR | Errno::AGAIN) => {}
-                Some(errno) => return Err(errno),
-                None => return Err(Errno::IO),
-            },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,13 +79,5 @@ mod tests {
         assert_eq!(request.counts, [2, 1]);
         assert_eq!(request.properties, [10, 11, 10]);
         assert_eq!(request.values, [0, 5, 7]);
-    }
-
-    #[test]
-    fn an_interrupted_call_is_made_again() {
-        let mut answers = [4, 11, 22].into_iter();
-        let result: Result<(), _> =
-            retry(|| Err(std::io::Error::from_raw_os_error(answers.next().unwrap())));
-        assert_eq!(result, Err(Errno::INVAL));
     }
 }

@@ -30,11 +30,10 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use libloading::Library;
-use linux_raw_sys::ioctl::{KDGKBMODE, KDSKBMODE};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::ioctl::{Getter, IntegerSetter, Opcode, ioctl};
+use vcam_uapi::kd::{KeyboardMode, keyboard_mode, set_keyboard_mode};
 
 const LIBRARY: &str = "libseat.so.1";
 
@@ -49,6 +48,7 @@ const LOGIND: &str = "/run/systemd/seats";
 
 /// Why there is no seat.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SeatError {
     /// Nobody said which seat manager to use.
     #[error("neither seatd nor logind is there, and {BACKEND} names no seat manager")]
@@ -513,9 +513,6 @@ impl Drop for Session {
     }
 }
 
-/// `K_OFF` (`include/uapi/linux/kd.h`): keys do nothing.
-const K_OFF: c_int = 4;
-
 /// The keyboard of the virtual terminal that this program was started in.
 ///
 /// A seat manager turns it off, for programs that read the keys themselves. vcam does not: so it
@@ -523,26 +520,19 @@ const K_OFF: c_int = 4;
 #[derive(Debug)]
 struct Keyboard {
     terminal: File,
-    mode: c_int,
+    mode: KeyboardMode,
 }
 
 impl Keyboard {
     /// `None` if the controlling terminal is not a virtual one.
     fn of_terminal() -> Option<Self> {
         let terminal = File::open("/dev/tty").ok()?;
-        // SAFETY: the kernel writes an int.
-        let mode = unsafe { ioctl(&terminal, Getter::<{ KDGKBMODE as Opcode }, c_int>::new()) };
-        Some(Self { terminal, mode: mode.ok().filter(|mode| *mode != K_OFF)? })
+        let mode = keyboard_mode(terminal.as_fd()).ok()?;
+        (mode != KeyboardMode::OFF).then_some(Self { terminal, mode })
     }
 
     fn leave_to_the_terminal(&self) {
-        let mode = self.mode as usize;
-        // SAFETY: the kernel takes the mode by value, and it is one that it gave.
-        let set = unsafe {
-            let mode = IntegerSetter::<{ KDSKBMODE as Opcode }>::new_usize(mode);
-            ioctl(&self.terminal, mode)
-        };
-        if let Err(error) = set {
+        if let Err(error) = set_keyboard_mode(self.terminal.as_fd(), self.mode) {
             tracing::warn!(%error, "the keyboard does nothing while the display is ours");
         }
     }

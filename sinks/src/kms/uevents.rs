@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use vcam_uapi::retry::uninterrupted;
 
 /// The group that the kernel sends to; udev has another.
 const KERNEL: u32 = 1;
@@ -37,9 +38,9 @@ impl Uevents {
     pub(super) fn any(&mut self) -> bool {
         let mut any = false;
         loop {
-            match recv(&self.socket, &mut self.bytes[..], RecvFlags::empty()) {
+            let read = || recv(&self.socket, &mut self.bytes[..], RecvFlags::empty());
+            match uninterrupted("recv", read) {
                 Ok((len, _)) => any |= is_of_a_display(&self.bytes[..len]),
-                Err(Errno::INTR) => {}
                 // There were more than the socket holds, perhaps one of a display among them.
                 Err(Errno::NOBUFS) => any = true,
                 Err(_) => return any,

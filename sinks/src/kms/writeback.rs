@@ -4,7 +4,6 @@
 //! a framebuffer. vkms has one, and so have some of the display controllers of phones and boards.
 
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -18,8 +17,6 @@ use super::error::KmsError;
 use super::output::Output;
 use super::properties::Object;
 use super::request::{Request, Slot};
-use crate::file::FileError;
-use crate::file::write_png;
 use crate::pixels::{Order, READY_LIMIT, to_rgb};
 
 /// Formats that a capture can be read in, best first.
@@ -38,9 +35,10 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// Writes it as a PNG; see [`write_png`].
-    pub fn write_png(&self, path: &Path) -> Result<(), FileError> {
-        write_png(path, (self.width, self.height), &self.rgb)
+    /// Writes it as a PNG; see [`write_png`](crate::write_png).
+    #[cfg(feature = "file")]
+    pub fn write_png(&self, path: &std::path::Path) -> Result<(), crate::FileError> {
+        crate::write_png(path, (self.width, self.height), &self.rgb)
     }
 
     /// Red, green and blue of a pixel, if it is on the screen.

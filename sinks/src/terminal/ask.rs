@@ -10,14 +10,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 use rustix::process::getpgrp;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
 };
+use vcam_uapi::poll::{self, Deadline};
 
 /// How a picture is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,14 +90,10 @@ fn ask(terminal: &File) -> io::Result<Vec<u8>> {
     }
     let _quiet = Quiet::new(&terminal)?;
     (&terminal).write_all(QUERY)?;
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Deadline::after(LIMIT);
     let mut answer = Vec::new();
     while attributes(&answer).is_none() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
-        if left.is_zero()
-            || poll(&mut [PollFd::new(&terminal, PollFlags::IN)], Some(&timeout))? == 0
-        {
+        if !poll::wait(terminal.as_fd(), PollFlags::IN, deadline)? {
             break;
         }
         let mut some = [0; 256];

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use ansi_colours::ansi256_from_rgb;
+use super::palette;
 
 /// The upper half of a cell.
 const UPPER_HALF: &str = "\u{2580}";
@@ -40,5 +40,5 @@ fn colour(what: u8, pixel: &[u8], all_colours: bool, out: &mut Vec<u8>) -> io::R
     if all_colours {
         return write!(out, "\x1b[{what};2;{red};{green};{blue}m");
     }
-    write!(out, "\x1b[{what};5;{}m", ansi256_from_rgb((red, green, blue)))
+    write!(out, "\x1b[{what};5;{}m", palette::nearest([red, green, blue]))
 }

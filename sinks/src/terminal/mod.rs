@@ -8,6 +8,7 @@ mod blocks;
 mod canvas;
 mod iterm;
 mod kitty;
+mod palette;
 mod sixel;
 
 use std::fs::File;

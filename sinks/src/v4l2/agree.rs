@@ -8,8 +8,9 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use vcam_allocator::heaps::v4l2::{pixel_formats, planes};
 use vcam_allocator::{Dmabuf, Fourcc, PlaneLayout, Refusal};
+use vcam_uapi::v4l2::{Field, Format, PlaneFormat, QueuedPlane};
 
-use super::node::{Format, MemoryFormat, Node, QueuedMemory};
+use super::node::Node;
 use super::probe::SET;
 
 /// Sets the format, the size and the strides that a buffer has, since some heaps choose them.
@@ -28,12 +29,13 @@ pub(super) fn agree(node: &Node, listed: &[u32], buffer: &Dmabuf) -> Result<Form
     };
     let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
     let memory =
-        |plane: &PlaneLayout| MemoryFormat { bytes_per_line: narrow(plane.stride), size: 0 };
+        |plane: &PlaneLayout| PlaneFormat { bytesperline: narrow(plane.stride), sizeimage: 0 };
     let wish = Format {
         pixelformat: pixel.code,
         width: layout.width(),
         height: layout.height(),
-        memories: layout.planes().iter().take(spread).map(memory).collect(),
+        field: Field::ANY,
+        planes: layout.planes().iter().take(spread).map(memory).collect(),
     };
     let set = node
         .set_format(&wish)
@@ -54,11 +56,11 @@ pub(super) fn fits(set: &Format, buffer: &Dmabuf) -> Result<(), String> {
             set.width, set.height, size.0, size.1
         ));
     }
-    for (is, asked) in set.memories.iter().zip(layout.planes()) {
-        if u64::from(is.bytes_per_line) != asked.stride {
+    for (is, asked) in set.planes.iter().zip(layout.planes()) {
+        if u64::from(is.bytesperline) != asked.stride {
             return Err(format!(
                 "the device wants a stride of {} bytes, and the heap's is {}",
-                is.bytes_per_line, asked.stride
+                is.bytesperline, asked.stride
             ));
         }
     }
@@ -77,7 +79,7 @@ pub(super) fn fits(set: &Format, buffer: &Dmabuf) -> Result<(), String> {
 
 /// Where a node that is set to this has the planes of a picture.
 pub(super) fn planes_of(format: Fourcc, set: &Format) -> Vec<PlaneLayout> {
-    let strides: Vec<_> = set.memories.iter().map(|memory| memory.bytes_per_line).collect();
+    let strides: Vec<_> = set.planes.iter().map(|memory| memory.bytesperline).collect();
     planes(format, set.height, &strides)
 }
 
@@ -85,14 +87,14 @@ pub(super) fn planes_of(format: Fourcc, set: &Format) -> Vec<PlaneLayout> {
 pub(super) fn memories<'a>(
     buffer: &'a Dmabuf,
     set: &Format,
-) -> Result<Vec<QueuedMemory<'a>>, Errno> {
+) -> Result<Vec<QueuedPlane<'a>>, Errno> {
     buffer
         .planes()
-        .zip(&set.memories)
+        .zip(&set.planes)
         .map(|((fd, _), memory)| {
             let bytes = seek(fd, SeekFrom::End(0))?;
             let length = u32::try_from(bytes).unwrap_or(u32::MAX);
-            Ok(QueuedMemory { fd: Some(fd), length, used: memory.size })
+            Ok(QueuedPlane { fd: Some(fd), length, bytesused: memory.sizeimage })
         })
         .collect()
 }

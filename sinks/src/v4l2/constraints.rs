@@ -15,9 +15,11 @@ use vcam_allocator::constraints::{Bounds, Constraints, Rule, Statement};
 use vcam_allocator::heaps::v4l2::{PREFIX, PixelFormat, pixel_formats};
 use vcam_allocator::probe::FORMATS;
 use vcam_allocator::{Fourcc, Modifier};
+use vcam_uapi::v4l2::{
+    Field, Format, MIN_BUFFERS_FOR_CAPTURE, MIN_BUFFERS_FOR_OUTPUT, PlaneFormat, Sizes,
+};
 
-use super::ioctl::sys;
-use super::node::{Direction, Format, MemoryFormat, MemoryKinds, Node, NodeError, Sizes};
+use super::node::{Direction, MemoryKinds, Node, NodeError};
 
 /// The vendor rule with the number of memories of a picture that has several planes.
 pub const MEMORIES: &str = "v4l2.memories";
@@ -54,12 +56,8 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn of(node: &Node) -> Self {
         let (control, source) = match node.direction {
-            Direction::Capture => {
-                (sys::V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, "V4L2_CID_MIN_BUFFERS_FOR_CAPTURE")
-            }
-            Direction::Output => {
-                (sys::V4L2_CID_MIN_BUFFERS_FOR_OUTPUT, "V4L2_CID_MIN_BUFFERS_FOR_OUTPUT")
-            }
+            Direction::Capture => (MIN_BUFFERS_FOR_CAPTURE, "V4L2_CID_MIN_BUFFERS_FOR_CAPTURE"),
+            Direction::Output => (MIN_BUFFERS_FOR_OUTPUT, "V4L2_CID_MIN_BUFFERS_FOR_OUTPUT"),
         };
         let min_buffers = node.control(control).and_then(|count| u32::try_from(count).ok());
         let name = node.path.file_name().unwrap_or(node.path.as_os_str());
@@ -91,24 +89,25 @@ impl Offer {
         pixel: PixelFormat,
         (width, height): (u32, u32),
     ) -> Result<Option<Self>, Errno> {
-        let ask = |(width, height), memories| {
-            node.try_format(&Format { pixelformat: pixel.code, width, height, memories })
+        let ask = |(width, height), planes| {
+            let (pixelformat, field) = (pixel.code, Field::ANY);
+            node.try_format(&Format { pixelformat, width, height, field, planes })
         };
-        let natural = ask((width, height), vec![MemoryFormat::default(); pixel.memories])?;
-        if natural.pixelformat != pixel.code || natural.memories.len() != pixel.memories {
+        let natural = ask((width, height), vec![PlaneFormat::default(); pixel.memories])?;
+        if natural.pixelformat != pixel.code || natural.planes.len() != pixel.memories {
             return Ok(None);
         }
-        let longer = |memory: &MemoryFormat| MemoryFormat {
-            bytes_per_line: memory.bytes_per_line.saturating_add(1),
-            size: 0,
+        let longer = |memory: &PlaneFormat| PlaneFormat {
+            bytesperline: memory.bytesperline.saturating_add(1),
+            sizeimage: 0,
         };
         let size = (natural.width, natural.height);
-        let answer = ask(size, natural.memories.iter().map(longer).collect())?;
+        let answer = ask(size, natural.planes.iter().map(longer).collect())?;
         let strides = natural
-            .memories
+            .planes
             .iter()
-            .zip(&answer.memories)
-            .map(|(natural, answer)| Strides::of(natural.bytes_per_line, answer.bytes_per_line))
+            .zip(&answer.planes)
+            .map(|(natural, answer)| Strides::of(natural.bytesperline, answer.bytesperline))
             .collect();
         let sizes = node.sizes(pixel.code);
         Ok(Some(Self { format, natural, strides, sizes }))
@@ -140,12 +139,12 @@ impl Offer {
         for (plane, strides) in (0..).zip(&self.strides) {
             all.extend(strides.rules().into_iter().map(|rule| says(TRY, rule).on_plane(plane)));
         }
-        let size = self.natural.memories.iter().map(|memory| u64::from(memory.size)).sum();
+        let size = self.natural.planes.iter().map(|memory| u64::from(memory.sizeimage)).sum();
         all.push(says(TRY, Rule::Size(Bounds { min: size, ..Bounds::ANY })));
         if self.format.planes().is_some_and(|planes| planes.len() > 1) {
-            let value = vec![self.natural.memories.len() as u64];
+            let value = vec![self.natural.planes.len() as u64];
             all.push(says(TRY, Rule::Vendor { key: MEMORIES.to_owned(), value }));
-            if self.natural.memories.len() == 1 {
+            if self.natural.planes.len() == 1 {
                 all.push(says("v4l2_pix_format", Rule::Adjoining));
             }
         }
@@ -211,17 +210,16 @@ mod tests {
     use super::*;
 
     fn offer(format: Fourcc, memories: &[(u32, u32)], strides: &[Strides]) -> Offer {
-        let memory = |(bytes_per_line, size): &(u32, u32)| MemoryFormat {
-            bytes_per_line: *bytes_per_line,
-            size: *size,
-        };
+        let memory =
+            |&(bytesperline, sizeimage): &(u32, u32)| PlaneFormat { bytesperline, sizeimage };
         Offer {
             format,
             natural: Format {
                 pixelformat: 0,
                 width: 320,
                 height: 180,
-                memories: memories.iter().map(memory).collect(),
+                field: Field::NONE,
+                planes: memories.iter().map(memory).collect(),
             },
             strides: strides.to_vec(),
             sizes: Some(Sizes { min: (320, 180), max: (3840, 2160) }),

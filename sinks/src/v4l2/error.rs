@@ -8,10 +8,11 @@ use std::time::Duration;
 use rustix::io::Errno;
 use vcam_allocator::{AccessError, FenceError, Fourcc};
 
-use super::node::{NodeError, Sizes};
+use super::node::NodeError;
 
 /// Why a node does not take pictures, or stopped taking them.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum V4l2Error {
     /// The node cannot be opened, or is no V4L2 device.
     #[error(transparent)]
@@ -130,12 +131,6 @@ impl V4l2Error {
             Errno::BUSY => Self::Busy { path: path.to_owned(), source },
             _ => Self::Call { device: device.to_owned(), step, source },
         }
-    }
-}
-
-impl From<Sizes> for ((u32, u32), (u32, u32)) {
-    fn from(sizes: Sizes) -> Self {
-        (sizes.min, sizes.max)
     }
 }
 

@@ -8,6 +8,7 @@
 //! Source: "Video, Sliced VBI and HDMI CEC Looping" in
 //! `Documentation/admin-guide/media/vivid.rst`, Linux 6.11 and later.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,12 +17,12 @@ use vcam_allocator::heaps::memfd::Memfd;
 use vcam_allocator::heaps::v4l2::{self as heap, V4l2};
 use vcam_allocator::probe::{Finding, Steps, pattern};
 use vcam_allocator::{AccessError, Alignment, CpuAccess, Dmabuf, Heap, Layout, Refusal};
+use vcam_uapi::v4l2::{self, Control, ControlKind, Format, Target};
 
 use super::agree::memories;
-use super::ioctl::{ioctl, sys, text, vidioc, zeroed};
-use super::node::{Direction, Format, Node};
+use super::node::{Direction, Node};
 use super::probe::{DEQUEUE, LIMIT, QUEUE, REQUEST, START, STOP};
-use super::settings::{Part, Rectangle, Settings};
+use super::settings::{Settings, whole};
 
 /// Enough for a picture to come in while another is looked at.
 const BUFFERS: u32 = 2;
@@ -50,7 +51,7 @@ impl Loop {
             let capture = Node::open(&path).ok().flatten()?;
             let is_other_end = capture.direction == Direction::Capture
                 && (&capture.driver, &capture.bus) == (&output.driver, &output.bus)
-                && capture.multi_planar == output.multi_planar;
+                && capture.kind.is_mplane() == output.kind.is_mplane();
             let cable = is_other_end.then(|| Cable::find(output, &capture)).flatten()?;
             Some((capture, cable))
         })?;
@@ -75,7 +76,7 @@ impl Loop {
         if self.back.as_ref().is_none_or(|(format, _)| format != set) {
             self.back = None;
             let node = self.capture.path.file_name().unwrap_or_default().to_string_lossy();
-            let split = if set.memories.len() > 1 { heap::SPLIT } else { "" };
+            let split = if set.planes.len() > 1 { heap::SPLIT } else { "" };
             let allocated = V4l2::open(&format!("{node}{split}")).ok().map(|heap| {
                 (0..BUFFERS)
                     .map(|_| heap.allocate(first.layout(), "probe-loop"))
@@ -88,13 +89,13 @@ impl Loop {
         if self.capture.set_format(set).as_ref() != Ok(set) {
             return false;
         }
-        let corner = Rectangle::corner((set.width, set.height));
+        let corner = whole((set.width, set.height));
         // The part of the buffer first: it bounds the other.
         [
-            (output, Part::Crop),
-            (output, Part::Compose),
-            (&self.capture, Part::Compose),
-            (&self.capture, Part::Crop),
+            (output, Target::Crop),
+            (output, Target::Compose),
+            (&self.capture, Target::Compose),
+            (&self.capture, Target::Crop),
         ]
         .into_iter()
         .all(|(node, part)| node.set_part(part, corner) == Ok(corner))
@@ -159,7 +160,7 @@ impl Loop {
             let mut seen = Err("nothing comes back".to_owned());
             for _ in 0..PICTURES {
                 let back_by = Instant::now() + LIMIT;
-                let (index, _) = self.capture.dequeue(back_by).map_err(failed(DEQUEUE))?;
+                let index = self.capture.dequeue(back_by).map_err(failed(DEQUEUE))?.index;
                 let Some(picture) = back.get(index as usize) else { continue };
                 seen = compare(picture, &should).map_err(|error| {
                     Refusal::because(&name, "DMA_BUF_IOCTL_SYNC", error.to_string())
@@ -281,19 +282,13 @@ struct Connector {
 fn connectors(node: &Node) -> Vec<Connector> {
     // More than any device has.
     (0..64)
-        .map_while(|index| match node.direction {
-            Direction::Capture => {
-                let mut input = sys::v4l2_input { index, ..zeroed::<sys::v4l2_input>() };
-                ioctl(&node.file, vidioc::VIDIOC_ENUMINPUT, &mut input).ok()?;
-                let digital = input.capabilities & sys::V4L2_IN_CAP_DV_TIMINGS != 0;
-                Some(Connector { index, name: text(&input.name), digital })
-            }
-            Direction::Output => {
-                let mut output = sys::v4l2_output { index, ..zeroed::<sys::v4l2_output>() };
-                ioctl(&node.file, vidioc::VIDIOC_ENUMOUTPUT, &mut output).ok()?;
-                let digital = output.capabilities & sys::V4L2_OUT_CAP_DV_TIMINGS != 0;
-                Some(Connector { index, name: text(&output.name), digital })
-            }
+        .map_while(|index| {
+            let found = match node.direction {
+                Direction::Capture => v4l2::enuminput(node.as_fd(), index),
+                Direction::Output => v4l2::enumoutput(node.as_fd(), index),
+            };
+            let v4l2::Connector { name, dv_timings: digital } = found.ok()?;
+            Some(Connector { index, name, digital })
         })
         .collect()
 }
@@ -314,25 +309,18 @@ fn chosen(menus: &[Menu], name: &str, item: &str) -> Option<(u32, i32)> {
 
 /// The menus that matter here; others may be long.
 fn menus(node: &Node) -> Vec<Menu> {
-    let is_menu = |control: &sys::v4l2_queryctrl| {
-        let name = text(&control.name);
-        control.type_ == sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_MENU
-            && (name.ends_with(CONNECTED) || name == TEXT)
+    let is_menu = |control: &Control| {
+        control.kind == ControlKind::Menu
+            && (control.name.ends_with(CONNECTED) || control.name == TEXT)
     };
     let item = |control: u32, value: i32| {
-        let mut item: sys::v4l2_querymenu = zeroed();
-        (item.id, item.index) = (control, u32::try_from(value).ok()?);
-        ioctl(&node.file, vidioc::VIDIOC_QUERYMENU, &mut item).ok()?;
-        // SAFETY: the control's type says that this is the union's member, and it is bytes.
-        let name = unsafe { item.__bindgen_anon_1.name };
-        Some((value, text(&name)))
+        let index = u32::try_from(value).ok()?;
+        Some((value, v4l2::querymenu(node.as_fd(), control, index).ok()?))
     };
-    let menu = |control: sys::v4l2_queryctrl| Menu {
-        control: control.id,
-        name: text(&control.name),
-        items: (control.minimum..=control.maximum)
-            .filter_map(|value| item(control.id, value))
-            .collect(),
+    let menu = |Control { id, name, minimum, maximum, .. }: Control| Menu {
+        control: id,
+        name,
+        items: (minimum..=maximum).filter_map(|value| item(id, value)).collect(),
     };
     node.each_control().filter(is_menu).map(menu).collect()
 }

@@ -3,10 +3,11 @@
 use std::os::fd::AsFd;
 
 use vcam_allocator::{AccessError, CpuAccess, Dmabuf, Fourcc, PlaneLayout};
+use vcam_uapi::v4l2::{Format, MappedPlane, QueuedPlane};
 
 use super::agree::planes_of;
 use super::error::V4l2Error;
-use super::node::{Format, Node, QueuedMemory};
+use super::node::Node;
 use super::probe::REQUEST;
 use crate::mapping::Mapping;
 use crate::pixels::{copy_rows, stride_of};
@@ -36,8 +37,8 @@ impl Mapped {
     ) -> Result<Self, V4l2Error> {
         let failed = |step| move |errno| V4l2Error::call(&node.name(), &node.path, step, errno);
         let made = node.request_own(count).map_err(failed(REQUEST))?;
-        let map = |(offset, length): (u32, u32)| {
-            Mapping::new(node.as_fd(), offset.into(), length as usize)
+        let map = |MappedPlane { mem_offset, length }| {
+            Mapping::new(node.as_fd(), mem_offset.into(), length as usize)
                 .map_err(|source| V4l2Error::Map { device: node.name(), source })
         };
         let buffers: Vec<_> = (0..made)
@@ -100,11 +101,11 @@ impl Mapped {
     }
 
     /// The memories of any of the buffers as they are queued.
-    pub(super) fn memories(&self) -> impl Iterator<Item = QueuedMemory<'static>> {
-        self.set.memories.iter().map(|memory| QueuedMemory {
+    pub(super) fn memories(&self) -> impl Iterator<Item = QueuedPlane<'static>> {
+        self.set.planes.iter().map(|memory| QueuedPlane {
             fd: None,
-            length: memory.size,
-            used: memory.size,
+            length: memory.sizeimage,
+            bytesused: memory.sizeimage,
         })
     }
 }

@@ -5,7 +5,6 @@
 mod agree;
 pub mod constraints;
 mod error;
-mod ioctl;
 mod looped;
 mod mapped;
 mod node;

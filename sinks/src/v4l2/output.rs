@@ -30,11 +30,11 @@ use rustix::io::Errno;
 use vcam_allocator::constraints::{Constraints, Rule, Statement};
 use vcam_allocator::heaps::v4l2::{self as heap, pixel_formats};
 use vcam_allocator::{Dmabuf, Fourcc, ImportCache, Importer, LinkEnd, Refusal, sysfs};
+use vcam_uapi::v4l2::{Format, MIN_BUFFERS_FOR_OUTPUT};
 
 use super::constraints::{Memory as Stated, Offer};
 use super::error::V4l2Error;
-use super::ioctl::sys;
-use super::node::{Format, Node, NodeError};
+use super::node::{Node, NodeError};
 use super::probe::{REQUEST, TRY};
 use super::queue::{Held, Queue};
 use super::settings::Settings;
@@ -116,7 +116,7 @@ impl V4l2Sink {
         let natural = first.natural.clone();
         let offered = (natural.width, natural.height);
         if offered != size {
-            let sizes = node.sizes(natural.pixelformat).map(Into::into);
+            let sizes = node.sizes(natural.pixelformat).map(|sizes| (sizes.min, sizes.max));
             return Err(V4l2Error::Size { device: name, size, offered, sizes });
         }
         let depth = minimum.max(DEPTH);
@@ -226,7 +226,7 @@ impl Asked {
             None => node.request(0)?,
             Some(_) => node.request_own(0)?,
         };
-        let stated = node.control(sys::V4L2_CID_MIN_BUFFERS_FOR_OUTPUT);
+        let stated = node.control(MIN_BUFFERS_FOR_OUTPUT);
         let stated = stated.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
         Ok(Self { refused, minimum: granted.max(stated) })
     }

@@ -16,11 +16,12 @@ use rustix::io::Errno;
 use vcam_allocator::heaps::v4l2::{PixelFormat, pixel_formats};
 use vcam_allocator::probe::{self, Finding, ImporterInfo, Prober, Steps, pattern};
 use vcam_allocator::{Alignment, CpuAccess, Dmabuf, Fourcc, Layout, MemoryKind, Modifier, Refusal};
+use vcam_uapi::v4l2::{Dequeued, Format, Fraction};
 
 use super::agree::{agree, memories, planes_of};
 use super::constraints::Offer;
 use super::looped::Loop;
-use super::node::{Direction, Format, Node, NodeError};
+use super::node::{Direction, Node, NodeError};
 use super::settings::Settings;
 
 pub(super) const TRY: &str = "VIDIOC_TRY_FMT";
@@ -123,15 +124,15 @@ impl NodeProber {
         };
         for _ in 0..rounds {
             steps(DEQUEUE);
-            let (index, content) = match self.node.dequeue(Instant::now() + LIMIT) {
-                Ok((index, content)) => (index as usize, content),
+            let (index, broken) = match self.node.dequeue(Instant::now() + LIMIT) {
+                Ok(Dequeued { index, error }) => (index as usize, error),
                 Err(errno) => return leave_open(findings, &self.refusal(DEQUEUE, errno)),
             };
             let (Some(buffer), Some(finding)) = (buffers.get(index), findings.get_mut(index))
             else {
                 continue;
             };
-            if !content {
+            if broken {
                 let words = "the device says that the picture is broken";
                 *finding = Finding::Unknown(Refusal::because(&self.node.name(), DEQUEUE, words));
             } else if let (Direction::Capture, Finding::Accepted(time, _)) =
@@ -210,16 +211,16 @@ impl Prober for NodeProber {
             .ok_or_else(|| because(TRY, "the device makes another format of it"))?;
         let liked = u32::try_from(Alignment::default().stride).unwrap_or(1);
         let mut wish = offer.natural;
-        for (memory, strides) in wish.memories.iter_mut().zip(&offer.strides) {
-            memory.bytes_per_line = strides.wish(liked);
+        for (memory, strides) in wish.planes.iter_mut().zip(&offer.strides) {
+            memory.bytesperline = strides.wish(liked);
         }
         let set = self.node.set_format(&wish).map_err(|errno| self.refusal(SET, errno))?;
         // As fast as it goes: nobody watches.
-        self.node.set_interval((1, 1000));
+        self.node.set_interval(Fraction { numerator: 1, denominator: 1000 });
         // Heaps that do not keep the planes apart have them one after the other.
-        let size = set.memories.iter().map(|memory| u64::from(memory.size)).sum::<u64>();
-        let memories = set.memories.into_iter().take(1).collect();
-        let set = Format { memories, ..set };
+        let size = set.planes.iter().map(|memory| u64::from(memory.sizeimage)).sum::<u64>();
+        let planes = set.planes.into_iter().take(1).collect();
+        let set = Format { planes, ..set };
         let planes = planes_of(format, &set);
         Layout::given(format, Modifier::LINEAR, set.width, set.height, planes)
             .map(|layout| layout.with_size(size.next_multiple_of(4096)))

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use vcam_allocator::{Dmabuf, Importer, MAX_PLANES, MemoryKind, Refusal, WeakDmabuf};
+use vcam_uapi::v4l2::{Dequeued, Format, Fraction, Memory, QueuedPlane, Target};
 
 use super::agree::{agree, fits};
 use super::error::V4l2Error;
 use super::mapped::Mapped;
-use super::node::{Format, Memory, QueuedMemory};
 use super::output::V4l2Sink;
 use super::probe::{DEQUEUE, QUEUE, REQUEST, SET, START, STOP};
-use super::settings::{Part, Rectangle, Settings};
+use super::settings::{Settings, whole};
 use crate::pixels::READY_LIMIT;
 use crate::sink::Frame;
 
@@ -116,14 +116,14 @@ impl Places {
         &'a self,
         buffer: &'a Dmabuf,
         place: u32,
-    ) -> impl Iterator<Item = QueuedMemory<'a>> {
+    ) -> impl Iterator<Item = QueuedPlane<'a>> {
         let lengths = self.buffers.get(place as usize).and_then(Option::as_ref);
         let lengths = lengths.map_or([0; MAX_PLANES], |place| place.lengths);
-        let memories = buffer.planes().zip(&self.set.memories).zip(lengths);
-        memories.map(|(((fd, _), memory), length)| QueuedMemory {
+        let memories = buffer.planes().zip(&self.set.planes).zip(lengths);
+        memories.map(|(((fd, _), memory), length)| QueuedPlane {
             fd: Some(fd),
             length,
-            used: memory.size,
+            bytesused: memory.sizeimage,
         })
     }
 }
@@ -223,14 +223,14 @@ impl V4l2Sink {
 
     /// All of the picture, at the camera's rate. Many nodes have neither to choose.
     fn tune(&self) {
-        let corner = Rectangle::corner(self.size);
-        if self.node.part(Part::Crop).is_ok_and(|part| part != corner)
-            && let Err(errno) = self.node.set_part(Part::Crop, corner)
+        let corner = whole(self.size);
+        if self.node.part(Target::Crop).is_ok_and(|part| part != corner)
+            && let Err(errno) = self.node.set_part(Target::Crop, corner)
         {
             tracing::debug!(%errno, device = self.name, "a part of the picture is left out");
         }
-        if let Ok(micros @ 1..) = u32::try_from(self.period.as_micros()) {
-            self.node.set_interval((micros, 1_000_000));
+        if let Ok(numerator @ 1..) = u32::try_from(self.period.as_micros()) {
+            self.node.set_interval(Fraction { numerator, denominator: 1_000_000 });
         }
     }
 
@@ -389,10 +389,10 @@ impl V4l2Sink {
         // Not on and on: v4l2loopback always has a buffer to give back, though nobody queued it.
         while self.streaming && !self.held.is_empty() {
             let memory = match self.queue {
-                Queue::Own(..) => Memory::Own,
+                Queue::Own(..) => Memory::Mmap,
                 _ => Memory::DmaBuf,
             };
-            let (index, content) = match self.node.try_dequeue(memory) {
+            let Dequeued { index, error } = match self.node.try_dequeue(memory) {
                 Ok(done) => done,
                 Err(Errno::AGAIN) => break,
                 Err(errno) => return Err(self.failed(DEQUEUE)(errno)),
@@ -401,9 +401,9 @@ impl V4l2Sink {
             if let Some(held) = at.and_then(|at| self.held.remove(at))
                 && held.counts()
             {
-                match content {
-                    true => self.counts.displayed += 1,
-                    false => self.counts.dropped += 1,
+                match error {
+                    false => self.counts.displayed += 1,
+                    true => self.counts.dropped += 1,
                 }
             }
         }

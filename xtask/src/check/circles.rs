@@ -24,7 +24,7 @@ pub(super) fn find(crates: &[Crate]) -> BTreeSet<String> {
     found
 }
 
-/// What differs from the record.
+/// Differences from the record.
 pub(super) fn compare(circles: &BTreeSet<String>, known: &BTreeSet<String>) -> Vec<String> {
     let new = circles.difference(known);
     let new = new.map(|circle| format!("circles: these modules import each other: {circle}"));
@@ -57,7 +57,7 @@ fn imports(one: &Crate, module: &Module) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for item in &module.items {
         let Item::Use(item) = item else { continue };
-        // What a parent shows of its children is not its own need.
+        // A parent's re-export of its children is not an import.
         let mut paths = Vec::new();
         flatten(&item.tree, &mut Vec::new(), &mut paths);
         found.extend(paths.iter().filter_map(|path| resolve(one, &module.path, path, 0)));

@@ -1,13 +1,15 @@
-//! `cargo xtask check`: what the compiler does not look at. Names that two public types share,
-//! modules that import each other in a circle, and words that a reader would stop at.
+//! `cargo xtask check`: checks that the compiler does not make. It finds names that two public
+//! types share, modules that import each other in a circle, tests that would not run, and words
+//! that make a reader stop.
 //!
-//! What is wrong today is on record in `known.toml`, beside this file: no more may be added, and what
-//! was mended is struck off.
+//! Today's findings are on record in `known.toml`, next to this file. No finding may be added, and
+//! one that is mended is struck off.
 
 mod circles;
 mod names;
 mod prose;
 mod source;
+pub(crate) mod stanzas;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +20,7 @@ use serde::Deserialize;
 use self::source::Crate;
 use crate::workspace::Workspace;
 
-/// What is wrong and known.
+/// The findings on record.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
@@ -28,7 +30,7 @@ struct Known {
     /// Modules that import each other in a circle: `crate::parent: a b c`.
     #[serde(default)]
     circles: BTreeSet<String>,
-    /// How often each phrase occurs.
+    /// The number of occurrences of each phrase.
     #[serde(default)]
     prose: BTreeMap<String, usize>,
 }
@@ -44,6 +46,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<i32> {
 
     let mut findings = names::compare(&names::shared(&crates), &known.names);
     findings.extend(circles::compare(&circles::find(&crates), &known.circles));
+    findings.extend(stanzas::findings(&workspace.root)?);
     findings.extend(prose::compare(&prose::count(workspace)?, &known.prose));
     for finding in &findings {
         println!("{finding}");

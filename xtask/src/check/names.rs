@@ -24,7 +24,7 @@ fn types(one: &Crate) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// How many public types there are.
+/// The number of public types.
 pub(super) fn count(crates: &[Crate]) -> usize {
     crates.iter().flat_map(types).count()
 }
@@ -41,7 +41,7 @@ pub(super) fn shared(crates: &[Crate]) -> BTreeMap<String, Vec<String>> {
     all
 }
 
-/// What differs from the record.
+/// Differences from the record.
 pub(super) fn compare(
     shared: &BTreeMap<String, Vec<String>>,
     known: &BTreeSet<String>,

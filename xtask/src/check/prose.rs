@@ -10,7 +10,7 @@ use regex::Regex;
 
 use crate::workspace::Workspace;
 
-/// Name and pattern of what is counted, within one line of prose.
+/// Name and pattern of each phrase, within one line of prose.
 const PHRASES: &[(&str, &str)] = &[
     ("what-a", r"^What (a|an|the|it|is|was|of|this|these|each|one|every)\b"),
     ("who-how", r"^(Who|Whose|Whether a|How a|How an) "),
@@ -25,7 +25,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("over-100-columns", r"^.{101,}$"),
 ];
 
-/// How often each phrase occurs.
+/// Counts the occurrences of each phrase.
 pub(super) fn count(workspace: &Workspace) -> Result<BTreeMap<String, usize>> {
     let phrases: Vec<(&str, Regex)> = PHRASES
         .iter()
@@ -71,7 +71,7 @@ fn prose(line: &str) -> Option<&str> {
     Some(words.trim_start_matches(['/', '!']).trim_start())
 }
 
-/// What rose over the record.
+/// Differences from the record.
 pub(super) fn compare(
     counts: &BTreeMap<String, usize>,
     known: &BTreeMap<String, usize>,

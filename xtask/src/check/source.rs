@@ -48,7 +48,7 @@ impl Crate {
         Ok(crates)
     }
 
-    /// Whether there is a module of this path.
+    /// Returns true if there is a module of this path.
     pub(super) fn module(&self, path: &[String]) -> Option<&Module> {
         self.modules.iter().find(|module| module.path == path)
     }
@@ -96,7 +96,7 @@ fn add(
     Ok(())
 }
 
-/// Whether an item is there for tests alone.
+/// Returns true if an item is for tests alone.
 fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")

@@ -1,8 +1,9 @@
 //! `cargo xtask fresh`: follows the README on machines that never saw this project.
 //!
-//! Where somebody has worked, a test cannot see a set-up step that is missing. So this makes minimal
-//! trees of Debian 12 and 13, with nothing but what the README asks for, and has three newcomers walk
-//! in a copy of each: root, a user with sudo, and a user without. `lab/fresh/` has what they do.
+//! On a developer's machine a test cannot see that a set-up step is missing. So this makes minimal
+//! trees of Debian 12 and 13, with only the packages that the README asks for. In a copy of each,
+//! three newcomers follow the README: root, a user with sudo, and a user without. `lab/fresh/` has
+//! their steps.
 
 mod tree;
 mod walk;
@@ -46,8 +47,8 @@ impl Release {
         }
     }
 
-    /// Packages that once passed for what a build needs, and are not: run-time libraries of Mesa
-    /// and LLVM.
+    /// Packages that were once mistaken for build dependencies: run-time libraries of Mesa and
+    /// LLVM.
     fn traps(self) -> &'static [&'static str] {
         match self {
             Self::Bookworm => &["libclang-cpp14", "libgbm1", "libegl1", "libgl1-mesa-dri"],
@@ -56,7 +57,7 @@ impl Release {
     }
 }
 
-/// Who walks.
+/// The newcomer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Person {
     /// A user who cannot become root.
@@ -85,14 +86,14 @@ impl Person {
     }
 }
 
-/// How far to go.
+/// The extent of a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// The build, and what needs no lab.
     Build,
     /// All, with this machine's lab.
     Usual,
-    /// All, with a lab made anew on each release.
+    /// All, with a lab made again on each release.
     Whole,
 }
 
@@ -140,7 +141,7 @@ fn walk_all(
     lab: Option<&[PathBuf]>,
     walks: &mut Vec<Walk>,
 ) -> Result<()> {
-    // Cargo fetches and builds once for all three: what the others have besides makes it no easier.
+    // Cargo fetches and builds once for all three: the rights of the others do not help a build.
     let build = make_folder(&scratch.join("build"))?;
     let mut parts = lab.map(<[_]>::to_vec);
     let persons: &[Person] = match extent {

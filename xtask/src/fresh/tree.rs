@@ -1,5 +1,5 @@
-//! A bare tree: a minimal Debian as mmdebstrap makes it, with what the README asks for, with what
-//! Rust's own instructions ask for, and with packages that look like what a build needs.
+//! A bare tree: a minimal Debian as mmdebstrap makes it, with the packages of the README, with
+//! those of Rust's own instructions, and with packages that look like build dependencies.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::Release;
-use crate::host::as_root;
+use crate::host::as_root_apart;
 use crate::lab::{Cache, Site, hash, sources};
 use crate::progress::step;
 
@@ -45,7 +45,7 @@ impl BareTree {
 }
 
 fn make(site: &Site, release: Release, packages: &str) -> Result<()> {
-    let mut command = as_root("mmdebstrap");
+    let mut command = as_root_apart("mmdebstrap");
     command.args(ARGUMENTS).arg(format!("--include={packages}"));
     let sources = sources(release.suite(), &["", "-updates"]);
     command.arg(release.suite()).arg(site.folder.join("root")).args(sources);

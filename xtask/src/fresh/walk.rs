@@ -1,4 +1,4 @@
-//! One newcomer's walk in a copy of a bare tree, and what it took.
+//! One newcomer's walk in a copy of a bare tree, and its cost.
 
 use std::fmt;
 use std::fs;
@@ -24,9 +24,9 @@ pub(super) struct Walk {
     steps: Vec<(String, u64)>,
     /// Names of the packages that it installed.
     installed: Vec<String>,
-    /// How much they hold, in KiB.
+    /// Their size, in KiB.
     installed_size: u64,
-    /// How much lies in the folders of cargo and of the lab, in KiB.
+    /// The size of the folders of cargo and of the lab, in KiB.
     built_size: u64,
     lab_size: u64,
 }
@@ -131,7 +131,7 @@ fn shown(scratch: &Path, parts: &[PathBuf]) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// What a clone would hold, with the changes that are not committed yet.
+/// The files of a clone, with the changes that are not committed yet.
 fn copy_checkout(workspace: &Workspace, to: &Path) -> Result<()> {
     let mut list = Command::new("git");
     list.current_dir(&workspace.root);
@@ -175,9 +175,9 @@ fn parse(steps: &str) -> Vec<(String, u64)> {
     steps.lines().filter_map(step).collect()
 }
 
-/// How much a folder holds, in KiB; nothing if it is not there.
+/// The size of a folder, in KiB; 0 if it is not there.
 fn size(folder: &Path) -> Result<u64> {
-    // One that another user keeps to themselves does not look as if it were there.
+    // A folder that only another user may read seems not to be there.
     let output = as_root("du")
         .args(["--summarize", "--one-file-system", "--block-size=1K", "--"])
         .arg(folder)

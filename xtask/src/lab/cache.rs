@@ -1,6 +1,6 @@
-//! The cache: one folder for each thing that is made, named by the hash of what
-//! it is made from. A folder under its final name is whole: it is filled under
-//! another name and renamed at the very end.
+//! The cache: one folder for each stage, named by the hash of its ingredients. A
+//! folder under its final name is complete: it is filled under another name and
+//! renamed at the very end.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) struct Cache {
     folder: PathBuf,
 }
 
-/// What one thing's maker needs: where to put it, where to log.
+/// The place for the results of one stage, and for its log.
 #[derive(Debug)]
 pub(crate) struct Site {
     /// An empty folder to fill.
@@ -58,8 +58,7 @@ impl Cache {
             folder: self.folder.join(format!("{name}-{hash}.partial")),
             log: logs.join(format!("{name}.log")),
         };
-        // Nobody else is making it: what lies there is from a run that ended
-        // in the middle.
+        // No other process is making it: the folder is from a run that ended in the middle.
         remove(&site.folder)?;
         make_folder(&site.folder)?;
         make(&site)?;
@@ -104,4 +103,56 @@ pub(crate) fn remove(folder: &Path) -> Result<()> {
         bail!("cannot remove {}: remove it by hand", folder.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().to_path_buf());
+        (folder, cache)
+    }
+
+    #[test]
+    fn what_was_half_made_is_never_used() {
+        let (_folder, cache) = cache();
+        let half = |site: &Site| -> Result<()> {
+            fs::write(site.folder.join("first"), "half").unwrap();
+            bail!("no space left")
+        };
+        assert!(cache.get("tree", "1", half).is_err());
+        let ready = cache.get("tree", "1", |site| {
+            // Nothing is left of it, even if a process was killed in the middle.
+            assert_eq!(fs::read_dir(&site.folder).unwrap().count(), 0);
+            fs::write(site.folder.join("whole"), "").context("cannot write")
+        });
+        let ready = ready.unwrap();
+        assert!(ready.join("whole").exists() && !ready.join("first").exists());
+        let again = cache.get("tree", "1", |_| bail!("made again")).unwrap();
+        assert_eq!(again, ready);
+    }
+
+    #[test]
+    fn two_that_want_the_same_make_it_once() {
+        let (_folder, cache) = cache();
+        let made = AtomicU32::new(0);
+        let get = || {
+            let make = |_: &Site| {
+                made.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(std::time::Duration::from_millis(50));
+                Ok(())
+            };
+            cache.get("tree", "1", make).unwrap()
+        };
+        let folders = thread::scope(|scope| {
+            [scope.spawn(get), scope.spawn(get)].map(|one| one.join().unwrap())
+        });
+        assert_eq!(folders[0], folders[1]);
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+    }
 }

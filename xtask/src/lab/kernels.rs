@@ -1,6 +1,6 @@
-//! What is compiled: the User-Mode Linux kernel, and the modules that Debian's
-//! kernel leaves out. Both come from the source of the very kernel the tree
-//! holds, so both are made anew only when their recipe or that kernel changes.
+//! The stages that compile: the User-Mode Linux kernel, and the modules that
+//! Debian's kernel leaves out. Both come from the source of the tree's own
+//! kernel, so both are made again only when their recipe or that kernel changes.
 
 use std::fs;
 use std::path::PathBuf;

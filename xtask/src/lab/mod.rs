@@ -27,7 +27,7 @@ pub(crate) use self::tree::sources;
 use crate::host::{self, Purpose};
 use crate::workspace::Workspace;
 
-/// Which machine.
+/// One of the two machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// User-Mode Linux: a kernel that runs as a process. Fast to start.
@@ -45,7 +45,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What the host must have for these machines.
+/// The purposes for which these machines need packages on the host.
 pub(crate) fn purposes(kinds: &[Kind]) -> &'static [Purpose] {
     if kinds.contains(&Kind::Qemu) { &[Purpose::Lab, Purpose::Qemu] } else { &[Purpose::Lab] }
 }
@@ -64,7 +64,7 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Makes whatever `kinds` need and the cache does not hold.
+    /// Makes the stages that `kinds` need and the cache does not hold.
     pub(crate) fn set_up(workspace: &Workspace, kinds: &[Kind]) -> Result<Self> {
         let wants = |kind| kinds.contains(&kind);
         host::provide(workspace, purposes(kinds))?;
@@ -93,7 +93,7 @@ impl Lab {
             .collect()
     }
 
-    /// What the machines are made of, for a person to read: the kernel and the
+    /// The parts of the machines, for a person to read: the kernel and the
     /// packages of the recipe, with the versions found.
     pub(crate) fn versions(&self) -> Result<String> {
         let text = fs::read_to_string(&self.tree.versions)

@@ -114,9 +114,9 @@ fn accelerator(lab: &Lab) -> Result<Vec<&'static str>> {
     })
 }
 
-/// Whether a guest starts under KVM. That /dev/kvm opens does not say so, as
-/// inside another virtual machine, so a kernel is booted to its first words. The
-/// answer holds until the host boots again.
+/// Returns true if a guest starts under KVM. Inside another virtual machine
+/// /dev/kvm may open and run no guest, so a kernel is booted to its first lines.
+/// The answer holds until the host boots again.
 fn kvm_works(lab: &Lab) -> Result<bool> {
     if rustix::fs::access("/dev/kvm", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK)
         .is_err()

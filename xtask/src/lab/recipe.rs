@@ -1,4 +1,4 @@
-//! The recipe: the files of `lab/`, and the hash that names what is made of
+//! The recipe: the files of `lab/`, and the hash that names the stages made of
 //! them.
 
 use std::fs;

@@ -20,28 +20,28 @@ use crate::process::{self, End};
 use crate::progress::note;
 use crate::workspace::make_folder;
 
-/// What to run.
+/// A command for a machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     /// The program and its arguments.
     pub(crate) command: Vec<String>,
-    /// Where it runs, if the machine can see that folder.
+    /// Its working folder, if the machine can see that folder.
     pub(crate) folder: PathBuf,
     /// A folder that both sides write to.
     pub(crate) out: PathBuf,
     /// Variables for it, on top of the machine's own.
     pub(crate) environment: Vec<(String, String)>,
-    /// What the machine's kernel is told on top of its own command line.
+    /// Arguments for the machine's kernel, on top of its own command line.
     pub(crate) kernel: String,
-    /// When the machine is killed.
+    /// The time after which the machine is killed.
     pub(crate) limit: Duration,
-    /// Where its output goes.
+    /// The destination of its output.
     pub(crate) output: Output,
     /// Folders of programs, before those of the machine's own PATH.
     pub(crate) programs: Vec<PathBuf>,
 }
 
-/// Where a command's output goes; stdout is in the outcome in any case.
+/// The destination of a command's output; stdout is in the outcome in any case.
 #[derive(Debug, Clone)]
 pub(crate) enum Output {
     /// To our own stdout and stderr, as it comes.
@@ -55,14 +55,14 @@ pub(crate) enum Output {
     InOnePiece(String),
 }
 
-/// What came of it.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// The command's exit status.
     pub(crate) status: i32,
     /// All it wrote to stdout.
     pub(crate) stdout: Vec<u8>,
-    /// What the machine's kernel had to say.
+    /// The messages of the machine's kernel.
     pub(crate) console: PathBuf,
 }
 
@@ -90,12 +90,12 @@ pub(crate) struct Boot<'a> {
     pub(crate) terminal: Option<(i32, i32)>,
 }
 
-/// How often a machine is started that crashes before it comes to its command.
+/// The number of times that a machine is started if it crashes before its command.
 const BOOTS: u32 = 3;
 
 /// Runs `job` in a machine, passing its output on as it comes.
 ///
-/// QEMU without KVM now and then crashes a kernel with two CPUs while it boots and patches its own
+/// QEMU without KVM sometimes crashes a kernel with two CPUs while it boots and patches its own
 /// code. Nothing has run by then, so the machine is started again; once the command has begun,
 /// nothing is ever repeated.
 pub(crate) fn run(lab: &Lab, kind: Kind, job: &Job) -> Result<Outcome> {
@@ -118,10 +118,10 @@ pub(crate) fn run(lab: &Lab, kind: Kind, job: &Job) -> Result<Outcome> {
     }
 }
 
-/// What became of a machine.
+/// The end of a machine.
 enum Booted {
     Ran(Outcome),
-    /// It ended before it came to the command. The console's log.
+    /// It ended before its command; this is the console's log.
     Crashed(PathBuf),
 }
 
@@ -229,7 +229,7 @@ fn run_folder(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     old.sort();
     for (modified, path) in old.iter().rev().skip(KEPT) {
         // A machine that still runs has its initramfs here, as has one that was
-        // killed together with us: only time tells them apart.
+        // killed together with us: only their age distinguishes them.
         let old = modified.elapsed().is_ok_and(|age| age > Duration::from_secs(24 * 3600));
         if old || !path.join("initramfs").exists() {
             let _ = fs::remove_dir_all(path);
@@ -239,8 +239,8 @@ fn run_folder(lab: &Lab, kind: Kind) -> Result<PathBuf> {
     make_folder(&all.join(format!("{kind}-{}-{count}", std::process::id())))
 }
 
-/// The folders to share: none inside another, unless it must be seen at once
-/// what the host writes there; parents first.
+/// The folders to share, parents first: none inside another, except one in which
+/// the machine must see the host's writes at once.
 fn shares(wanted: &[&Path]) -> Result<Vec<PathBuf>> {
     let mut shares: Vec<PathBuf> = Vec::new();
     for path in wanted {
@@ -331,8 +331,8 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 
 /// Starts a machine that has these descriptors under their numbers.
 ///
-/// Only it: a machine that starts at the same time would hold them open for as long as it lives, and
-/// the end of this one's output would come no sooner.
+/// No other process gets them: a machine that starts at the same time would hold them open for as
+/// long as it lives, and the end of this one's output would come no sooner.
 fn spawn(command: &mut Command, descriptors: Vec<OwnedFd>) -> Result<Child> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,6 @@
-//! The person's terminal, for a shell in a machine: its bytes go to the machine as they are typed,
-//! since the machine's kernel has a terminal of its own that edits lines and turns ^C into a signal.
+//! The person's terminal, for a shell in a machine. Its bytes go to the machine as they are typed,
+//! since the machine's kernel has a terminal of its own, which edits lines and turns ^C into a
+//! signal.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;

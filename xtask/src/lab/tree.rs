@@ -12,12 +12,12 @@ use anyhow::{Context, Result, bail};
 use super::cache::{Cache, remove};
 use super::recipe::{Recipe, hash, list};
 use crate::Lacking;
-use crate::host::{as_root, can_be_root};
+use crate::host::{as_root_apart, can_be_root};
 use crate::progress::step;
 
 const SUITE: &str = "trixie";
 
-/// What adds the kernel to the tree, and then modules that are not among the kernel's.
+/// The scripts that add the kernel to the tree, and then modules that are not the kernel's.
 const KERNEL: &str = "tree-kernel.sh";
 const MODULES: &str = "tree-modules.sh";
 
@@ -92,9 +92,8 @@ impl Tree {
         need_root()?;
         let scratch = self.root.join("lab/work");
         let entry = script.file_name().context("a script without a name")?;
-        // As one script, since sudo may be between us and each of its steps. A
-        // private mount namespace, so that /proc is never left behind; where
-        // mounting is not allowed, most builds do without.
+        // As one script, since sudo may be between us and each of its steps. Where
+        // mounting is not allowed, most builds do without /proc.
         let steps = r#"
             set -eu
             root=$1 scratch=$2 into=$3 owner=$4 entry=$5
@@ -114,19 +113,7 @@ impl Tree {
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw()
         );
-        let namespaces = Command::new("unshare")
-            .args(["--mount", "true"])
-            .stderr(std::process::Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-            || !rustix::process::geteuid().is_root();
-        let mut command = if namespaces {
-            let mut command = as_root("unshare");
-            command.args(["--mount", "sh"]);
-            command
-        } else {
-            as_root("sh")
-        };
+        let mut command = as_root_apart("sh");
         command.args(["-c", steps, "build"]).arg(&self.root).arg(&scratch).arg(into).arg(owner);
         command.arg(entry).arg(script).args(files).arg("--").args(arguments);
         step(title, log, &mut command)
@@ -147,7 +134,7 @@ fn need_root() -> Result<()> {
 fn make(recipe: &Recipe, packages: &str, folder: &Path, log: &Path) -> Result<()> {
     need_root()?;
     let root = folder.join("root");
-    let mut command = as_root("mmdebstrap");
+    let mut command = as_root_apart("mmdebstrap");
     command.args(ARGUMENTS);
     command.arg(format!("--include={}", list(packages).collect::<Vec<_>>().join(",")));
     for script in [KERNEL, MODULES] {
@@ -217,8 +204,8 @@ fn choose_mirrors(targets: &str) -> Vec<String> {
     found
 }
 
-/// Sources for a tree of `suite` with these parts of it, such as "-updates", from where the host has
-/// its packages; nothing when no mirror is known.
+/// Sources for a tree of `suite` with these parts of it, such as "-updates", from the host's own
+/// mirror; nothing when no mirror is known.
 pub(crate) fn sources(suite: &str, parts: &[&str]) -> Vec<String> {
     sources_of(&mirrors(), suite, parts)
 }

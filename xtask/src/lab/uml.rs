@@ -20,12 +20,13 @@ pub(crate) fn command(boot: &Boot<'_>) -> Result<Command> {
         .arg(format!("initrd={}", boot.initramfs.display()))
         // No second process per guest process to be traced: much faster.
         .arg("seccomp=on")
-        // The console goes to our stdout, a log. Two more are the command's, and a third its terminal.
+        // The console goes to our stdout, a log. Two more are the command's output, and a third its
+        // terminal.
         .args(["con=null", "con0=null,fd:1"])
         .arg(format!("con1=null,fd:{}", boot.stdout))
         .arg(format!("con2=null,fd:{}", boot.stderr))
         .args(boot.terminal.map(|(input, output)| format!("con3=fd:{input},fd:{output}")))
-        // A panic ends the machine, and its end is not a new start.
+        // A panic ends the machine and does not restart it.
         .args(["noreboot", "panic=-1", "quiet", "loglevel=5"])
         .args(boot.kernel.split_whitespace());
     // The machine's memory is a file. /dev/shm is the best place, but small in

@@ -18,6 +18,7 @@ use vcam_allocator::heaps::memfd::Memfd;
 use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, Pool};
 
 use super::*;
+use crate::terminal::palette;
 
 /// A terminal that keeps what it is sent, and answers the question that it is asked.
 struct Pseudo {
@@ -261,7 +262,7 @@ fn half_blocks_come_in_a_palette_where_there_is_no_more() {
     assert_eq!((rows.len(), rows[0].len()), (9, 32));
     let expected = expected((32, 18));
     let [red, green, blue] = expected[..3] else { panic!("three colours") };
-    assert_eq!(rows[0][0][0], [ansi_colours::ansi256_from_rgb((red, green, blue))]);
+    assert_eq!(rows[0][0][0], [palette::tests::search([red, green, blue])]);
 }
 
 #[test]
