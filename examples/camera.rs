@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use vcam_pipeline::camera::{Resources, ReuseBuffers, Start};
 use vcam_pipeline::controls::{AeEnable, ExposureTime, SensorTimestamp};
-use vcam_pipeline::{CameraManager, camera::StreamRole};
+use vcam_pipeline::{CameraManager, Size, camera::StreamRole};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let camera = CameraManager::new().get("vcam").ok_or("the manager has a camera 'vcam'")?;
     camera.acquire(Resources::default())?;
     let mut configuration = camera.generate_configuration(&[StreamRole::Viewfinder]);
-    configuration.streams[0].size = (640, 480);
+    configuration.streams[0].size = Size { width: 640, height: 480 };
     configuration.streams[0].buffer_count = 6;
     println!("{:?}", configuration.validate());
     camera.configure(&configuration)?;

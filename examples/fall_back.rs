@@ -7,30 +7,13 @@
 
 use std::time::Duration;
 
-use vcam_allocator::{Fourcc, Knowledge, heaps};
-use vcam_isp_gpu::View;
-use vcam_pipeline::controls::ControlList;
-use vcam_pipeline::sensor::Settings;
-use vcam_pipeline::{Config, IspChoice, PauseHandle, Prepared, StopHandle};
+use vcam_allocator::{Fourcc, heaps};
+use vcam_pipeline::{Config, IspChoice, Prepared};
 use vcam_sinks::NullSink;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config {
-        sensor: Settings::default(),
-        format: Fourcc::XRGB8888,
-        view: View::default(),
-        controls: ControlList::NONE,
-        period: Duration::ZERO,
-        frames: Some(30),
-        stop: StopHandle::default(),
-        isp: IspChoice::Gpu(None),
-        strict: false,
-        by_cost: false,
-        knowledge: Knowledge::default(),
-        pause: PauseHandle::default(),
-        heap_allocs: None,
-        syscalls: None,
-    };
+    let config =
+        Config::new(Fourcc::XRGB8888).frames(30).period(Duration::ZERO).isp(IspChoice::Gpu(None));
     let heap = heaps::open("memfd")?;
     let prepared = Prepared::new(config, vec![heap], vec![Box::new(NullSink::new())])?;
     for plan in prepared.plans() {

@@ -36,23 +36,13 @@ impl Sink for Brightness {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config {
-        // A grey card, whose brightness the automatic exposure sets.
-        sensor: Settings { source: "solid".parse()?, ..Settings::default() },
-        format: Fourcc::XRGB8888,
-        view: View::default(),
-        controls: ControlList::NONE,
-        period: Duration::ZERO,
-        frames: Some(20),
-        stop: StopHandle::default(),
-        isp: IspChoice::Cpu,
-        strict: false,
-        by_cost: false,
-        knowledge: Knowledge::default(),
-        pause: PauseHandle::default(),
-        heap_allocs: None,
-        syscalls: None,
-    };
+    // A grey card, whose brightness the automatic exposure sets.
+    let sensor = Settings { source: "solid".parse()?, ..Settings::default() };
+    let config = Config::new(Fourcc::XRGB8888)
+        .sensor(sensor)
+        .frames(20)
+        .period(Duration::ZERO)
+        .isp(IspChoice::Cpu);
     let heap = heaps::open("memfd")?;
     Prepared::new(config, vec![heap], vec![Box::new(Brightness)])?.start()?.wait().1?;
     Ok(())

@@ -64,8 +64,8 @@ impl Error {
                 | StartError::SinkFormat { .. }
                 | StartError::Plan(PlanError::Layout(_)),
             ) => code::USAGE,
-            Self::Stage(StageError::Strict { .. })
-            | Self::Start(StartError::Stage(StageError::Strict { .. })) => code::COPIES,
+            Self::Stage(StageError::Copies { .. })
+            | Self::Start(StartError::Stage(StageError::Copies { .. })) => code::COPIES,
             Self::Heap(_) | Self::Start(StartError::Isp(_) | StartError::IspSize { .. }) => {
                 code::LACKING
             }

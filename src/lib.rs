@@ -109,7 +109,8 @@ pub mod prelude {
     pub use vcam_isp_gpu::{CpuIsp, GpuIsp, Isp, View};
     pub use vcam_pipeline::controls::ControlList;
     pub use vcam_pipeline::{
-        Camera, CameraManager, Config, IspChoice, PauseHandle, Prepared, Request, StopHandle,
+        Camera, CameraManager, Config, CopyPolicy, HeapOrder, IspChoice, PauseHandle, Prepared,
+        Request, Size, StopHandle,
     };
     pub use vcam_sinks::{
         Frame, KmsOptions, KmsSink, NullSink, Sink, SinkCounts, SinkError, TerminalSink,

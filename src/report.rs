@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use vcam_allocator::{Accounting, sync_counts};
-use vcam_pipeline::{Frames, Latency, Link, Outcome, Prepared, Steady, StreamPlan};
+use vcam_pipeline::{Frames, Latency, Link, Prepared, RunStats, Size, Steady, StreamPlan};
 
 use crate::settings::RunSettings;
 
@@ -100,7 +100,7 @@ impl Report {
 
     /// Notes what the run is to be.
     pub(crate) fn note_settings(&mut self, settings: &RunSettings) {
-        let (width, height) = settings.sensor.size;
+        let Size { width, height } = settings.sensor.size;
         self.size = [width, height];
         self.sensor.format = settings.sensor.format.to_string();
         self.sensor.scene = settings.sensor.source.to_string();
@@ -126,8 +126,8 @@ impl Report {
     }
 
     /// Notes what the run did.
-    pub(crate) fn note_outcome(&mut self, outcome: Outcome) {
-        let Outcome { frames, links, steady, latency, fps } = outcome;
+    pub(crate) fn note_outcome(&mut self, outcome: RunStats) {
+        let RunStats { frames, links, steady, latency, fps, .. } = outcome;
         self.frames = frames;
         self.links = links;
         self.steady = steady;

@@ -33,7 +33,7 @@ pub(crate) fn preview(args: &RunArgs) -> Result<(), Error> {
     let mut report = Report::new();
     let prepared = prepare(args, &RunControl::default(), None, &mut report);
     let is_prepared = prepared.is_ok();
-    let result = prepared.and_then(|prepared| Ok(prepared.run.check_strict()?));
+    let result = prepared.and_then(|prepared| Ok(prepared.run.check_copies()?));
     report.error = result.as_ref().err().map(print::error);
     let printed = match (args.json, is_prepared) {
         (true, _) => print::json(&report),
@@ -91,27 +91,25 @@ fn prepare(
     let config = config(settings, control, syscalls);
     let Opened { heaps, sinks, capture, .. } = opened;
     let run = Prepared::new(config, heaps, sinks)?;
+    run.hints().for_each(print::log_hint);
     report.note_prepared(&run);
     Ok(PreparedRun { run, capture, draws_on_terminal })
 }
 
 /// The settings as the pipeline takes them.
 fn config(settings: RunSettings, control: &RunControl, syscalls: Option<SyscallCount>) -> Config {
-    let by_cost = settings.by_cost();
-    Config {
-        sensor: settings.sensor,
-        format: settings.format,
-        view: settings.view,
-        controls: settings.controls,
-        period: settings.period,
-        stop: control.stop.clone(),
-        pause: control.pause.clone(),
-        frames: settings.frames,
-        isp: settings.isp,
-        strict: settings.strict,
-        by_cost,
-        knowledge: knowledge::open(settings.fresh),
-        heap_allocs: Some(count::heap_allocs),
-        syscalls,
-    }
+    Config::new(settings.format)
+        .copies(settings.copies())
+        .heap_order(settings.heap_order())
+        .sensor(settings.sensor)
+        .view(settings.view)
+        .controls(settings.controls)
+        .period(settings.period)
+        .stop(control.stop.clone())
+        .pause(control.pause.clone())
+        .frames(settings.frames)
+        .isp(settings.isp)
+        .knowledge(knowledge::open(settings.fresh))
+        .heap_allocs(count::heap_allocs)
+        .syscalls(syscalls)
 }

@@ -1,10 +1,10 @@
-//! What a frame of the sensor costs, beside writing as many bytes and nothing else.
+//! The cost of a frame of the sensor, against that of only writing as many bytes.
 //!
 //! Prints one JSON object a row: `{"name", "unit", "median", "spread", "beside", "ratio"}`. A ratio
-//! is to a yardstick measured in the same run, turn about, because machines differ and are noisy:
+//! is to a yardstick measured in the same run, alternating, because machines differ and are noisy:
 //! above 1, the sensor takes as many times longer than the memory. The last number of a row,
-//! `"mpix_per_s_per_core"`, is of the processor's time and not of the clock's, so that it holds on a
-//! machine that does other things too.
+//! `"mpix_per_s_per_core"`, is of the processor's time and not of the clock's, so that it holds on
+//! a machine that does other things too.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ fn nanoseconds(subject: &mut dyn FnMut()) -> [f64; 2] {
     [start.elapsed(), processor_time() - busy].map(|time| time.as_nanos() as f64 / f64::from(calls))
 }
 
-/// What this process has used of all processors so far.
+/// The CPU time of this process so far.
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
@@ -45,7 +45,7 @@ fn summary(mut samples: Vec<f64>) -> (f64, f64) {
     (samples[samples.len() / 2], samples[samples.len() - 1] - samples[0])
 }
 
-/// Measures a sensor turn about with filling the same buffer, by as many threads.
+/// Measures a sensor, alternating with filling the same buffer by as many threads.
 fn measure(name: &str, settings: &Settings) {
     let mut sensor = Sensor::open(settings).expect("a sensor of this benchmark");
     let workers = sensor.workers();
@@ -98,7 +98,7 @@ fn main() {
         return;
     }
     let settings = |source: &str, format: &str, noise| Settings {
-        size: SIZE,
+        size: SIZE.into(),
         source: source.parse().expect("a source"),
         format: format.parse().expect("a format"),
         pixels: Pixels { noise, ..Pixels::default() },

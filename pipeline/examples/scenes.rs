@@ -1,7 +1,8 @@
-//! Draws every scene that has a name: `cargo run -p vcam-pipeline --example scenes -- docs/scenes.png`.
+//! Draws every scene that has a name: `cargo run -p vcam-pipeline --example scenes --
+//! docs/scenes.png`.
 //!
-//! From left to right and down, in the order of `scene::NAMED`, as a camera that sends pictures sees
-//! them; the last field is the ColorChecker as raw numbers, in the dark: exposed for two
+//! From left to right and down, in the order of `scene::NAMED`, as a camera that sends pictures
+//! sees them; the last field is the ColorChecker as raw numbers, in the dark: exposed for two
 //! milliseconds at 150 lux and a gain of 16, so that its noise shows.
 
 use std::error::Error;
@@ -45,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     // Exposed so that white just does not clip.
     let bright = Settings {
-        size: TILE,
+        size: TILE.into(),
         format: "XR24".parse()?,
         light: Light { lux: 1000.0, ..Light::default() },
         ..Settings::default()

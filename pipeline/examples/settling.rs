@@ -24,7 +24,7 @@ const COOLER: u64 = 55;
 
 const BEFORE: Light = Light { kelvin: 2800.0, lux: 60.0, mains: None };
 
-/// What a frame was.
+/// The record of a frame.
 struct Point {
     exposure_us: f32,
     gain: f32,
@@ -42,7 +42,7 @@ fn saturated(statistics: &Statistics) -> f32 {
 
 fn simulate() -> Result<Vec<Point>, Box<dyn Error>> {
     let settings = Settings {
-        size: (384, 256),
+        size: (384, 256).into(),
         format: "SRGGB10".parse()?,
         source: "colorchecker".parse()?,
         light: BEFORE,
@@ -50,8 +50,8 @@ fn simulate() -> Result<Vec<Point>, Box<dyn Error>> {
     };
     let mut sensor = Sensor::open(&settings)?;
     let Format::Raw(format) = settings.format else { return Err("SRGGB10 is raw".into()) };
-    let stride = format.row_bytes(settings.size.0) as usize;
-    let mut raw = vec![0; stride * settings.size.1 as usize];
+    let stride = format.row_bytes(settings.size.width) as usize;
+    let mut raw = vec![0; stride * settings.size.height as usize];
     let start = Controls::default();
     let mut ipa = Ipa::new(sensor.timing().into(), start, Some(Calibration::of_sensor()?));
     let mut delayed = DelayedControls::new(start);
@@ -65,7 +65,7 @@ fn simulate() -> Result<Vec<Point>, Box<dyn Error>> {
         let metadata = sensor.expose(frame, Duration::from_micros(33_333) * frame as u32);
         sensor.fill(frame, &mut raw, stride);
         let black = sensor.black_level();
-        let statistics = Statistics::of_raw(format, &raw, stride, settings.size, black);
+        let statistics = Statistics::of_raw(format, &raw, stride, settings.size.into(), black);
         let decision = ipa.process(metadata.controls, &statistics);
         sensor.set_controls(delayed.push(decision.controls));
         points.push(Point {

@@ -1,14 +1,15 @@
-//! What a run says about each link.
+//! The account of each link.
 
 use serde::Serialize;
 use vcam_allocator::{Dmabuf, LinkEnd, Method};
 
 /// How frames got from one owner to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Link {
-    /// Who filled the buffers.
+    /// The owner that fills the buffers.
     pub from: String,
-    /// Who took them.
+    /// The owner that takes them.
     pub to: String,
     /// The pixel format, as a fourcc.
     pub format: String,

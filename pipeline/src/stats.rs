@@ -1,4 +1,4 @@
-//! What a run did, in numbers.
+//! The numbers of a run.
 
 use std::mem;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(crate) const STEADY_FROM: u64 = 16;
 /// The longest latency that is told from longer ones.
 const LATENCY_LIMIT_US: u64 = 60_000_000;
 
-/// What became of the frames.
+/// Counts of frames, by their fate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Frames {
     /// Frames that the ISP finished.
@@ -39,9 +39,10 @@ pub struct Latency {
     pub max: u64,
 }
 
-/// What each frame of the steady state cost, beside its pixels; `None` where a run was too short
-/// to have one, or where nobody counted.
+/// The cost of each frame of the steady state besides its pixels; `None` where a run was too short
+/// to have one, or where it was not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Steady {
     /// Heap allocations of the whole process.
     pub heap_allocs_per_frame: Option<f64>,
@@ -55,14 +56,15 @@ pub struct Steady {
     pub machinery_us_per_frame: Option<f64>,
 }
 
-/// What a run did.
+/// The account of a run.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
-    /// What became of the frames.
+#[non_exhaustive]
+pub struct RunStats {
+    /// Counts of frames, by their fate.
     pub frames: Frames,
     /// Every link, sensor first.
     pub links: Vec<Link>,
-    /// What the steady state cost.
+    /// The cost of the steady state.
     pub steady: Steady,
     /// From exposure to sink.
     pub latency: Latency,
@@ -114,8 +116,8 @@ impl SteadyMeter {
         }
     }
 
-    /// Notes that a frame is done, for what is dear to count: that is done at the first frame of the
-    /// steady state only, and by [`end`](Self::end).
+    /// Notes that a frame is done, for what is dear to count: that is done at the first frame of
+    /// the steady state only, and by [`end`](Self::end).
     pub(crate) fn pass(&mut self, sequence: u64, count: impl FnOnce() -> Option<u64>) {
         if sequence == STEADY_FROM {
             self.first = count();
@@ -142,7 +144,7 @@ const CPU_SAMPLE: u64 = 32;
 /// Of fewer such frames it says nothing: one that was interrupted would count for all.
 const CPU_SAMPLES: u32 = 8;
 
-/// Measures what a stage costs beside its work, in CPU time of the thread that calls it.
+/// Measures the cost of a stage besides its work, in CPU time of the thread that calls it.
 #[derive(Debug, Default)]
 pub(crate) struct CpuMeter {
     frames: u64,
@@ -195,7 +197,7 @@ impl CpuMeter {
     }
 }
 
-/// What the calling thread has had of the processor.
+/// Returns the CPU time of the calling thread.
 fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)

@@ -1,4 +1,4 @@
-//! Once streaming, a frame allocates nothing, whoever makes its rows, and nor does 3A.
+//! Once streaming, a frame allocates nothing, on whichever thread its rows are made, nor does 3A.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,8 +23,8 @@ const IN_A_ROW: u32 = 100;
 fn comes_to_allocate_nothing(settings: &Settings) -> bool {
     let mut sensor = Sensor::open(settings).unwrap();
     let workers = sensor.workers();
-    let stride = settings.size.0 as usize * 4;
-    let mut frame = vec![0; stride * settings.size.1 as usize];
+    let stride = settings.size.width as usize * 4;
+    let mut frame = vec![0; stride * settings.size.height as usize];
     let mut statistics = Statistics::default();
     statistics.histogram[40] = 1000;
     for zone in &mut statistics.zones {
@@ -64,9 +64,9 @@ fn frames_allocate_nothing() {
         ..Settings::default()
     };
     // A pattern's rows are shared among threads from a mebibyte on, a scene's always.
-    let (large, small) = ((2048, 544), (256, 64));
-    // Without noise a still scene's rows are made anew only when exposure changes; here it comes to
-    // its limit, and stays.
+    let (large, small) = ((2048, 544).into(), (256, 64).into());
+    // Without noise a still scene's rows are made again only when exposure changes; here it comes
+    // to its limit, and stays.
     let pixels = Pixels { noise: false, ..Pixels::default() };
     for settings in [
         settings(large, "test", "SRGGB8"),

@@ -5,7 +5,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit};
 use vcam_allocator::{AllocError, OpenError, Remedy, Shortage};
-use vcam_pipeline::{PlanError, StageError, StartError, chain};
+use vcam_pipeline::{Hint, PlanError, StageError, StartError, chain};
 use vcam_sinks::v4l2::{NodeError, V4l2Error};
 use vcam_sinks::{KmsError, SinkError};
 
@@ -19,6 +19,15 @@ pub(crate) fn error(error: &Error) -> String {
 /// As [`error`], for a heap that the run can do without.
 pub(crate) fn heap_error(error: &OpenError) -> String {
     with_hint(chain(error), heap_hint(error))
+}
+
+/// Logs a hint of the pipeline, with the flag that changes what it is about.
+pub(crate) fn log_hint(hint: &Hint) {
+    match hint {
+        Hint::SlowIsp { .. } => tracing::warn!("{hint}: --isp auto or cpu would be faster"),
+        Hint::CheaperCopy { .. } => tracing::info!("{hint}; --fresh measures again"),
+        _ => tracing::info!("{hint}"),
+    }
 }
 
 /// A line for the shell that gives the user access to a device node.

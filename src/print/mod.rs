@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::exit::Error;
 
-pub(crate) use hint::{error, heap_error, shell_command};
+pub(crate) use hint::{error, heap_error, log_hint, shell_command};
 pub(crate) use report::{Ran, WouldRun};
 
 /// Prints for people.

@@ -10,8 +10,8 @@ use crate::exit::Error;
 
 /// The controls that these arguments set. A value that is set by hand turns its automatic off.
 pub(super) fn resolve(args: &[Setting], sensor: &Settings) -> Result<ControlList, Error> {
-    let (width, height) = sensor.size;
-    let infos = controls::infos(sensor.size, &Timing::new(width, height), sensor.format);
+    let timing = Timing::new(sensor.size.width, sensor.size.height);
+    let infos = controls::infos(sensor.size, &timing, sensor.format);
     let mut list = ControlList::default();
     for Setting { name, value } in args {
         list.set_by_name(&infos, name, value).map_err(StartError::from)?;

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use vcam_allocator::Fourcc;
 use vcam_isp_gpu::{OUTPUT_FORMATS, View};
-use vcam_pipeline::IspChoice;
 use vcam_pipeline::controls::ControlList;
 use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::sensor::format::Format;
+use vcam_pipeline::{CopyPolicy, HeapOrder, IspChoice};
 use vcam_sinks::{Cards, Transform};
 
 use crate::args::{Gpu, Isp, Output, RunArgs};
@@ -106,12 +106,24 @@ impl RunSettings {
 
     /// Width and height of pictures in pixels: the frame's, turned with it.
     pub(crate) fn picture_size(&self) -> (u32, u32) {
-        self.view.orientation.size(self.sensor.size)
+        self.view.orientation.size(self.sensor.size.into())
     }
 
-    /// Whether measured costs may decide, because the user left the heap to vcam.
-    pub(crate) fn by_cost(&self) -> bool {
-        self.heaps.iter().all(|heap| *heap == HeapChoice::Auto)
+    /// Which heap to take: by measured costs only if the user left the heap to vcam.
+    pub(crate) fn heap_order(&self) -> HeapOrder {
+        match self.heaps.iter().all(|heap| *heap == HeapChoice::Auto) {
+            true => HeapOrder::ByCost,
+            false => HeapOrder::AsGiven,
+        }
+    }
+
+    /// When to copy.
+    pub(crate) fn copies(&self) -> CopyPolicy {
+        match (self.strict, self.heap_order()) {
+            (true, _) => CopyPolicy::Forbid,
+            (false, HeapOrder::ByCost) => CopyPolicy::ByCost,
+            (false, HeapOrder::AsGiven) => CopyPolicy::Fallback,
+        }
     }
 
     /// Whether pictures are drawn on the terminal.
@@ -247,7 +259,17 @@ mod tests {
         assert_eq!(settings.displays.connectors, [Some("HDMI-A-1".to_owned())]);
         assert_eq!((settings.destinations.len(), settings.frames), (0, None));
         assert_eq!((settings.picture_size(), settings.format), ((640, 480), Fourcc::XRGB8888));
-        assert!(!settings.by_cost() && resolve("--json").unwrap().by_cost());
+        assert_eq!(
+            (settings.heap_order(), settings.copies()),
+            (HeapOrder::AsGiven, CopyPolicy::Fallback)
+        );
+        let left_open = resolve("--json").unwrap();
+        assert_eq!(
+            (left_open.heap_order(), left_open.copies()),
+            (HeapOrder::ByCost, CopyPolicy::ByCost)
+        );
+        let strict = resolve("--json --strict").unwrap();
+        assert_eq!((strict.heap_order(), strict.copies()), (HeapOrder::ByCost, CopyPolicy::Forbid));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use vcam_pipeline::StartError;
-use vcam_pipeline::sensor::config::{self, Camera};
+use vcam_pipeline::sensor::config::{self, CameraDescription};
 use vcam_pipeline::sensor::{FRAME_DURATION, Settings};
 use vcam_sinks::{Cards, preferred_size};
 
@@ -27,7 +27,7 @@ pub(super) fn resolve(
     };
     let size = match (args.size, &camera, displays.connectors.first()) {
         (Some(Size(width, height)), ..) => (width, height),
-        (None, Some(camera), _) => camera.settings.size,
+        (None, Some(camera), _) => camera.settings.size.into(),
         (None, None, None) => SIZE,
         (None, None, Some(connector)) => {
             preferred_size(cards, displays.card.as_deref(), connector.as_deref())?
@@ -39,7 +39,7 @@ pub(super) fn resolve(
     });
     let period = args.fps.map(|Fps(period)| period).or(fastest).unwrap_or(FRAME_DURATION);
     let mut settings = camera.map_or_else(Settings::default, |camera| camera.settings);
-    settings.size = size;
+    settings.size = size.into();
     settings.stamp |= args.stamp;
     if let Some(format) = args.sensor_format {
         settings.format = format;
@@ -53,7 +53,7 @@ pub(super) fn resolve(
 }
 
 /// A camera of a configuration file: the one of this name, or the first.
-fn read_camera(path: &Path, name: Option<&str>) -> Result<Camera, Error> {
+fn read_camera(path: &Path, name: Option<&str>) -> Result<CameraDescription, Error> {
     let mut cameras = config::read(path)?;
     let index = match name {
         None => 0,

@@ -11,7 +11,7 @@ use vcam_allocator::{Alignment, CpuAccess, Fence, Fourcc, Heap, Layout, heaps};
 use vcam_isp_gpu::{Crop, Orientation};
 use vcam_pipeline::camera::{
     Camera, CameraError, CameraManager, CameraState, DropPolicy, FrameStatus, QueueReason, Request,
-    RequestStatus, Resources, ReuseBuffers, Start, Status, Stream, StreamRole,
+    RequestStatus, Resources, ReuseBuffers, Start, Status, StreamId, StreamRole,
 };
 use vcam_pipeline::controls::*;
 use vcam_pipeline::sensor::Source;
@@ -44,7 +44,7 @@ macro_rules! with_all_camera_cases {
     };
 }
 const LONG: Duration = Duration::from_secs(60);
-const NOBODY: Vec<(Stream, Constraints)> = Vec::new();
+const NOBODY: Vec<(StreamId, Constraints)> = Vec::new();
 
 /// The source of the buffers, and the maker of the pictures.
 #[derive(Debug, Clone)]
@@ -129,7 +129,7 @@ fn frames(
 }
 
 /// Red, green and blue of a pixel of an XR24 picture.
-fn pixel(request: &Request, stream: Stream, x: usize, y: usize) -> [u8; 3] {
+fn pixel(request: &Request, stream: StreamId, x: usize, y: usize) -> [u8; 3] {
     let given = request.buffer(stream).unwrap();
     assert_eq!(given.status(), FrameStatus::Success);
     if let Some(fence) = given.release_fence() {
@@ -196,7 +196,7 @@ pub fn the_wrong_state_is_a_typed_error(setup: &Setup) {
 pub fn a_configuration_must_be_valid(setup: &Setup) {
     let camera = setup.camera();
     let mut streams = camera.generate_configuration(&[StreamRole::Viewfinder]);
-    streams.streams[0].size = (9999, 480);
+    streams.streams[0].size = (9999, 480).into();
     let error = camera.configure(&streams).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -215,7 +215,7 @@ pub fn a_raw_stream_and_two_of_pictures_show_the_same_frame(setup: &Setup) {
     let mut streams = camera.generate_configuration(&roles);
     streams.streams.iter_mut().for_each(|stream| stream.buffer_count = 6);
     // The viewfinder is smaller.
-    streams.streams[2].size = (320, 240);
+    streams.streams[2].size = (320, 240).into();
     assert_eq!(streams.validate(), Status::Valid);
     camera.configure(&streams).unwrap();
     let plans = camera.allocate(NOBODY).unwrap().plans;
@@ -324,7 +324,7 @@ pub fn a_crop_and_a_turn_are_seen(setup: &Setup) {
 
     let mut turned = camera.generate_configuration(&[StreamRole::Viewfinder]);
     turned.orientation = Orientation::ROTATE_90;
-    turned.streams[0].size = (480, 640);
+    turned.streams[0].size = (480, 640).into();
     turned.streams[0].buffer_count = 6;
     assert_eq!(turned.validate(), Status::Valid);
     camera.configure(&turned).unwrap();
@@ -404,7 +404,7 @@ pub fn a_sensor_of_its_own_pace_drops_what_nobody_asked_for(setup: &Setup) {
 pub fn buffers_of_the_application_s_own_are_written(setup: &Setup) {
     let camera = setup.camera();
     let mut streams = camera.generate_configuration(&[StreamRole::Viewfinder]);
-    streams.streams[0].size = (320, 240);
+    streams.streams[0].size = (320, 240).into();
     streams.validate();
     camera.configure(&streams).unwrap();
     let stream = streams.stream_ids().next().unwrap();

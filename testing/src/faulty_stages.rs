@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, Knowledge, LinkEnd, heaps};
-use vcam_isp_gpu::{GpuIsp, Isp, IspError, Job, Statistics, View};
-use vcam_pipeline::controls::ControlList;
-use vcam_pipeline::sensor::{Settings, strip};
+use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, LinkEnd, heaps};
+use vcam_isp_gpu::{GpuIsp, Isp, IspError, Job, Statistics};
+use vcam_pipeline::sensor::{Settings, frame_counter};
 use vcam_pipeline::{
-    Config, IspChoice, Outcome, OwnIsp, PauseHandle, Prepared, StageError, StartError, StopHandle,
+    Config, CustomIsp, IspChoice, Prepared, RunStats, StageError, StartError, StopHandle,
 };
 use vcam_sinks::{Frame, KmsSink, Sink, SinkCounts, SinkError, Stream};
 
@@ -23,7 +22,7 @@ struct FaultyIsp<F> {
 
 /// The GPU's ISP, with this before each frame.
 pub fn isp(before: impl FnMut(&mut GpuIsp, &Job<'_>) + Clone + Send + Sync + 'static) -> IspChoice {
-    IspChoice::Own(OwnIsp::new(move || {
+    IspChoice::Custom(CustomIsp::new(move || {
         Ok(Box::new(FaultyIsp { isp: GpuIsp::new(None)?, before: before.clone() }))
     }))
 }
@@ -157,30 +156,21 @@ pub fn present_and_look(sink: &mut KmsSink, frame: Frame) -> Result<(), SinkErro
     sink.wait_flip()?;
     std::thread::sleep(Duration::from_millis(20));
     let shown = sink.capture()?;
-    let number =
-        strip::read(stepped_display::SIZE.0 as usize, |x| shown.pixel(x as u32, 1).unwrap()[1]);
+    let number = frame_counter::read(stepped_display::SIZE.0 as usize, |x| {
+        shown.pixel(x as u32, 1).unwrap()[1]
+    });
     assert_eq!(number.map(u64::from), Some(sequence), "another frame is on the screen");
     Ok(())
 }
 
 /// A run of frames from udmabuf, as fast as can be, of the size of [`stepped_display::options`].
 pub fn config(isp: IspChoice, frames: u64, stop: StopHandle) -> Config {
-    Config {
-        sensor: Settings { size: stepped_display::SIZE, ..Settings::default() },
-        format: Fourcc::XRGB8888,
-        view: View::default(),
-        controls: ControlList::NONE,
-        period: Duration::ZERO,
-        frames: Some(frames),
-        stop,
-        isp,
-        strict: false,
-        by_cost: false,
-        knowledge: Knowledge::default(),
-        pause: PauseHandle::default(),
-        heap_allocs: None,
-        syscalls: None,
-    }
+    Config::new(Fourcc::XRGB8888)
+        .sensor(Settings { size: stepped_display::SIZE.into(), ..Settings::default() })
+        .period(Duration::ZERO)
+        .frames(frames)
+        .stop(stop)
+        .isp(isp)
 }
 
 /// Prepares it.
@@ -193,7 +183,7 @@ pub fn run(
     isp: IspChoice,
     frames: u64,
     sinks: Vec<Box<dyn Sink>>,
-) -> (Outcome, Result<(), StageError>) {
+) -> (RunStats, Result<(), StageError>) {
     let prepared = prepare(config(isp, frames, StopHandle::default()), sinks);
     prepared.expect("it can be prepared").start().expect("it starts").wait()
 }

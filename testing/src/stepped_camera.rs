@@ -6,7 +6,7 @@ use vcam_allocator::{Alignment, CpuAccess, Fourcc, Heap, Layout, Method, Pool, h
 use vcam_isp_gpu::{
     Cfa, GpuIsp, Isp, IspParams, Job, Output, RawFormat, RawImage, View, reference,
 };
-use vcam_pipeline::sensor::{BLACK_LEVEL, Sensor, strip};
+use vcam_pipeline::sensor::{BLACK_LEVEL, Sensor, frame_counter};
 use vcam_sinks::{Frame, KmsOptions, KmsSink, Sink};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ impl SteppedCamera {
             let expected = expected(self.size, sequence);
             let shown = scanned_out(&mut self.sink);
             assert_eq!(
-                strip::read(width, |x| shown[(width + x) * 3 + 1]),
+                frame_counter::read(width, |x| shown[(width + x) * 3 + 1]),
                 Some(sequence as u32),
                 "the display shows another frame than {sequence}"
             );

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use vcam_allocator::{CpuAccess, Fourcc, Heap, Knowledge, heaps};
 use vcam_pipeline::camera::{
-    Camera, CameraManager, FrameStatus, PixelFormat, Request, RequestStatus, Resources,
-    ReuseBuffers, Start, Stream, StreamRole,
+    Camera, CameraManager, FrameStatus, Request, RequestStatus, Resources, ReuseBuffers, Start,
+    StreamFormat, StreamId, StreamRole,
 };
 use vcam_pipeline::controls::{AeEnable, ExposureTime, SensorTimestamp};
 use vcam_pipeline::sensor::config::Mode;
-use vcam_pipeline::sensor::strip;
-use vcam_pipeline::{CameraConfiguration, IspChoice};
+use vcam_pipeline::sensor::frame_counter;
+use vcam_pipeline::{CameraConfiguration, CopyPolicy, HeapOrder, IspChoice};
 
 use crate::compliance::{Completed, Device, Role};
 
@@ -23,7 +23,7 @@ pub struct VcamCamera {
     camera: Camera,
     heap: &'static str,
     isp: IspChoice,
-    stream: Option<(Stream, PixelFormat)>,
+    stream: Option<(StreamId, StreamFormat)>,
     free: VecDeque<Request>,
 }
 
@@ -33,7 +33,7 @@ impl VcamCamera {
         let mut description =
             CameraManager::new().get("vcam").expect("the built-in camera").description().clone();
         // Small frames, since there are thousands.
-        description.modes = vec![Mode { size: (160, 120), rates: [1.0, 30.0] }];
+        description.modes = vec![Mode { size: (160, 120).into(), rates: [1.0, 30.0] }];
         let camera = CameraManager::of(vec![description]).get("vcam").expect("the same, smaller");
         Self { camera, heap, isp, stream: None, free: VecDeque::new() }
     }
@@ -43,11 +43,17 @@ impl VcamCamera {
 pub fn resources(heap: &str, isp: IspChoice) -> Resources {
     let heap: Box<dyn Heap> = heaps::open(heap).expect("the heap is there");
     let (heaps, knowledge) = ([heap].into(), Knowledge::default());
-    Resources { heaps, isp, by_cost: false, strict: false, knowledge }
+    Resources {
+        heaps,
+        isp,
+        copies: CopyPolicy::Fallback,
+        heap_order: HeapOrder::AsGiven,
+        knowledge,
+    }
 }
 
 /// The frame's number, if the frame is there and shows it.
-pub fn burnt_in(request: &Request, stream: Stream, format: PixelFormat) -> Option<u64> {
+pub fn burnt_in(request: &Request, stream: StreamId, format: StreamFormat) -> Option<u64> {
     let given = request.buffer(stream)?;
     assert_eq!(given.status(), FrameStatus::Success);
     if let Some(fence) = given.release_fence() {
@@ -58,8 +64,10 @@ pub fn burnt_in(request: &Request, stream: Stream, format: PixelFormat) -> Optio
     let width = buffer.layout().width() as usize;
     let row = &pixels.plane(0)[2 * buffer.layout().planes()[0].stride as usize..];
     let number = match format {
-        PixelFormat::Raw(_) | PixelFormat::Picture(Fourcc::NV12) => strip::read(width, |x| row[x]),
-        PixelFormat::Picture(_) => strip::read(width, |x| row[4 * x + 1]),
+        StreamFormat::Raw(_) | StreamFormat::Picture(Fourcc::NV12) => {
+            frame_counter::read(width, |x| row[x])
+        }
+        StreamFormat::Picture(_) => frame_counter::read(width, |x| row[4 * x + 1]),
     };
     number.map(u64::from)
 }

@@ -34,7 +34,7 @@ impl VideoFile {
     /// The settings of a sensor that sees it.
     pub fn settings(&self) -> Settings {
         let source = self.path().display().to_string().parse().unwrap();
-        Settings { source, size: self.size, ..Settings::default() }
+        Settings { source, size: self.size.into(), ..Settings::default() }
     }
 
     /// Leaves nothing of it but its header.

@@ -11,11 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use vcam_allocator::constraints::{Constraints, Rule, Statement};
-use vcam_allocator::{Dmabuf, Fourcc, Knowledge, LinkEnd, heaps};
-use vcam_isp_gpu::View;
-use vcam_pipeline::controls::ControlList;
+use vcam_allocator::{Dmabuf, Fourcc, LinkEnd, heaps};
 use vcam_pipeline::sensor::Settings;
-use vcam_pipeline::{Config, IspChoice, Outcome, PauseHandle, Prepared, StageError, StopHandle};
+use vcam_pipeline::{Config, IspChoice, Prepared, RunStats, StageError, StopHandle};
 use vcam_sinks::{FileError, Frame, NullSink, Sink, SinkCounts, SinkError};
 
 /// The behaviour of a fake at a frame.
@@ -80,23 +78,13 @@ fn run(
     frames: u64,
     stop: StopHandle,
     sinks: Vec<Box<dyn Sink>>,
-) -> (Outcome, Result<(), StageError>) {
-    let config = Config {
-        sensor: Settings { size: (128, 64), ..Settings::default() },
-        format: Fourcc::XRGB8888,
-        view: View::default(),
-        controls: ControlList::NONE,
-        period: Duration::ZERO,
-        frames: Some(frames),
-        stop,
-        isp: IspChoice::Cpu,
-        strict: false,
-        by_cost: false,
-        knowledge: Knowledge::default(),
-        pause: PauseHandle::default(),
-        heap_allocs: None,
-        syscalls: None,
-    };
+) -> (RunStats, Result<(), StageError>) {
+    let config = Config::new(Fourcc::XRGB8888)
+        .sensor(Settings { size: (128, 64).into(), ..Settings::default() })
+        .period(Duration::ZERO)
+        .frames(frames)
+        .stop(stop)
+        .isp(IspChoice::Cpu);
     let heap = heaps::open("memfd").unwrap();
     Prepared::new(config, vec![heap], sinks).unwrap().start().unwrap().wait()
 }

@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use vcam_allocator::{Alignment, Fence, Fourcc, Heap, Layout, heaps};
-use vcam_pipeline::IspChoice;
 use vcam_pipeline::camera::{CameraManager, FrameStatus, Resources, Start, StreamRole};
+use vcam_pipeline::{CopyPolicy, IspChoice, Size};
 use vcam_testing::accounting;
 use vcam_testing::camera_cases::{self, Setup};
 use vcam_testing::compliance;
@@ -64,11 +64,13 @@ fn a_fence_that_never_signals_costs_one_frame() {
 fn a_strict_camera_copies_nothing() {
     let limit = Duration::from_secs(60);
     let camera = CameraManager::new().get("vcam").unwrap();
-    let with = |heap, strict| Resources { strict, ..resources(heap, IspChoice::Gpu(None)) };
-    for (heap, strict, works) in
-        [("udmabuf", true, true), ("memfd", false, true), ("memfd", true, false)]
-    {
-        camera.acquire(with(heap, strict)).unwrap();
+    let with = |heap, copies| Resources { copies, ..resources(heap, IspChoice::Gpu(None)) };
+    for (heap, copies, works) in [
+        ("udmabuf", CopyPolicy::Forbid, true),
+        ("memfd", CopyPolicy::Fallback, true),
+        ("memfd", CopyPolicy::Forbid, false),
+    ] {
+        camera.acquire(with(heap, copies)).unwrap();
         camera.configure(&camera.generate_configuration(&[StreamRole::Viewfinder])).unwrap();
         match camera.allocate::<vcam_allocator::constraints::Constraints>(Vec::new()) {
             Ok(_) => assert!(works, "{heap}"),
@@ -80,11 +82,11 @@ fn a_strict_camera_copies_nothing() {
         camera.release().unwrap();
     }
     // Buffers that the application brings are known to be refused when a frame is made.
-    camera.acquire(with("udmabuf", true)).unwrap();
+    camera.acquire(with("udmabuf", CopyPolicy::Forbid)).unwrap();
     let configuration = camera.generate_configuration(&[StreamRole::Viewfinder]);
     camera.configure(&configuration).unwrap();
     let stream = configuration.stream_ids().next().unwrap();
-    let (width, height) = configuration.streams[0].size;
+    let Size { width, height } = configuration.streams[0].size;
     let layout = Layout::linear(Fourcc::XRGB8888, width, height, Alignment::default()).unwrap();
     let memfd: Box<dyn Heap> = heaps::open("memfd").unwrap();
     let buffers = (0..2).map(|_| memfd.allocate(&layout, "application").unwrap()).collect();

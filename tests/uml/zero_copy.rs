@@ -9,11 +9,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use vcam_allocator::{Fourcc, Knowledge, heaps};
-use vcam_isp_gpu::View;
-use vcam_pipeline::controls::ControlList;
-use vcam_pipeline::sensor::Settings;
-use vcam_pipeline::{Config, IspChoice, PauseHandle, Prepared, StopHandle};
+use vcam_allocator::{Fourcc, heaps};
+use vcam_pipeline::{Config, CopyPolicy, IspChoice, Prepared};
 use vcam_sinks::{KmsOptions, KmsSink};
 use vcam_testing::accounting;
 use vcam_testing::command::{Child, Ran, assert_zero_copy, command, link, vcam};
@@ -234,22 +231,11 @@ fn two_hundred_starts_and_stops_leak_nothing() {
         let format = Fourcc::XRGB8888;
         let options = KmsOptions::new((640, 480), format);
         let sink = KmsSink::open(&options).unwrap();
-        let config = Config {
-            sensor: Settings::default(),
-            format,
-            view: View::default(),
-            controls: ControlList::NONE,
-            period: Duration::ZERO,
-            frames: Some(3),
-            stop: StopHandle::default(),
-            isp: IspChoice::Gpu(None),
-            strict: true,
-            by_cost: false,
-            knowledge: Knowledge::default(),
-            pause: PauseHandle::default(),
-            heap_allocs: None,
-            syscalls: None,
-        };
+        let config = Config::new(format)
+            .period(Duration::ZERO)
+            .frames(3)
+            .isp(IspChoice::Gpu(None))
+            .copies(CopyPolicy::Forbid);
         let prepared = Prepared::new(config, vec![heap], vec![Box::new(sink)]).unwrap();
         let (outcome, result) = prepared.start().unwrap().wait();
         result.unwrap();

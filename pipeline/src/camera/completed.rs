@@ -1,175 +1,47 @@
-//! Completed requests, on their way back to the application.
+//! Completes requests: fills in their metadata, and queues them for the application.
 
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
-
-use super::MAX_REQUESTS;
-use super::request::Request;
+use crate::completions::Completions;
 use crate::controls::*;
 use crate::engine::error::StageError;
-use crate::engine::shot::{Deliver, Done, Facts, Shot};
+use crate::engine::frame_context::{CompletedFrame, FrameConsumer, FrameContext, FrameMetadata};
 use crate::error::chain;
-
-/// Where completed requests wait.
-#[derive(Debug)]
-pub(super) struct Completions {
-    queue: Mutex<Queue>,
-    changed: Condvar,
-    /// Counts what waits, once somebody wants to poll it.
-    event: OnceLock<OwnedFd>,
-}
-
-#[derive(Debug)]
-struct Queue {
-    requests: VecDeque<Request>,
-    more: More,
-}
-
-/// Whether more may come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum More {
-    /// As long as frames are made.
-    Frames,
-    /// Also afterwards: what was not made will be cancelled.
-    Cancelled,
-    Nothing,
-}
-
-impl Completions {
-    pub(super) fn new() -> Self {
-        // For a request that completes nothing is allocated.
-        let requests = VecDeque::with_capacity(MAX_REQUESTS);
-        let queue = Mutex::new(Queue { requests, more: More::Nothing });
-        Self { queue, changed: Condvar::new(), event: OnceLock::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Frames begin to be made.
-    pub(super) fn open(&self) {
-        self.lock().more = More::Frames;
-    }
-
-    /// The camera is being stopped, and what is left will be cancelled.
-    pub(super) fn expect_cancelled(&self) {
-        self.lock().more = More::Cancelled;
-    }
-
-    /// There will be no more.
-    pub(super) fn close(&self) {
-        self.lock().more = More::Nothing;
-        self.changed.notify_all();
-    }
-
-    /// No more frames are made.
-    fn end_of_frames(&self) {
-        let mut queue = self.lock();
-        if queue.more == More::Frames {
-            queue.more = More::Nothing;
-            self.changed.notify_all();
-        }
-    }
-
-    pub(super) fn push(&self, mut request: Request) {
-        request.returns();
-        let mut queue = self.lock();
-        queue.requests.push_back(request);
-        if let Some(event) = self.event.get() {
-            // Under the lock, or whoever takes the request first finds nothing to count down, and the
-            // count stays one too high. It is full at 2^64 requests.
-            let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
-        }
-        drop(queue);
-        self.changed.notify_one();
-    }
-
-    /// The next one, waiting for it until `deadline`; none if it passes, or if no more can come.
-    pub(super) fn pop(&self, deadline: Option<Instant>) -> Option<Request> {
-        let mut queue = self.lock();
-        loop {
-            if let Some(request) = queue.requests.pop_front() {
-                if let Some(event) = self.event.get() {
-                    // One less; it does not block.
-                    let _ = rustix::io::read(event, &mut [0_u8; 8]);
-                }
-                return Some(request);
-            }
-            if queue.more == More::Nothing {
-                return None;
-            }
-            queue = match deadline {
-                None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    let waited = self.changed.wait_timeout(queue, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-    }
-
-    /// A descriptor that is readable as long as requests wait.
-    pub(super) fn fd(&self) -> std::io::Result<BorrowedFd<'_>> {
-        let queue = self.lock();
-        if self.event.get().is_none() {
-            let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK | EventfdFlags::SEMAPHORE;
-            let waiting = u32::try_from(queue.requests.len()).unwrap_or(u32::MAX);
-            let _ = self.event.set(eventfd(waiting, flags)?);
-        }
-        match self.event.get() {
-            Some(event) => Ok(event.as_fd()),
-            None => unreachable!("it was just set, under the lock"),
-        }
-    }
-}
-
-/// A deadline so far from now.
-pub(super) fn deadline(limit: Duration) -> Option<Instant> {
-    Instant::now().checked_add(limit)
-}
 
 /// Completes requests, on the thread that finished the frame.
 pub(super) struct ToApplication(pub(super) Arc<Completions>);
 
 impl Drop for ToApplication {
-    /// Also where a stage failed: nobody waits for what never comes.
+    /// Ends the frames, also where a stage failed, so that no wait is in vain.
     fn drop(&mut self) {
         self.0.end_of_frames();
     }
 }
 
-impl Deliver for ToApplication {
-    fn deliver(&mut self, done: Done) -> Result<bool, StageError> {
+impl FrameConsumer for ToApplication {
+    fn consume(&mut self, done: CompletedFrame) -> Result<(), StageError> {
         let metadata = metadata(&done);
-        let Done { mut shot, ready, result, .. } = done;
+        let CompletedFrame { mut frame, ready, result, .. } = done;
         if let Err(error) = &result {
             // The application sees it at the buffers; the next frame may succeed.
             tracing::warn!("{}", chain(error));
         }
-        let sequence = shot.sequence;
-        if let Some(mut request) = shot.request.take() {
-            // What the camera itself holds goes first, so that a buffer that the application lets
-            // go of is free.
-            drop(shot);
+        let sequence = frame.sequence;
+        if let Some(mut request) = frame.request.take() {
+            // The camera's own hold on the buffers goes first, so that one that the application
+            // lets go of is free.
+            drop(frame);
             request.complete(sequence, metadata, ready.as_ref(), result.is_ok());
             self.0.push(request);
         }
-        Ok(true)
+        Ok(())
     }
 }
 
-/// What a frame was made with.
-fn metadata(done: &Done) -> ControlList {
-    let Shot { taken, controls, .. } = &done.shot;
+/// Returns the metadata of a frame.
+fn metadata(done: &CompletedFrame) -> ControlList {
+    let FrameContext { taken, controls, .. } = &done.frame;
     let mut list = ControlList::default();
     let nanoseconds = i64::try_from(taken.timestamp.as_nanos()).unwrap_or(i64::MAX);
     let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
@@ -179,7 +51,9 @@ fn metadata(done: &Done) -> ControlList {
         .set(DigitalGain, 1.0)
         .set(FrameDuration, micros(taken.frame_duration))
         .set(TestPatternMode, controls.pattern_mode());
-    let Some(Facts { params, colour, ae_state, lux, focus }) = done.facts else { return list };
+    let Some(FrameMetadata { params, colour, ae_state, lux, focus }) = done.metadata else {
+        return list;
+    };
     let [red, _, blue] = params.gains;
     let mut matrix = [0.0; 9];
     matrix.copy_from_slice(params.colour.matrix.as_flattened());
@@ -206,35 +80,4 @@ fn metadata(done: &Done) -> ControlList {
         list.set(FocusFoM, focus.round() as i32);
     }
     list
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-    use super::*;
-
-    #[test]
-    fn the_descriptor_is_readable_only_as_long_as_something_waits() {
-        let completions = Completions::new();
-        completions.open();
-        let fd = completions.fd().unwrap();
-        // Whoever takes is as fast as whoever brings.
-        const COUNT: u64 = 20_000;
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for cookie in 0..COUNT {
-                    completions.push(Request::new(cookie, [None; 3]));
-                }
-            });
-            for cookie in 0..COUNT {
-                assert_eq!(completions.pop(None).unwrap().cookie(), cookie);
-            }
-        });
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let ready = || poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&now)).unwrap();
-        assert_eq!(ready(), 0);
-        completions.push(Request::new(0, [None; 3]));
-        assert_eq!(ready(), 1);
-    }
 }

@@ -1,15 +1,16 @@
-//! What streams a camera is to send, and what it can send instead.
+//! The streams that a camera is to send, and those that it can send instead.
 
 use std::fmt;
 
 use vcam_allocator::{Alignment, Fourcc, Layout, LayoutError};
 use vcam_isp_gpu::{ColourSpace, OUTPUT_FORMATS, Orientation, RawFormat};
 
-use super::request::Stream;
-use crate::sensor::config::Camera as Description;
+use crate::sensor::config::CameraDescription;
 use crate::sensor::format::Format;
+use crate::size::Size;
+use crate::stream::{MAX_OUTPUTS, StreamId};
 
-/// What a stream is for.
+/// The purpose of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StreamRole {
     /// The sensor's numbers.
@@ -22,16 +23,16 @@ pub enum StreamRole {
     Viewfinder,
 }
 
-/// What is in a stream's buffers.
+/// The content of a stream's buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PixelFormat {
+pub enum StreamFormat {
     /// The sensor's numbers.
     Raw(RawFormat),
     /// A picture, by its code in DRM.
     Picture(Fourcc),
 }
 
-impl fmt::Display for PixelFormat {
+impl fmt::Display for StreamFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Raw(format) => format.fmt(f),
@@ -43,11 +44,11 @@ impl fmt::Display for PixelFormat {
 /// A stream that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamConfiguration {
-    /// What its buffers hold.
-    pub pixel_format: PixelFormat,
-    /// Width and height in pixels, as they are seen: after a turn by [`CameraConfiguration::orientation`].
-    pub size: (u32, u32),
-    /// Buffers that the camera allocates for the application, beside those that it needs itself.
+    /// The content of its buffers.
+    pub pixel_format: StreamFormat,
+    /// The size as it is seen: after a turn by [`CameraConfiguration::orientation`].
+    pub size: Size,
+    /// Buffers that the camera allocates for the application, besides those that it needs itself.
     pub buffer_count: u32,
     /// How YUV is made; RGB and raw frames have the default.
     pub colour_space: ColourSpace,
@@ -55,35 +56,35 @@ pub struct StreamConfiguration {
 
 impl StreamConfiguration {
     /// Format, width and height as a buffer has them, where a raw frame is rows of its carrier.
-    pub(super) fn carrier(&self) -> (Fourcc, (u32, u32)) {
+    pub(super) fn carrier(&self) -> (Fourcc, Size) {
         match self.pixel_format {
-            PixelFormat::Raw(format) => {
-                let (carrier, columns) = format.carrier(self.size.0);
-                (carrier, (columns, self.size.1))
+            StreamFormat::Raw(format) => {
+                let (carrier, columns) = format.carrier(self.size.width);
+                (carrier, Size { width: columns, ..self.size })
             }
-            PixelFormat::Picture(format) => (format, self.size),
+            StreamFormat::Picture(format) => (format, self.size),
         }
     }
 
-    /// How a buffer is laid out if no device asks for more: its stride and size in bytes are the
+    /// Returns a buffer's layout if no device asks for more: its stride and size in bytes are the
     /// least there are. See [`Camera::allocate`](super::Camera::allocate) for what they become.
     pub fn least_layout(&self) -> Result<Layout, LayoutError> {
-        let (format, (width, height)) = self.carrier();
+        let (format, Size { width, height }) = self.carrier();
         Layout::linear(format, width, height, Alignment::default())
     }
 }
 
-/// What a camera is asked for.
+/// The streams that a camera is asked for.
 #[derive(Debug, Clone)]
 pub struct CameraConfiguration {
     /// The streams: a raw one at most, and two of pictures.
     pub streams: Vec<StreamConfiguration>,
     /// Which way up pictures are.
     pub orientation: Orientation,
-    camera: Description,
+    camera: CameraDescription,
 }
 
-/// Whether a camera can do what a configuration asks for.
+/// The result of a validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// It can.
@@ -98,12 +99,12 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjustment {
     /// The stream, if it is one's.
-    pub stream: Option<Stream>,
+    pub stream: Option<StreamId>,
     /// The field.
     pub field: &'static str,
-    /// What it was.
+    /// The value before.
     pub from: String,
-    /// What it became.
+    /// The value now.
     pub to: String,
 }
 
@@ -111,7 +112,7 @@ impl fmt::Display for Adjustment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { stream, field, from, to } = self;
         match stream {
-            Some(Stream(index)) => write!(f, "stream {index}: {field} {from} became {to}"),
+            Some(StreamId(index)) => write!(f, "stream {index}: {field} {from} became {to}"),
             None => write!(f, "{field} {from} became {to}"),
         }
     }
@@ -128,25 +129,25 @@ pub enum Invalid {
 /// The fewest and the most buffers that a stream may have for the application.
 const BUFFERS: std::ops::RangeInclusive<u32> = 1..=64;
 
-/// What a stream has if nobody says.
+/// The default number of buffers of a stream.
 const DEFAULT_BUFFERS: u32 = 4;
+
+/// No size: the largest is taken.
+const UNSET: Size = Size { width: 0, height: 0 };
 
 /// The smallest picture.
 const SMALLEST: u32 = 16;
 
-/// Processed streams that there can be.
-const PROCESSED: usize = crate::engine::shot::MAX_OUTPUTS;
-
 impl CameraConfiguration {
-    pub(super) fn new(camera: Description, roles: &[StreamRole]) -> Self {
+    pub(super) fn new(camera: CameraDescription, roles: &[StreamRole]) -> Self {
         let size = camera.modes.first().map_or(camera.settings.size, |mode| mode.size);
         let sends = camera.settings.format;
         let stream = |role: &StreamRole| {
             let pixel_format = match (sends, role) {
-                (Format::Raw(raw), StreamRole::Raw) => PixelFormat::Raw(raw),
-                (Format::Raw(_), StreamRole::VideoRecording) => PixelFormat::Picture(Fourcc::NV12),
-                (Format::Raw(_), _) => PixelFormat::Picture(Fourcc::XRGB8888),
-                (Format::Picture(picture), _) => PixelFormat::Picture(picture.fourcc()),
+                (Format::Raw(raw), StreamRole::Raw) => StreamFormat::Raw(raw),
+                (Format::Raw(_), StreamRole::VideoRecording) => StreamFormat::Picture(Fourcc::NV12),
+                (Format::Raw(_), _) => StreamFormat::Picture(Fourcc::XRGB8888),
+                (Format::Picture(picture), _) => StreamFormat::Picture(picture.fourcc()),
             };
             let colour_space = ColourSpace::default();
             StreamConfiguration { pixel_format, size, buffer_count: DEFAULT_BUFFERS, colour_space }
@@ -156,8 +157,8 @@ impl CameraConfiguration {
     }
 
     /// The streams, to add buffers of to a [`Request`](super::Request).
-    pub fn stream_ids(&self) -> impl Iterator<Item = Stream> + use<> {
-        (0..self.streams.len()).map(Stream)
+    pub fn stream_ids(&self) -> impl Iterator<Item = StreamId> + use<> {
+        (0..self.streams.len()).map(StreamId)
     }
 
     /// Changes what the camera cannot do into what it can, and says what was changed.
@@ -176,31 +177,34 @@ impl CameraConfiguration {
         self.drop_streams(has_isp, &mut changes);
         let sensor_size = self.sensor_size();
         for (index, stream) in self.streams.iter_mut().enumerate() {
-            let mut fit = Fit { stream: Stream(index), changes: &mut changes };
+            let mut fit = Fit { stream: StreamId(index), changes: &mut changes };
             let format = match (stream.pixel_format, sends) {
-                (PixelFormat::Raw(_), Format::Raw(raw)) => PixelFormat::Raw(raw),
-                (_, Format::Picture(picture)) => PixelFormat::Picture(picture.fourcc()),
-                (PixelFormat::Picture(format), Format::Raw(_)) => {
+                (StreamFormat::Raw(_), Format::Raw(raw)) => StreamFormat::Raw(raw),
+                (_, Format::Picture(picture)) => StreamFormat::Picture(picture.fourcc()),
+                (StreamFormat::Picture(format), Format::Raw(_)) => {
                     let is_made = OUTPUT_FORMATS.contains(&format);
-                    PixelFormat::Picture(if is_made { format } else { Fourcc::XRGB8888 })
+                    StreamFormat::Picture(if is_made { format } else { Fourcc::XRGB8888 })
                 }
             };
             fit.set("format", &mut stream.pixel_format, format);
             let full = match stream.pixel_format {
-                PixelFormat::Raw(_) => sensor_size,
-                PixelFormat::Picture(_) => self.orientation.size(sensor_size),
+                StreamFormat::Raw(_) => sensor_size,
+                StreamFormat::Picture(_) => self.orientation.size(sensor_size.into()).into(),
             };
             let size = match (stream.pixel_format, has_isp) {
-                (PixelFormat::Picture(_), true) if stream.size != (0, 0) => {
+                (StreamFormat::Picture(_), true) if stream.size != UNSET => {
                     let within = |side: u32, most: u32| side.clamp(SMALLEST.min(most), most);
-                    (within(stream.size.0, full.0), within(stream.size.1, full.1))
+                    Size {
+                        width: within(stream.size.width, full.width),
+                        height: within(stream.size.height, full.height),
+                    }
                 }
                 _ => full,
             };
-            fit.set_as("size", &mut stream.size, size, |(w, h)| format!("{w}x{h}"));
+            fit.set("size", &mut stream.size, size);
             let count = stream.buffer_count.clamp(*BUFFERS.start(), *BUFFERS.end());
             fit.set("buffer count", &mut stream.buffer_count, count);
-            let has_spaces = matches!(stream.pixel_format, PixelFormat::Picture(format)
+            let has_spaces = matches!(stream.pixel_format, StreamFormat::Picture(format)
                 if has_isp && is_yuv(format));
             let space = if has_spaces { stream.colour_space } else { ColourSpace::default() };
             fit.set("colour space", &mut stream.colour_space, space);
@@ -214,12 +218,12 @@ impl CameraConfiguration {
     /// Leaves as many of each kind as there can be; the first ones stay.
     fn drop_streams(&mut self, has_isp: bool, changes: &mut Changes) {
         let (mut raw, mut processed) = (0, 0);
-        let most = if has_isp { (1, PROCESSED) } else { (0, 1) };
+        let most = if has_isp { (1, MAX_OUTPUTS) } else { (0, 1) };
         let was = self.streams.len();
         self.streams.retain(|stream| {
             // Without an ISP all are the sensor's pictures.
             let (count, most) = match (stream.pixel_format, has_isp) {
-                (PixelFormat::Raw(_), true) => (&mut raw, most.0),
+                (StreamFormat::Raw(_), true) => (&mut raw, most.0),
                 _ => (&mut processed, most.1),
             };
             *count += 1;
@@ -233,18 +237,18 @@ impl CameraConfiguration {
 
     /// The smallest of the sensor's modes that has every pixel which is asked for; if none has, the
     /// largest.
-    pub(super) fn sensor_size(&self) -> (u32, u32) {
+    pub(super) fn sensor_size(&self) -> Size {
         let sizes = || self.camera.modes.iter().map(|mode| mode.size);
-        let covers = |mode: &(u32, u32)| {
+        let covers = |mode: &Size| {
             self.streams.iter().all(|stream| {
                 let full = match stream.pixel_format {
-                    PixelFormat::Raw(_) => *mode,
-                    PixelFormat::Picture(_) => self.orientation.size(*mode),
+                    StreamFormat::Raw(_) => *mode,
+                    StreamFormat::Picture(_) => self.orientation.size((*mode).into()).into(),
                 };
-                stream.size.0 <= full.0 && stream.size.1 <= full.1
+                stream.size.width <= full.width && stream.size.height <= full.height
             })
         };
-        let area = |size: &(u32, u32)| u64::from(size.0) * u64::from(size.1);
+        let area = |size: &Size| size.area();
         sizes()
             .filter(covers)
             .min_by_key(area)
@@ -252,29 +256,29 @@ impl CameraConfiguration {
             .unwrap_or(self.camera.settings.size)
     }
 
-    pub(super) fn camera(&self) -> &Description {
+    pub(super) fn camera(&self) -> &CameraDescription {
         &self.camera
     }
 }
 
-/// Whether a format has a colour space to choose.
+/// Returns whether a format has a colour space to choose.
 fn is_yuv(format: Fourcc) -> bool {
     [Fourcc::NV12, Fourcc::NV21, Fourcc::YUV420, Fourcc::YUYV].contains(&format)
 }
 
-/// What was changed.
+/// The changes so far.
 #[derive(Debug, Default)]
 struct Changes(Vec<Adjustment>);
 
 impl Changes {
-    fn note(&mut self, stream: Option<Stream>, field: &'static str, from: String, to: String) {
+    fn note(&mut self, stream: Option<StreamId>, field: &'static str, from: String, to: String) {
         self.0.push(Adjustment { stream, field, from, to });
     }
 }
 
 /// Changes a stream, and notes what was changed.
 struct Fit<'a> {
-    stream: Stream,
+    stream: StreamId,
     changes: &'a mut Changes,
 }
 
@@ -303,10 +307,10 @@ mod tests {
     use crate::camera::CameraManager;
     use crate::sensor::config::Mode;
 
-    fn camera(format: &str) -> Description {
+    fn camera(format: &str) -> CameraDescription {
         let mut camera = CameraManager::default_camera();
         camera.settings.format = format.parse().unwrap();
-        let mode = |size| Mode { size, rates: [1.0, 30.0] };
+        let mode = |size: (u32, u32)| Mode { size: size.into(), rates: [1.0, 30.0] };
         camera.modes = vec![mode((640, 480)), mode((1920, 1080)), mode((1280, 720))];
         camera
     }
@@ -334,7 +338,7 @@ mod tests {
         let mut three = CameraConfiguration::new(camera("SBGGR12"), &roles);
         assert_eq!(three.validate(), Status::Valid);
         assert_eq!(three.streams[0].pixel_format.to_string(), "SBGGR12");
-        assert_eq!(three.stream_ids().map(Stream::index).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(three.stream_ids().map(StreamId::index).collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]
@@ -347,8 +351,8 @@ mod tests {
     fn what_cannot_be_becomes_what_can_and_is_told() {
         let viewfinder = [StreamRole::Viewfinder];
         let mut one = CameraConfiguration::new(camera("SRGGB8"), &viewfinder);
-        one.streams[0].pixel_format = PixelFormat::Picture(Fourcc::new(*b"AB48"));
-        one.streams[0].size = (4000, 3);
+        one.streams[0].pixel_format = StreamFormat::Picture(Fourcc::new(*b"AB48"));
+        one.streams[0].size = (4000, 3).into();
         one.streams[0].buffer_count = 0;
         let changes = changed(&mut one);
         assert_eq!(
@@ -367,10 +371,10 @@ mod tests {
         let roles = [StreamRole::Raw, StreamRole::Viewfinder];
         let mut direct = CameraConfiguration::new(camera("NV12"), &roles);
         direct.orientation = Orientation::ROTATE_90;
-        direct.streams[0].size = (64, 64);
+        direct.streams[0].size = (64, 64).into();
         let changes = changed(&mut direct);
         assert_eq!(changes.len(), 3, "{changes:?}");
-        assert_eq!(direct.streams[0].size, (640, 480));
+        assert_eq!(direct.streams[0].size, (640, 480).into());
     }
 
     #[test]
@@ -383,11 +387,11 @@ mod tests {
             ((641, 480), (1280, 720)),
             ((1920, 1080), (1920, 1080)),
         ] {
-            one.streams[0].size = asked;
-            assert_eq!((one.validate(), one.sensor_size()), (Status::Valid, mode));
+            one.streams[0].size = asked.into();
+            assert_eq!((one.validate(), one.sensor_size()), (Status::Valid, mode.into()));
         }
         one.orientation = Orientation::ROTATE_90;
-        one.streams[0].size = (720, 1280);
-        assert_eq!((one.validate(), one.sensor_size()), (Status::Valid, (1280, 720)));
+        one.streams[0].size = (720, 1280).into();
+        assert_eq!((one.validate(), one.sensor_size()), (Status::Valid, (1280, 720).into()));
     }
 }

@@ -9,25 +9,27 @@ use vcam_allocator::{Dmabuf, Fourcc, Pool};
 use vcam_isp_gpu::View;
 
 use super::completed::ToApplication;
-use super::configuration::{CameraConfiguration, PixelFormat};
+use super::configuration::{CameraConfiguration, StreamFormat};
 use super::error::CameraError;
-use super::request::{MAX_STREAMS, Request, Stream};
-use super::{Inner, MAX_REQUESTS, Resources, Start};
+use super::{Inner, Resources, Start};
 use crate::controls::FrameControls;
-use crate::engine::isp::forbid_copies;
-use crate::engine::orders::{Orders, RequestQueue};
+use crate::engine::error::StartError;
 use crate::engine::pause::PauseHandle;
-use crate::engine::prepare::{Consumer, RAW_IN_FLIGHT, Ready};
+use crate::engine::request_queue::{PendingRequests, RequestQueue};
 use crate::engine::stop::StopHandle;
-use crate::engine::{Engine, OutputStream, Parts, Running, Slot, StartError, Streaming};
+use crate::engine::stream_alloc::{Consumer, RAW_IN_FLIGHT, StreamAllocation};
+use crate::engine::{Engine, EngineConfig, Running, Streaming};
+use crate::request::{MAX_REQUESTS, Request};
 use crate::sensor::FRAME_DURATION;
 use crate::sensor::format::Format;
+use crate::size::Size;
+use crate::stream::{MAX_STREAMS, Port, StreamId, StreamSpec};
 
 /// A camera with streams.
 pub(super) struct Configured {
     pub(super) engine: Engine,
     pub(super) configuration: CameraConfiguration,
-    pub(super) slots: [Option<Slot>; MAX_STREAMS],
+    pub(super) ports: [Option<Port>; MAX_STREAMS],
     pub(super) resources: Resources,
     /// Raw buffers, for the sensor and for the application.
     pub(super) raw: Option<Arc<Pool>>,
@@ -46,61 +48,60 @@ impl Configured {
         configuration: CameraConfiguration,
         mut resources: Resources,
     ) -> Result<Self, Box<(StartError, Resources)>> {
-        let mut slots = [None; MAX_STREAMS];
-        let (mut outputs, mut raw_at_least) = (Vec::new(), 0);
-        let sensor_size = configuration.sensor_size();
-        for (slot, stream) in slots.iter_mut().zip(&configuration.streams) {
-            let count = u64::from(stream.buffer_count);
-            *slot = Some(match stream.pixel_format {
-                PixelFormat::Raw(_) => {
-                    raw_at_least = RAW_IN_FLIGHT + count;
-                    Slot::Raw
+        let mut sensor = configuration.camera().settings.clone();
+        sensor.size = configuration.sensor_size();
+        let mut ports = [None; MAX_STREAMS];
+        let (mut outputs, mut min_raw) = (Vec::new(), 0);
+        for (port, stream) in ports.iter_mut().zip(&configuration.streams) {
+            let min_buffers = u64::from(stream.buffer_count);
+            *port = Some(match stream.pixel_format {
+                StreamFormat::Raw(_) => {
+                    min_raw = RAW_IN_FLIGHT + min_buffers;
+                    Port::Raw
                 }
-                PixelFormat::Picture(format) => {
+                StreamFormat::Picture(format) => {
                     let view = View {
                         crop: None,
                         orientation: configuration.orientation,
                         colour_space: stream.colour_space,
                     };
-                    let (size, at_least) = (stream.size, count);
-                    outputs.push(OutputStream { format, size, view, at_least });
-                    Slot::Output(outputs.len() - 1)
+                    let (port, size) = (Port::Output(outputs.len()), stream.size);
+                    outputs.push(StreamSpec { port, format, size, view, min_buffers });
+                    port
                 }
             });
         }
-        let mut settings = configuration.camera().settings.clone();
-        settings.size = sensor_size;
-        let parts = Parts {
-            settings,
+        let config = EngineConfig {
+            raw: StreamSpec::raw(&sensor, min_raw),
+            sensor,
             outputs,
-            raw_at_least,
-            choice: resources.isp.clone(),
+            isp: resources.isp.clone(),
             heaps: resources.heaps.clone(),
-            strict: resources.strict,
-            by_cost: resources.by_cost,
+            heap_order: resources.heap_order,
+            copies: resources.copies,
         };
         let (raw, outputs) = (None, [None, None]);
-        match Engine::new(parts, &mut resources.knowledge) {
-            Ok(engine) => Ok(Self { engine, configuration, slots, resources, raw, outputs }),
+        match Engine::new(config, &mut resources.knowledge) {
+            Ok(engine) => Ok(Self { engine, configuration, ports, resources, raw, outputs }),
             Err(error) => Err(Box::new((error, resources))),
         }
     }
 
-    pub(super) fn slot(&self, stream: Stream) -> Option<Slot> {
-        self.slots.get(stream.index()).copied().flatten()
+    pub(super) fn port(&self, stream: StreamId) -> Option<Port> {
+        self.ports.get(stream.index()).copied().flatten()
     }
 
-    /// Whether a buffer has a stream's format and size.
-    pub(super) fn check(&self, stream: Stream, buffer: &Dmabuf) -> Result<(), CameraError> {
+    /// Checks that a buffer has a stream's format and size.
+    pub(super) fn check(&self, stream: StreamId, buffer: &Dmabuf) -> Result<(), CameraError> {
         let (format, size) = match self.configuration.streams.get(stream.index()) {
             Some(stream) => stream.carrier(),
             None => return Err(CameraError::NoBuffers(stream)),
         };
-        let is = (buffer.layout().width(), buffer.layout().height());
+        let is = Size { width: buffer.layout().width(), height: buffer.layout().height() };
         if (buffer.format(), is) == (format, size) {
             return Ok(());
         }
-        let words = |format: Fourcc, size: (u32, u32)| format!("{}x{} of {format}", size.0, size.1);
+        let words = |format: Fourcc, size: Size| format!("{size} of {format}");
         Err(CameraError::Buffer {
             buffer: buffer.name().to_owned(),
             is: words(buffer.format(), is),
@@ -115,11 +116,11 @@ impl Configured {
         inner: &Arc<Inner>,
     ) -> Result<Active, CameraError> {
         let needs_raw = matches!(inner.description.settings.format, Format::Raw(_));
-        let has_all = |slot: &Option<Slot>| match slot {
-            Some(Slot::Output(index)) => self.outputs[*index].is_some(),
-            Some(Slot::Raw) | None => true,
+        let has_all = |port: &Option<Port>| match port {
+            Some(Port::Output(index)) => self.outputs[*index].is_some(),
+            Some(Port::Raw) | None => true,
         };
-        if !self.slots.iter().all(has_all) || needs_raw && self.raw.is_none() {
+        if !self.ports.iter().all(has_all) || needs_raw && self.raw.is_none() {
             self.allocate_rest()?;
         }
         let mut controls = FrameControls::default();
@@ -138,11 +139,15 @@ impl Configured {
         };
         let streaming = Streaming {
             period,
-            orders: Orders::Requests(Box::new(RequestQueue::new(queue, start.policy, controls))),
+            requests: RequestQueue::Requests(Box::new(PendingRequests::new(
+                queue,
+                start.policy,
+                controls,
+            ))),
             raw: self.raw.clone(),
             outputs: self.outputs.iter().flatten().cloned().collect(),
             stop: stop.clone(),
-            // It pauses when nobody asks for frames.
+            // It pauses while no frames are asked for.
             pause: PauseHandle::default(),
         };
         inner.completions.open();
@@ -150,22 +155,21 @@ impl Configured {
         Ok(Active { requests, running, stop })
     }
 
-    /// Plans and allocates; where a copy is an error, a plan with one is.
-    pub(super) fn plan<C: Consumer + 'static>(
+    /// Allocates all streams; under [`CopyPolicy::Forbid`](crate::CopyPolicy::Forbid), a link that
+    /// copies is an error.
+    pub(super) fn allocate<C: Consumer + 'static>(
         &mut self,
-        consumers: Vec<(Slot, C)>,
-    ) -> Result<Ready<C>, StartError> {
-        let ready = self.engine.plan(consumers, &mut self.resources.knowledge)?;
-        if self.resources.strict {
-            forbid_copies(&ready.links)?;
-        }
-        Ok(ready)
+        consumers: Vec<(Port, C)>,
+    ) -> Result<StreamAllocation<C>, StartError> {
+        let allocated = self.engine.allocate(consumers, &mut self.resources.knowledge)?;
+        self.engine.config().copies.check_links(&allocated.links)?;
+        Ok(allocated)
     }
 
     /// Buffers for the streams that have none.
     fn allocate_rest(&mut self) -> Result<(), CameraError> {
-        let nobody = Vec::<(Slot, Constraints)>::new();
-        let Ready { raw, outputs, .. } = self.plan(nobody)?;
+        let no_consumers = Vec::<(Port, Constraints)>::new();
+        let StreamAllocation { raw, outputs, .. } = self.allocate(no_consumers)?;
         self.raw = self.raw.take().or(raw.map(Arc::new));
         for (place, pool) in self.outputs.iter_mut().zip(outputs) {
             place.get_or_insert(Arc::new(pool));

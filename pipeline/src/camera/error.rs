@@ -1,16 +1,17 @@
 //! Why a camera does not do what it is asked for.
 
+use super::CameraState;
 use super::configuration::Status;
-use super::request::{Request, Stream};
-use super::{CameraState, MAX_REQUESTS};
 use crate::controls::ControlError;
-use crate::engine::StartError;
-use crate::engine::error::StageError;
+use crate::engine::error::{StageError, StartError};
+use crate::request::{MAX_REQUESTS, Request};
+use crate::stream::StreamId;
 
 /// Why a camera does not do what it is asked for.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CameraError {
-    /// Somebody else has it.
+    /// It is acquired already.
     #[error("camera '{0}' is in use")]
     Busy(String),
     /// It is gone from the configuration.
@@ -19,11 +20,11 @@ pub enum CameraError {
     /// It has not come so far, or is beyond that.
     #[error("a camera that is {state:?} cannot {wanted}; it must be {needed}")]
     State {
-        /// What was wanted.
+        /// The action.
         wanted: &'static str,
-        /// What the camera is.
+        /// The camera's state.
         state: CameraState,
-        /// What it would have to be.
+        /// The state that it would have to be in.
         needed: &'static str,
     },
     /// The configuration would have to be changed, or is no good: what
@@ -33,7 +34,7 @@ pub enum CameraError {
     /// The configuration is another camera's.
     #[error("the configuration is for camera '{of}', and this is '{camera}'")]
     OtherCamera {
-        /// Whose it is.
+        /// The camera that it is for.
         of: String,
         /// This one.
         camera: String,
@@ -46,7 +47,7 @@ pub enum CameraError {
     Control(Box<ControlError>),
     /// A stream has no buffers.
     #[error("stream {} has no buffers: allocate or adopt some first", .0.index())]
-    NoBuffers(Stream),
+    NoBuffers(StreamId),
     /// A buffer is not one of the stream's.
     #[error("buffer '{buffer}' is {is}, and stream {} has {should}", stream.index())]
     Buffer {
@@ -55,8 +56,8 @@ pub enum CameraError {
         /// Its format, and width and height.
         is: String,
         /// The stream.
-        stream: Stream,
-        /// What it should be.
+        stream: StreamId,
+        /// The stream's format, and width and height.
         should: String,
     },
     /// A stage failed while frames were made.
@@ -85,7 +86,7 @@ impl From<StageError> for CameraError {
     }
 }
 
-/// What is wrong with a configuration.
+/// Puts into words what is wrong with a configuration.
 fn words(status: &Status) -> String {
     match status {
         Status::Valid => "it is".to_owned(),
@@ -109,6 +110,7 @@ pub struct QueueError {
 
 /// Why a request is not queued.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum QueueReason {
     /// The camera.
     #[error(transparent)]

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::Camera;
 use crate::sensor::Settings;
-use crate::sensor::config::{self, Camera as Description, ConfigError, Location, Mode};
+use crate::sensor::config::{self, CameraDescription, ConfigError, Location, Mode};
 
 /// The cameras of this process.
 ///
@@ -28,7 +28,7 @@ pub struct CameraManager {
 pub enum Event {
     /// It is there now.
     Added(Camera),
-    /// It is gone; whoever has it finds that its frames have come to an end.
+    /// It is gone; its frames have come to an end.
     Removed(Camera),
 }
 
@@ -61,7 +61,7 @@ impl CameraManager {
     }
 
     /// These cameras.
-    pub fn of(cameras: Vec<Description>) -> Self {
+    pub fn of(cameras: Vec<CameraDescription>) -> Self {
         let cameras = cameras.into_iter().map(Camera::new).collect();
         Self { cameras, file: None, watch: None }
     }
@@ -72,9 +72,9 @@ impl CameraManager {
         Ok(Self { file: Some(path.to_owned()), ..manager })
     }
 
-    pub(super) fn default_camera() -> Description {
-        let mode = |size| Mode { size, rates: [1.0, 30.0] };
-        Description {
+    pub(super) fn default_camera() -> CameraDescription {
+        let mode = |size: (u32, u32)| Mode { size: size.into(), rates: [1.0, 30.0] };
+        CameraDescription {
             name: "vcam".to_owned(),
             settings: Settings::default(),
             modes: [(640, 480), (1280, 720), (1920, 1080)].map(mode).to_vec(),
@@ -118,14 +118,14 @@ impl CameraManager {
         Ok(self.watch.as_ref().map(AsFd::as_fd))
     }
 
-    /// Reads the configuration file again, and tells which cameras came and went.
+    /// Reads the configuration file again, and returns which cameras came and went.
     ///
-    /// One whose description changed went, and another one of its name came. A file that is gone has
-    /// no cameras; one that has mistakes changes nothing, and is an error.
+    /// One whose description changed went, and another one of its name came. A file that is gone
+    /// has no cameras; one that has mistakes changes nothing, and is an error.
     pub fn events(&mut self) -> Result<Vec<Event>, ManagerError> {
         let Some(path) = &self.file else { return Ok(Vec::new()) };
         if let Some(watch) = &self.watch {
-            // What it says does not matter: the file does.
+            // The events do not matter: the file does.
             let mut buffer = [MaybeUninit::uninit(); 4096];
             let mut changes = inotify::Reader::new(watch, &mut buffer);
             while changes.next().is_ok() {}

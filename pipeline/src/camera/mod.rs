@@ -17,22 +17,21 @@
 //! **Threads.** A [`Camera`] is a handle that any thread may use and clone. Frames are made on two
 //! threads of the camera's own; no code of the application runs there.
 //!
-//! **Controls count for the frame that they are queued with.** A sensor takes exposure and gain only
-//! two frames after they were written ([`delay`](crate::sensor::delay)), so the camera looks at
-//! requests before their turn. With three requests that wait, which takes six in flight, no frame is
-//! lost to that; with fewer, the frames that the sensor makes until then belong to nobody, and the
+//! **Controls count for the frame that they are queued with.** A sensor takes exposure and gain
+//! only two frames after they were written ([`delay`](crate::sensor::delay)), so the camera looks
+//! at requests before their turn. With three requests that wait, which takes six in flight, no
+//! frame is lost to that; with fewer, the frames that the sensor makes until then are lost, and the
 //! sequence has a gap.
 //!
 //! **Buffers** come from the camera's planner ([`Camera::allocate`]), or from the application
 //! ([`Camera::adopt`]). An acquire fence is waited for before a buffer is written; a release fence
-//! ([`FrameBuffer::release_fence`]) tells when it may be read.
+//! ([`FrameBuffer::release_fence`]) signals when it may be read.
 
 mod completed;
 mod configuration;
 mod configured;
 mod error;
 mod manager;
-mod request;
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -44,37 +43,39 @@ use crossbeam_channel::TrySendError;
 use vcam_allocator::heaps::{self, memfd};
 use vcam_allocator::{Dmabuf, Heap, Knowledge, LinkEnd, Pool};
 
+pub use crate::request::{
+    BufferError, DropPolicy, FrameBuffer, FrameStatus, MAX_REQUESTS, Request, RequestStatus,
+    ReuseBuffers,
+};
+pub use crate::stream::{MAX_STREAMS, StreamId};
 pub use configuration::{
-    Adjustment, CameraConfiguration, Invalid, PixelFormat, Status, StreamConfiguration, StreamRole,
+    Adjustment, CameraConfiguration, Invalid, Status, StreamConfiguration, StreamFormat, StreamRole,
 };
 pub use error::{CameraError, QueueError, QueueReason};
 pub use manager::{CameraManager, Event, ManagerError};
-pub use request::{
-    BufferError, FrameBuffer, FrameStatus, MAX_STREAMS, Request, RequestStatus, ReuseBuffers,
-    Stream,
-};
 
+use crate::completions::{Completions, deadline};
 use crate::controls::{ControlInfo, ControlList, infos};
-use crate::engine::choice::IspChoice;
-use crate::engine::orders::Orders;
-use crate::engine::planning::StreamPlan;
-use crate::engine::prepare::{Consumer, Ready};
-use crate::engine::{Ended, Slot, save};
+use crate::engine::hint::Hint;
+use crate::engine::isp_select::IspChoice;
+use crate::engine::negotiate::StreamPlan;
+use crate::engine::policy::{CopyPolicy, HeapOrder};
+use crate::engine::request_queue::RequestQueue;
+use crate::engine::stream_alloc::{Consumer, StreamAllocation};
+use crate::engine::{EngineStats, save};
 use crate::links::Link;
-use crate::sensor::config::Camera as Description;
+use crate::sensor::config::CameraDescription;
 use crate::sensor::timing::Timing;
-use completed::{Completions, deadline};
+use crate::stream::Port;
+
 use configured::{Active, Configured};
 
-/// Requests that can be queued at once.
-pub const MAX_REQUESTS: usize = 256;
-
-/// What a camera has come to.
+/// The state of a camera (libcamera's `Camera::State`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CameraState {
-    /// Nobody has it.
+    /// It can be acquired.
     Available,
-    /// Somebody has it, and it has no streams yet.
+    /// It is acquired, and has no streams yet.
     Acquired,
     /// It has streams.
     Configured,
@@ -84,17 +85,6 @@ pub enum CameraState {
     Stopping,
 }
 
-/// What becomes of frames that nobody asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DropPolicy {
-    /// The sensor waits for a request, so that no frame is lost.
-    #[default]
-    Block,
-    /// The sensor keeps its pace, as real ones do: a frame without a request is lost, and leaves a
-    /// gap in the sequence.
-    DropFrames,
-}
-
 /// With what a camera works: where buffers may come from, and who makes the pictures.
 #[derive(Debug)]
 pub struct Resources {
@@ -102,25 +92,25 @@ pub struct Resources {
     pub heaps: Arc<[Box<dyn Heap>]>,
     /// Which ISP.
     pub isp: IspChoice,
-    /// Whether measured costs may change the order of heaps, and prefer copies.
-    pub by_cost: bool,
-    /// Whether a copy is an error: of [`Camera::allocate`], if it is known by then, else of the
-    /// request whose frame would be copied.
-    pub strict: bool,
-    /// What was learned about this machine; what is learned now is added and saved.
+    /// Which heap is taken of those that serve.
+    pub heap_order: HeapOrder,
+    /// When frames may be copied. A copy that is forbidden is an error of [`Camera::allocate`], if
+    /// it is known by then, else of the request whose frame would be copied.
+    pub copies: CopyPolicy,
+    /// Knowledge about this machine from before; what is learned now is added and saved.
     pub knowledge: Knowledge,
 }
 
 impl Default for Resources {
-    /// Every heap of ordinary memory that this machine has and this user may use, with measured costs
-    /// that are kept in the user's cache folder.
+    /// Every heap of ordinary memory that this machine has and this user may use, with measured
+    /// costs that are kept in the user's cache folder.
     fn default() -> Self {
         let names = heaps::ordinary().into_iter().chain([memfd::NAME.to_owned()]);
         Self {
             heaps: names.filter_map(|name| heaps::open(&name).ok()).collect(),
             isp: IspChoice::Auto,
-            by_cost: true,
-            strict: false,
+            heap_order: HeapOrder::ByCost,
+            copies: CopyPolicy::ByCost,
             knowledge: Knowledge::file().map(|path| Knowledge::open(&path)).unwrap_or_default(),
         }
     }
@@ -129,20 +119,22 @@ impl Default for Resources {
 /// How frames are made from [`Camera::start`] on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Start {
-    /// What counts from the first frame on.
+    /// The controls of the first frame and of all that follow.
     pub controls: ControlList,
-    /// What becomes of frames that nobody asked for.
+    /// The fate of frames that were not asked for.
     pub policy: DropPolicy,
-    /// Frames follow each other without a pause, whatever their duration would be; for measurements.
+    /// Frames follow each other without a pause, whatever their duration would be; for
+    /// measurements.
     pub as_fast_as_possible: bool,
 }
 
-/// What a camera did between start and stop.
+/// The account of a camera between start and stop.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Summary {
     /// Frames that were made.
     pub completed: u64,
-    /// Frames that were lost when the camera failed. What else went wrong, the requests told.
+    /// Frames that were lost when the camera failed. All other failures are in the requests.
     pub errors: u64,
     /// How raw frames reached the ISP, and how it gave pictures; none without an ISP.
     pub isp: Option<(LinkEnd, LinkEnd)>,
@@ -153,7 +145,7 @@ pub struct Summary {
 pub struct Camera(Arc<Inner>);
 
 pub(crate) struct Inner {
-    description: Description,
+    description: CameraDescription,
     infos: Vec<ControlInfo>,
     state: Mutex<State>,
     gone: AtomicBool,
@@ -170,11 +162,14 @@ enum State {
 
 /// Buffers for all streams, planned and proven.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Allocation<C> {
     /// Where each stream's buffers live, and why.
     pub plans: Vec<StreamPlan>,
     /// How frames will cross each link.
     pub links: Vec<Link>,
+    /// Hints for the user.
+    pub hints: Vec<Hint>,
     /// The consumers, in their order.
     pub consumers: Vec<C>,
 }
@@ -196,10 +191,10 @@ impl State {
 }
 
 impl Camera {
-    fn new(description: Description) -> Self {
-        let size = description.modes.iter().map(|mode| mode.size).max_by_key(area);
+    fn new(description: CameraDescription) -> Self {
+        let size = description.modes.iter().map(|mode| mode.size).max_by_key(|size| size.area());
         let size = size.unwrap_or(description.settings.size);
-        let infos = infos(size, &Timing::new(size.0, size.1), description.settings.format);
+        let infos = infos(size, &Timing::new(size.width, size.height), description.settings.format);
         Self(Arc::new(Inner {
             description,
             infos,
@@ -214,8 +209,8 @@ impl Camera {
         &self.0.description.name
     }
 
-    /// What it is: model, location, modes, and the sensor behind it.
-    pub fn description(&self) -> &Description {
+    /// Returns its description: model, location, modes, and the sensor behind it.
+    pub fn description(&self) -> &CameraDescription {
         &self.0.description
     }
 
@@ -224,7 +219,7 @@ impl Camera {
         &self.0.infos
     }
 
-    /// What it has come to.
+    /// Returns its state.
     pub fn state(&self) -> CameraState {
         self.lock().state()
     }
@@ -253,7 +248,7 @@ impl Camera {
         }
     }
 
-    /// Gives it back, with all its buffers that nobody else holds.
+    /// Gives it back, with all its buffers that are not held elsewhere.
     pub fn release(&self) -> Result<(), CameraError> {
         let mut state = self.lock();
         match *state {
@@ -316,58 +311,62 @@ impl Camera {
     /// Without consumers, the plan is for a program that asks for nothing.
     pub fn allocate<C: Consumer + 'static>(
         &self,
-        consumers: Vec<(Stream, C)>,
+        consumers: Vec<(StreamId, C)>,
     ) -> Result<Allocation<C>, CameraError> {
         let mut state = self.lock();
         let State::Configured(configured) = &mut *state else {
             return Err(state.wrong("allocate buffers", "Configured"));
         };
-        let mut of_slots = Vec::with_capacity(consumers.len());
+        let mut of_ports = Vec::with_capacity(consumers.len());
         for (stream, consumer) in consumers {
-            let slot = configured.slot(stream).ok_or(CameraError::NoBuffers(stream))?;
-            of_slots.push((slot, consumer));
+            let port = configured.port(stream).ok_or(CameraError::NoBuffers(stream))?;
+            of_ports.push((port, consumer));
         }
-        let Ready { raw, outputs, consumers, plans, links, .. } = configured.plan(of_slots)?;
+        let StreamAllocation { raw, outputs, consumers, plans, links, hints, .. } =
+            configured.allocate(of_ports)?;
+        let isp_hint = configured.engine.isp().and_then(|isp| isp.hint.clone());
+        let hints = isp_hint.into_iter().chain(hints).collect();
         configured.raw = raw.map(Arc::new);
         for (place, pool) in configured.outputs.iter_mut().zip(outputs) {
             *place = Some(Arc::new(pool));
         }
         let consumers = consumers.into_iter().map(|(_, consumer)| consumer).collect();
-        Ok(Allocation { plans, links, consumers })
+        Ok(Allocation { plans, links, hints, consumers })
     }
 
     /// Hands the camera buffers for a stream, instead of those that it would allocate itself.
     ///
-    /// Each must have the stream's format and size; that a device refuses one makes its link a copy.
-    pub fn adopt(&self, stream: Stream, buffers: Vec<Dmabuf>) -> Result<(), CameraError> {
+    /// Each must have the stream's format and size; that a device refuses one makes its link a
+    /// copy.
+    pub fn adopt(&self, stream: StreamId, buffers: Vec<Dmabuf>) -> Result<(), CameraError> {
         let mut state = self.lock();
         let State::Configured(configured) = &mut *state else {
             return Err(state.wrong("take buffers", "Configured"));
         };
-        let slot = configured.slot(stream).ok_or(CameraError::NoBuffers(stream))?;
+        let port = configured.port(stream).ok_or(CameraError::NoBuffers(stream))?;
         buffers.iter().try_for_each(|buffer| configured.check(stream, buffer))?;
-        let (raw, outputs) = match slot {
-            Slot::Raw => (buffers.clone(), Vec::new()),
-            Slot::Output(_) => (Vec::new(), buffers.clone()),
+        let (raw, outputs) = match port {
+            Port::Raw => (buffers.clone(), Vec::new()),
+            Port::Output(_) => (Vec::new(), buffers.clone()),
         };
         configured.engine.prepare(raw, outputs)?;
         let pool = Some(Arc::new(Pool::of(buffers)));
-        match slot {
-            Slot::Raw => configured.raw = pool,
-            Slot::Output(index) => configured.outputs[index] = pool,
+        match port {
+            Port::Raw => configured.raw = pool,
+            Port::Output(index) => configured.outputs[index] = pool,
         }
         Ok(())
     }
 
     /// The buffers of a stream: take one for each request.
-    pub fn buffers(&self, stream: Stream) -> Result<Arc<Pool>, CameraError> {
+    pub fn buffers(&self, stream: StreamId) -> Result<Arc<Pool>, CameraError> {
         let state = self.lock();
         let (State::Configured(configured) | State::Running(configured, _)) = &*state else {
             return Err(state.wrong("have buffers", "Configured or Running"));
         };
-        let pool = match configured.slot(stream) {
-            Some(Slot::Raw) => configured.raw.as_ref(),
-            Some(Slot::Output(index)) => configured.outputs[index].as_ref(),
+        let pool = match configured.port(stream) {
+            Some(Port::Raw) => configured.raw.as_ref(),
+            Some(Port::Output(index)) => configured.outputs[index].as_ref(),
             None => None,
         };
         pool.cloned().ok_or(CameraError::NoBuffers(stream))
@@ -378,7 +377,7 @@ impl Camera {
         let state = self.lock();
         match &*state {
             State::Configured(configured) | State::Running(configured, _) => {
-                Ok(Request::new(cookie, configured.slots))
+                Ok(Request::new(cookie, configured.ports))
             }
             other => Err(other.wrong("make requests", "Configured or Running")),
         }
@@ -431,7 +430,7 @@ impl Camera {
                 request.returns();
                 refuse(request, QueueReason::Full)
             }
-            // The sensor has failed; stopping tells why.
+            // The sensor has failed; `stop` returns why.
             Err(TrySendError::Disconnected(mut request)) => {
                 request.returns();
                 let wanted = "take requests, since it failed: stop it, and see why";
@@ -446,7 +445,7 @@ impl Camera {
         if request.status() != RequestStatus::Pending {
             return Err(QueueReason::Completed);
         }
-        if *request.slots() != configured.slots {
+        if *request.ports() != configured.ports {
             return Err(QueueReason::Stale);
         }
         if request.given().next().is_none() {
@@ -459,8 +458,8 @@ impl Camera {
         Ok(())
     }
 
-    /// Waits for the next request that is completed, or cancelled; none if none comes within `limit`,
-    /// or if the camera was stopped and all have come.
+    /// Waits for the next request that is completed, or cancelled; none if none comes within
+    /// `limit`, or if the camera was stopped and all have come.
     pub fn next_completed(&self, limit: Duration) -> Option<Request> {
         self.0.completions.pop(deadline(limit))
     }
@@ -475,14 +474,14 @@ impl Camera {
         std::iter::from_fn(|| self.0.completions.pop(None))
     }
 
-    /// A descriptor that `poll` and its like call readable as long as a completed request waits. Never
-    /// read from it.
+    /// A descriptor that `poll` and its like call readable as long as a completed request waits.
+    /// Never read from it.
     pub fn completed_fd(&self) -> Result<BorrowedFd<'_>, CameraError> {
         self.0.completions.fd().map_err(CameraError::Poll)
     }
 
-    /// Stops the sensor. Frames that are on their way are completed, and all requests that are queued
-    /// behind them are cancelled; when this returns, every request has come back.
+    /// Stops the sensor. Frames that are on their way are completed, and all requests that are
+    /// queued behind them are cancelled; when this returns, every request has come back.
     pub fn stop(&self) -> Result<Summary, CameraError> {
         let mut state = self.lock();
         let (mut configured, active) = match std::mem::replace(&mut *state, State::Stopping) {
@@ -496,9 +495,10 @@ impl Camera {
         let Active { requests, running, stop } = active;
         self.0.completions.expect_cancelled();
         stop.stop();
-        let Ended { orders, isp, errors, result, .. } = configured.engine.join(running);
+        let EngineStats { requests: left, isp, errors, result, .. } =
+            configured.engine.join(running);
         drop(requests);
-        for mut request in orders.map(Orders::into_unfulfilled).unwrap_or_default() {
+        for mut request in left.map(RequestQueue::into_unfulfilled).unwrap_or_default() {
             request.cancel();
             self.0.completions.push(request);
         }
@@ -523,10 +523,6 @@ fn other_state(state: CameraState, wanted: &'static str) -> CameraError {
     CameraError::State { wanted, state, needed: "Running" }
 }
 
-fn area(size: &(u32, u32)) -> u64 {
-    u64::from(size.0) * u64::from(size.1)
-}
-
 impl fmt::Debug for Camera {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Camera").field("id", &self.id()).field("state", &self.state()).finish()
@@ -541,7 +537,7 @@ impl PartialEq for Camera {
 }
 
 impl Drop for Inner {
-    /// Who drops the last handle of a camera that runs has it stopped.
+    /// Dropping the last handle stops a running camera.
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let State::Running(mut configured, active) = std::mem::replace(state, State::Available) {

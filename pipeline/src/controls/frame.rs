@@ -1,4 +1,4 @@
-//! What counts for a frame: the last word on each control.
+//! The controls of a frame: the latest value of each.
 
 use vcam_isp_gpu::{Crop, Denoise, IspParams};
 
@@ -9,7 +9,7 @@ use crate::sensor::pattern::TestPattern;
 /// Differences that the ISP takes for noise where it is asked to take any, of full scale.
 const NOISE: Denoise = Denoise { range: 0.05 };
 
-/// Who sets the white balance, where the algorithm does not.
+/// The white balance that the user sets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum White {
     /// It stays as it is.
@@ -105,14 +105,14 @@ impl FrameControls {
         self.crop = list.get(ScalerCrop).or(self.crop);
     }
 
-    /// What the user says of exposure time in microseconds and of gain, where the user does.
+    /// Returns the exposure time in microseconds and the gain, where the user sets them.
     pub(crate) fn manual(&self) -> (Option<f32>, Option<f32>) {
         let exposure = self.exposure_time.filter(|_| self.exposure_mode == mode::MANUAL);
         let gain = self.gain.filter(|_| self.gain_mode == mode::MANUAL);
         (exposure.map(|time| time as f32), gain)
     }
 
-    /// What is asked of the algorithms.
+    /// Returns the controls of the algorithms.
     pub(crate) fn ipa(&self) -> IpaControls {
         let (exposure, gain) = self.manual();
         let setting = |mode, value: Option<f32>| match (mode, value) {
@@ -165,7 +165,7 @@ impl FrameControls {
         self.pattern
     }
 
-    /// What the sensor shows instead of its scene.
+    /// Returns the pattern that the sensor shows instead of its scene.
     pub(crate) fn pattern(&self) -> Option<TestPattern> {
         match self.pattern {
             2 => Some(TestPattern::ColourBars),

@@ -8,6 +8,7 @@ use vcam_isp_gpu::Crop;
 use super::*;
 use crate::sensor::format::Format;
 use crate::sensor::timing::{GAINS, Timing};
+use crate::size::Size;
 
 /// A control: its value's type, and which one it is.
 pub trait Control: Copy {
@@ -94,8 +95,8 @@ impl ControlValue {
 }
 
 impl ControlValue {
-    /// A value of the same type, from text: `true`, `5000`, `1.5`, several numbers with commas between
-    /// them, or a rectangle as `WxH+X+Y`.
+    /// A value of the same type, from text: `true`, `5000`, `1.5`, several numbers with commas
+    /// between them, or a rectangle as `WxH+X+Y`.
     fn parse_like(&self, text: &str) -> Option<Self> {
         fn list<T: FromStr, const N: usize>(text: &str) -> Option<[T; N]> {
             let numbers: Option<Vec<T>> =
@@ -122,7 +123,7 @@ impl ControlValue {
         })
     }
 
-    /// What [`parse_like`](Self::parse_like) takes, in words.
+    /// The texts that [`parse_like`](Self::parse_like) takes, in words.
     fn kind(&self) -> &'static str {
         match self {
             Self::Bool(_) => "true or false",
@@ -173,7 +174,7 @@ impl ControlList {
         self
     }
 
-    /// What a control is set to, if it is.
+    /// Returns the value of a control, if it is set.
     pub fn get<C: Control>(&self, _: C) -> Option<C::Value> {
         self.0[C::ID as usize].and_then(C::Value::of_value)
     }
@@ -188,8 +189,8 @@ impl ControlList {
         *self = Self::NONE;
     }
 
-    /// Sets a control by its name and a value in words, such as `ExposureTime` and `5000`, as far as
-    /// `infos` has it.
+    /// Sets a control by its name and a value in words, such as `ExposureTime` and `5000`, as far
+    /// as `infos` has it.
     pub fn set_by_name(
         &mut self,
         infos: &[ControlInfo],
@@ -261,7 +262,7 @@ pub struct ControlInfo {
     pub min: ControlValue,
     /// The most; no part of a rectangle may lie outside this one.
     pub max: ControlValue,
-    /// What counts as long as nobody sets it; `None` where the algorithm decides.
+    /// The value as long as it is not set; `None` where the algorithm decides.
     pub default: Option<ControlValue>,
 }
 
@@ -281,9 +282,9 @@ pub enum ControlError {
     Words {
         /// Which.
         id: ControlId,
-        /// What was given.
+        /// The type that was given.
         value: String,
-        /// What it is.
+        /// The type that it has.
         kind: &'static str,
     },
     /// The camera has no such control, or it is one that it only reports.
@@ -308,7 +309,7 @@ pub enum ControlError {
 
 /// The controls of a camera whose sensor has frames of this size, format and times; one that sends
 /// pictures, or has no colours, has fewer.
-pub fn infos(size: (u32, u32), timing: &Timing, sends: Format) -> Vec<ControlInfo> {
+pub fn infos(size: Size, timing: &Timing, sends: Format) -> Vec<ControlInfo> {
     fn info<C: Control>(
         _: C,
         min: C::Value,
@@ -333,6 +334,7 @@ pub fn infos(size: (u32, u32), timing: &Timing, sends: Format) -> Vec<ControlInf
         return infos;
     };
     let smallest = Crop { x: 0, y: 0, width: 2, height: 2 };
+    let all = Crop::all(size.into());
     infos.extend([
         info(AeEnable, false, true, Some(true)),
         info(ExposureTimeMode, mode::AUTO, mode::MANUAL, Some(mode::AUTO)),
@@ -344,7 +346,7 @@ pub fn infos(size: (u32, u32), timing: &Timing, sends: Format) -> Vec<ControlInf
         info(Sharpness, 0.0, 4.0, Some(0.0)),
         info(Gamma, 0.25, 5.0, Some(2.2)),
         info(NoiseReductionMode, 0, 2, Some(0)),
-        info(ScalerCrop, smallest, Crop::all(size), Some(Crop::all(size))),
+        info(ScalerCrop, smallest, all, Some(all)),
     ]);
     if raw.cfa().is_some() {
         infos.extend([
@@ -365,7 +367,7 @@ mod tests {
     use super::*;
 
     fn infos_of(format: &str) -> Vec<ControlInfo> {
-        infos((640, 480), &Timing::new(640, 480), format.parse().unwrap())
+        infos((640, 480).into(), &Timing::new(640, 480), format.parse().unwrap())
     }
 
     fn all() -> Vec<ControlInfo> {

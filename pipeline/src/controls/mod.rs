@@ -54,12 +54,12 @@ controls! {
     AeEnable: bool;
     /// Whether exposure is where it should be: 0 idle, 1 searching, 2 converged. Metadata.
     AeState: i32;
-    /// Who sets the exposure time: 0 the algorithm, 1 [`ExposureTime`].
+    /// Selects what sets the exposure time: 0 the algorithm, 1 [`ExposureTime`].
     ExposureTimeMode: i32;
-    /// How long a row collects light, in microseconds. Only where [`ExposureTimeMode`] is manual; the
-    /// sensor takes the nearest that fits into the frame.
+    /// How long a row collects light, in microseconds. Only where [`ExposureTimeMode`] is manual;
+    /// the sensor takes the nearest that fits into the frame.
     ExposureTime: i32;
-    /// Who sets the gain: 0 the algorithm, 1 [`AnalogueGain`].
+    /// Selects what sets the gain: 0 the algorithm, 1 [`AnalogueGain`].
     AnalogueGainMode: i32;
     /// The factor of the signal before it is converted. Only where [`AnalogueGainMode`] is manual.
     AnalogueGain: f32;
@@ -82,8 +82,8 @@ controls! {
     /// The lamp's colour temperature in kelvin. Only where the white balance is not automatic; the
     /// later of this and [`ColourGains`] counts.
     ColourTemperature: i32;
-    /// From white-balanced colours of the sensor to linear sRGB, row after row. Only where the white
-    /// balance is not automatic.
+    /// From white-balanced colours of the sensor to linear sRGB, row after row. Only where the
+    /// white balance is not automatic.
     ColourCorrectionMatrix: [f32; 9];
     /// How steep the tone curve is in the middle; 1 changes nothing.
     Contrast: f32;
@@ -101,12 +101,12 @@ controls! {
     FrameDuration: i64;
     /// The part of the sensor's frame that processed streams show.
     ScalerCrop: Crop;
-    /// What the sensor shows instead of its scene: 0 nothing, 2 colour bars, 3 bars that fade to grey,
-    /// 4 PN9.
+    /// The pattern that the sensor shows instead of its scene: 0 nothing, 2 colour bars, 3 bars
+    /// that fade to grey, 4 PN9.
     TestPatternMode: i32;
     /// When the first row's reading began, in nanoseconds of `CLOCK_MONOTONIC`. Metadata.
     SensorTimestamp: i64;
-    /// What the sensor reports for no light, of 65 536 values, for R, Gr, Gb and B. Metadata.
+    /// The sensor's number for no light, of 65 536 values, for R, Gr, Gb and B. Metadata.
     SensorBlackLevels: [i32; 4];
     /// How sharp the scene is, without a unit: the larger, the sharper. Metadata.
     FocusFoM: i32;

@@ -1,13 +1,94 @@
-//! Why a stage ended early.
+//! Why a camera did not start, and why a stage ended early.
 
 use std::any::Any;
+use std::error::Error;
 
-use vcam_allocator::{AccessError, FenceError, TakeError};
-use vcam_isp_gpu::IspError;
+use vcam_allocator::{AccessError, FenceError, Fourcc, TakeError};
+use vcam_isp_gpu::{GpuError, IspError};
 use vcam_sinks::SinkError;
+
+use super::negotiate::PlanError;
+use crate::controls::ControlError;
+use crate::ipa::CalibrationError;
+use crate::sensor::SettingsError;
+use crate::sensor::format::Format;
+use crate::size::Size;
+
+/// Why a camera did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no such sensor.
+    #[error(transparent)]
+    Sensor(#[from] SettingsError),
+    /// The sensor sends pictures, and sends them as they are.
+    #[error("the sensor sends pictures in {sends} of {size}, and there is no ISP to make others")]
+    NoIsp {
+        /// The format that it sends.
+        sends: Format,
+        /// The size of its frames.
+        size: Size,
+    },
+    /// A sink wants raw frames.
+    #[error("{sink} takes raw frames, and the sensor sends pictures")]
+    NoRaw {
+        /// The sink.
+        sink: String,
+    },
+    /// A sink does not take pictures in this format.
+    #[error("{sink} takes no pictures in {format}; it takes {takes}")]
+    SinkFormat {
+        /// The sink.
+        sink: String,
+        /// The format of pictures.
+        format: Fourcc,
+        /// The formats that it takes, in words.
+        takes: String,
+    },
+    /// A control is not taken.
+    #[error(transparent)]
+    Control(Box<ControlError>),
+    /// The camera does not know its colours.
+    #[error("the camera cannot be calibrated")]
+    Calibration(#[from] CalibrationError),
+    /// There are no buffers.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The GPU's ISP was asked for, and there is none.
+    #[error("the GPU ISP does not start")]
+    Isp(#[from] GpuError),
+    /// The application's own ISP is not made.
+    #[error("the application's ISP does not start")]
+    CustomIsp(#[source] Box<dyn Error + Send + Sync>),
+    /// The GPU's ISP was asked for, and makes no picture of this size.
+    #[error("{isp} makes pictures of at most {limit}x{limit}, not of {width}x{height}")]
+    IspSize {
+        /// The ISP.
+        isp: String,
+        /// The longest side that it makes.
+        limit: u32,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// The kernel gives no thread.
+    #[error("could not start the thread '{0}'")]
+    Thread(&'static str, #[source] std::io::Error),
+    /// A thread failed before the first frame.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+}
+
+impl From<ControlError> for StartError {
+    fn from(error: ControlError) -> Self {
+        Self::Control(Box::new(error))
+    }
+}
 
 /// Why a run ended early; names the stage.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StageError {
     /// The sensor could not write a frame.
     #[error("sensor: frame {sequence} could not be written")]
@@ -27,14 +108,14 @@ pub enum StageError {
         /// Why.
         source: TakeError,
     },
-    /// Whoever had the buffer before does not let go of it.
+    /// The last user of the buffer does not let go of it.
     #[error("{stage}: the acquire fence of frame {sequence} does not signal")]
     Acquire {
         /// The stage that waited.
         stage: &'static str,
         /// The frame.
         sequence: u64,
-        /// What became of the wait.
+        /// Why the wait ended.
         source: FenceError,
     },
     /// The buffer that was brought for a raw frame could not be written, and there was no other.
@@ -77,10 +158,10 @@ pub enum StageError {
         /// Why.
         source: SinkError,
     },
-    /// A link copies, and the run was to be without copies.
+    /// A link copies, and [`CopyPolicy::Forbid`](crate::CopyPolicy::Forbid) was asked for.
     #[error("{link} copies: {reason}")]
-    Strict {
-        /// Which link.
+    Copies {
+        /// The link.
         link: String,
         /// Why it copies.
         reason: String,
@@ -96,7 +177,7 @@ pub enum StageError {
 }
 
 impl StageError {
-    /// Whether a frame was lost with it.
+    /// Returns whether a frame was lost with it.
     pub(crate) fn lost_a_frame(&self) -> bool {
         matches!(self, Self::Sensor { .. } | Self::Isp { .. } | Self::Sink { .. })
     }

@@ -1,61 +1,87 @@
-//! What runs a camera: the sensor's thread and the ISP's, joined by a channel of one place.
+//! The threads that make frames: the sensor's and the ISP's, joined by a channel of one place.
 //!
 //! ```text
-//! orders ─▶ sensor ──shots──▶ ISP ──▶ whoever takes finished frames
-//!             ▲                │
-//!             └── exposure ◀───┘
+//! requests ─▶ sensor stage ──frames──▶ ISP stage ──▶ frame consumer
+//!                  ▲                      │
+//!                  └────── exposure ◀─────┘
 //! ```
 //!
-//! An [`Engine`] has a sensor, an ISP (unless the sensor sends pictures) and the buffers between and
-//! behind them. It is started with [`Orders`](orders::Orders), and with somebody to
-//! [`Deliver`](shot::Deliver) to. A run for sinks and a camera for an application differ in these two
-//! and in nothing else.
+//! An [`Engine`] has a sensor, an ISP (unless the sensor sends pictures) and the buffers between
+//! and behind them, as its [`EngineConfig`] says. It is started with a
+//! [`RequestQueue`](request_queue::RequestQueue) and a [`FrameConsumer`]. A run for sinks and a
+//! camera for an application differ in these two and in nothing else.
+//!
+//! # From the configuration to the first frame
+//!
+//! 1. [`Engine::new`] opens the sensor and makes the ISP ([`isp_select`]) on its thread
+//!    ([`isp_thread`]).
+//! 2. [`Engine::allocate`] has [`stream_alloc`] find buffers for each stream: [`negotiate`] plans
+//!    and proves a heap on all devices, [`import_cost`] measures whether a copy would be cheaper.
+//! 3. [`Engine::start`] starts the [`sensor_stage`] and the [`isp_stage`]. The [`ipa_loop`] takes
+//!    statistics back to the sensor.
+//!
+//! # How frames end
+//!
+//! In two ways, of which the first leads to the second:
+//!
+//! - **Stop**, against the stream: [`StopHandle::stop`] has the sensor make no more frames. The
+//!   user calls it, and so does a stage that ends, well or with an error or by a panic: its
+//!   [`Receiver`](frame_channel::Receiver) does so when it is dropped.
+//! - **End of frames**, with the stream: a stage that ends drops its
+//!   [`Sender`](frame_channel::Sender). The next one takes what was sent before, finishes it, and
+//!   ends.
+//!
+//! The sensor ends when it is stopped or has made all frames; all other stages end after it. Why a
+//! stage ended early is what [`Engine::join`] returns.
 
-pub(crate) mod cheaper;
-pub(crate) mod choice;
+pub(crate) mod acquire;
+mod copy_check;
 pub(crate) mod error;
-pub(crate) mod feedback;
-pub(crate) mod handover;
-pub(crate) mod isp;
-pub(crate) mod orders;
+pub(crate) mod frame_channel;
+pub(crate) mod frame_context;
+pub(crate) mod hint;
+pub(crate) mod import_cost;
+pub(crate) mod ipa_loop;
+pub(crate) mod isp_select;
+pub(crate) mod isp_stage;
+pub(crate) mod isp_thread;
+pub(crate) mod negotiate;
 pub(crate) mod pause;
-pub(crate) mod planning;
-pub(crate) mod prepare;
-pub(crate) mod sensor;
-pub(crate) mod shot;
+pub(crate) mod policy;
+pub(crate) mod request_queue;
+pub(crate) mod sensor_stage;
 pub(crate) mod stop;
-pub(crate) mod thread;
-pub(crate) mod wait;
+pub(crate) mod stream_alloc;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, Pool};
-use vcam_isp_gpu::{Defects, GpuError, IspParams, RawFormat, View};
+use vcam_allocator::{Dmabuf, Heap, Knowledge, Pool};
+use vcam_isp_gpu::{Defects, IspParams, RawFormat};
 
-use crate::controls::ControlError;
 use crate::error::chain;
-use crate::ipa::{Calibration, CalibrationError, Ipa};
+use crate::ipa::{Calibration, Ipa};
 use crate::sensor::delay::Controls;
 use crate::sensor::format::Format;
-use crate::sensor::{Sensor, Settings, SettingsError, Source};
+use crate::sensor::{Sensor, Settings, Source};
+use crate::stream::{Port, StreamSpec};
 
-use choice::{IspChoice, IspInfo, OwnIspError, Task};
-use error::StageError;
-use feedback::Feedback;
-use isp::{IspRun, IspStage, pass_on};
-use orders::Orders;
+use error::{StageError, StartError};
+use frame_context::FrameConsumer;
+use ipa_loop::IpaLoop;
+use isp_select::{IspChoice, IspInfo};
+use isp_stage::{IspRun, IspStage, pass_on};
+use isp_thread::{Answer, IspThread, joined, spawn};
 use pause::PauseHandle;
-use planning::PlanError;
-use prepare::{Consumer, OutputWish, Ready, Wish};
-use sensor::{SensorRun, SensorStage};
-use shot::Deliver;
+use policy::{CopyPolicy, HeapOrder};
+use request_queue::RequestQueue;
+use sensor_stage::{SensorRun, SensorStage};
 use stop::StopHandle;
-use thread::{Answer, IspThread, joined, spawn};
+use stream_alloc::{Consumer, StreamAllocation};
 
-/// Who fills the first buffers, as reports name it.
+/// The sensor's name in reports.
 pub(crate) const SENSOR: &str = "sensor";
 
 /// Decisions about exposure that may wait for the sensor.
@@ -64,200 +90,107 @@ const DECISIONS: usize = 4;
 /// Pixels that stick out by more than noise ever does.
 const DEFECTS: Defects = Defects { threshold: 0.1 };
 
-/// Why a camera did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// There is no such sensor.
-    #[error(transparent)]
-    Sensor(#[from] SettingsError),
-    /// The sensor sends pictures, and sends them as they are.
-    #[error("the sensor sends pictures in {sends} of {}x{}, and there is no ISP to make others",
-        size.0, size.1)]
-    NoIsp {
-        /// What it sends.
-        sends: Format,
-        /// Width and height in pixels.
-        size: (u32, u32),
-    },
-    /// A sink wants raw frames.
-    #[error("{sink} takes raw frames, and the sensor sends pictures")]
-    NoRaw {
-        /// The sink.
-        sink: String,
-    },
-    /// A sink does not take pictures in this format.
-    #[error("{sink} takes no pictures in {format}; it takes {takes}")]
-    SinkFormat {
-        /// The sink.
-        sink: String,
-        /// The format of pictures.
-        format: Fourcc,
-        /// The formats that it takes, in words.
-        takes: String,
-    },
-    /// A control is not taken.
-    #[error(transparent)]
-    Control(Box<ControlError>),
-    /// The camera does not know its colours.
-    #[error("the camera cannot be calibrated")]
-    Calibration(#[from] CalibrationError),
-    /// There are no buffers.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The GPU's ISP was asked for, and there is none.
-    #[error("the GPU ISP does not start")]
-    Isp(#[from] GpuError),
-    /// The application's own ISP is not made.
-    #[error("the application's ISP does not start")]
-    OwnIsp(#[source] OwnIspError),
-    /// The GPU's ISP was asked for, and makes no picture of this size.
-    #[error("{isp} makes pictures of at most {limit}x{limit}, not of {width}x{height}")]
-    IspSize {
-        /// The ISP.
-        isp: String,
-        /// The longest side that it makes.
-        limit: u32,
-        /// Width in pixels.
-        width: u32,
-        /// Height in pixels.
-        height: u32,
-    },
-    /// The kernel gives no thread.
-    #[error("could not start the thread '{0}'")]
-    Thread(&'static str, #[source] std::io::Error),
-    /// A thread failed before the first frame.
-    #[error(transparent)]
-    Stage(#[from] StageError),
-}
-
-impl From<ControlError> for StartError {
-    fn from(error: ControlError) -> Self {
-        Self::Control(Box::new(error))
-    }
-}
-
-/// A stream of pictures.
-#[derive(Debug, Clone)]
-pub(crate) struct OutputStream {
-    pub(crate) format: Fourcc,
-    pub(crate) size: (u32, u32),
-    pub(crate) view: View,
-    /// Buffers that somebody wants at least.
-    pub(crate) at_least: u64,
-}
-
-/// What an engine is made of.
-pub(crate) struct Parts {
-    pub(crate) settings: Settings,
-    pub(crate) outputs: Vec<OutputStream>,
-    /// Raw buffers that somebody wants at least.
-    pub(crate) raw_at_least: u64,
-    pub(crate) choice: IspChoice,
+/// All that an engine is made of. It does not change, and everything below reads it by reference.
+#[derive(Debug)]
+pub(crate) struct EngineConfig {
+    pub(crate) sensor: Settings,
+    /// Raw frames, between sensor and ISP; none of a sensor that sends pictures.
+    pub(crate) raw: Option<StreamSpec>,
+    /// Pictures: the ISP's, or those that the sensor sends.
+    pub(crate) outputs: Vec<StreamSpec>,
+    pub(crate) isp: IspChoice,
+    /// In the order of preference.
     pub(crate) heaps: Arc<[Box<dyn Heap>]>,
-    pub(crate) strict: bool,
-    pub(crate) by_cost: bool,
+    pub(crate) heap_order: HeapOrder,
+    pub(crate) copies: CopyPolicy,
+}
+
+impl EngineConfig {
+    /// The format of raw frames; none of a sensor that sends pictures.
+    pub(crate) fn raw_format(&self) -> Option<RawFormat> {
+        match self.sensor.format {
+            Format::Raw(format) => Some(format),
+            Format::Picture(_) => None,
+        }
+    }
+
+    /// Whether the sensor sends the streams as they are.
+    fn check_sent(&self) -> Result<(), StartError> {
+        let Settings { format: sends, size, .. } = self.sensor;
+        let Format::Picture(picture) = sends else { return Ok(()) };
+        let as_sent = |output: &StreamSpec| {
+            output.format == picture.fourcc()
+                && output.view.is_whole(size.into(), output.size.into())
+        };
+        match self.outputs.len() <= 1 && self.outputs.iter().all(as_sent) {
+            true => Ok(()),
+            false => Err(StartError::NoIsp { sends, size }),
+        }
+    }
 }
 
 /// A sensor and an ISP, at rest.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    config: Arc<EngineConfig>,
     /// With the stage while it runs.
     sensor: Option<Sensor>,
-    format: Format,
-    settings: Settings,
-    outputs: Vec<OutputStream>,
-    raw_at_least: u64,
     params: IspParams,
-    choice: IspChoice,
-    heaps: Arc<[Box<dyn Heap>]>,
-    strict: bool,
-    by_cost: bool,
     /// None behind a sensor that sends pictures.
     isp: Option<(IspThread, IspInfo)>,
     calibration: Option<Calibration>,
 }
 
 impl Engine {
-    pub(crate) fn new(parts: Parts, knowledge: &mut Knowledge) -> Result<Self, StartError> {
-        let Parts { settings, outputs, raw_at_least, choice, heaps, strict, by_cost } = parts;
-        let sensor = Sensor::open(&settings)?;
-        let params = params(&sensor, &settings);
-        let (isp, calibration) = match sensor.format() {
-            Format::Raw(format) => {
-                let calibration = match (&settings.source, format.cfa()) {
-                    (Source::Scene(_), Some(_)) => Some(Calibration::of_sensor()?),
-                    _ => None,
-                };
-                let wanted = Wanted { choice: &choice, format, size: settings.size, params };
-                (Some(wanted.start(&outputs, &heaps, knowledge)?), calibration)
+    /// Opens the sensor, and makes the ISP on a thread of its own.
+    pub(crate) fn new(config: EngineConfig, knowledge: &mut Knowledge) -> Result<Self, StartError> {
+        let sensor = Sensor::open(&config.sensor)?;
+        config.check_sent()?;
+        let params = params(&sensor, &config.sensor);
+        let config = Arc::new(config);
+        let (mut isp, mut calibration) = (None, None);
+        if let Some(format) = config.raw_format() {
+            if let (Source::Scene(_), Some(_)) = (&config.sensor.source, format.cfa()) {
+                calibration = Some(Calibration::of_sensor()?);
             }
-            sends @ Format::Picture(picture) => {
-                let as_sent = |output: &OutputStream| {
-                    output.format == picture.fourcc()
-                        && output.view.is_whole(settings.size, output.size)
-                };
-                if outputs.len() > 1 || !outputs.iter().all(as_sent) {
-                    return Err(StartError::NoIsp { sends, size: settings.size });
-                }
-                (None, None)
-            }
-        };
-        Ok(Self {
-            format: sensor.format(),
-            sensor: Some(sensor),
-            settings,
-            outputs,
-            raw_at_least,
-            params,
-            choice,
-            heaps,
-            strict,
-            by_cost,
-            isp,
-            calibration,
-        })
+            isp = Some(make_isp(&config, params, knowledge)?);
+        }
+        Ok(Self { config, sensor: Some(sensor), params, isp, calibration })
+    }
+
+    pub(crate) fn config(&self) -> &EngineConfig {
+        &self.config
     }
 
     pub(crate) fn isp(&self) -> Option<&IspInfo> {
         self.isp.as_ref().map(|(_, info)| info)
     }
 
-    /// Plans where each stream's buffers live, allocates them, and hands each to every device. What
-    /// is learned on the way is kept, whatever comes of it.
-    pub(crate) fn plan<C: Consumer + 'static>(
+    /// Allocates each stream's buffers where a plan that holds says, and hands each buffer to every
+    /// device. What is learned on the way is kept, even if this fails.
+    pub(crate) fn allocate<C: Consumer + 'static>(
         &mut self,
-        consumers: Vec<(Slot, C)>,
+        consumers: Vec<(Port, C)>,
         knowledge: &mut Knowledge,
-    ) -> Result<Ready<C>, StartError> {
-        let raw = match self.format {
-            Format::Raw(format) => Some((format, self.settings.size, self.raw_at_least)),
-            Format::Picture(_) => None,
-        };
-        let outputs = self.outputs.iter().map(|output| {
-            let OutputStream { format, size, at_least, .. } = *output;
-            OutputWish { format, size, at_least }
-        });
-        let wish = Wish {
-            raw,
-            outputs: outputs.collect(),
-            consumers,
-            params: self.params,
-            strict: self.strict,
-            by_cost: self.by_cost,
-            choice: self.choice.clone(),
-        };
+    ) -> Result<StreamAllocation<C>, StartError> {
+        let (config, params) = (self.config.clone(), self.params);
         let mut known = std::mem::take(knowledge);
-        let heaps = self.heaps.clone();
-        let (planned, learned) = match &mut self.isp {
+        let (allocated, learned) = match &mut self.isp {
             Some((thread, _)) => thread.call(move |isp| {
-                let planned = wish.plan(Some(isp), &heaps, &mut known);
-                (planned, known)
+                let isp = Some(isp);
+                let allocated =
+                    stream_alloc::allocate(&config, &params, consumers, isp, &mut known);
+                (allocated, known)
             })?,
-            None => (wish.plan(None, &heaps, &mut known), known),
+            None => {
+                let allocated =
+                    stream_alloc::allocate(&config, &params, consumers, None, &mut known);
+                (allocated, known)
+            }
         };
         *knowledge = learned;
         save(knowledge);
-        planned
+        allocated
     }
 
     /// Imports buffers that an application brings, or learns that they are refused.
@@ -276,102 +209,85 @@ impl Engine {
     pub(crate) fn start(
         &mut self,
         streaming: Streaming,
-        deliver: impl Deliver + 'static,
+        consumer: impl FrameConsumer + 'static,
     ) -> Result<Running, StartError> {
-        let Streaming { period, orders, raw, outputs, stop, pause } = streaming;
+        let Streaming { period, requests, raw, outputs, stop, pause } = streaming;
         let mut sensor = match self.sensor.take() {
             Some(sensor) => sensor,
             // The thread that had it panicked.
-            None => Sensor::open(&self.settings)?,
+            None => Sensor::open(&self.config.sensor)?,
         };
         if !period.is_zero() {
             sensor.set_frame_duration(period);
         }
-        let (next, shots) = handover::channel();
+        let (next, frames) = frame_channel::channel(&stop);
         let (to_sensor, wanted) = bounded(DECISIONS);
         let pool = match (&raw, outputs.first()) {
             (Some(raw), _) => raw.clone(),
             (None, Some(pictures)) => pictures.clone(),
             (None, None) => Arc::new(Pool::of(Vec::new())),
         };
-        let end = match &self.isp {
-            Some((thread, _)) => {
-                let Format::Raw(format) = self.format else {
-                    unreachable!("an ISP is only made for a sensor that sends raw frames")
-                };
+        let last = match (&self.isp, self.config.raw_format()) {
+            (Some((thread, _)), Some(format)) => {
                 let timing = *sensor.timing();
                 let stage = IspStage {
+                    config: self.config.clone(),
                     format,
-                    size: self.settings.size,
-                    views: self.outputs.iter().map(|output| output.view).collect(),
                     params: self.params,
-                    feedback: self.sees_a_scene().then(|| {
+                    ipa: self.sees_a_scene().then(|| {
                         let start = Controls::default();
                         let ipa = Ipa::new((&timing).into(), start, self.calibration.clone());
-                        Feedback::new(ipa, timing, to_sensor)
+                        IpaLoop::new(ipa, timing, to_sensor)
                     }),
-                    strict: self.strict,
                     pools: outputs,
                     stop: stop.clone(),
-                    shots,
-                    deliver,
+                    frames,
+                    consumer,
                 };
-                End::Isp(thread.begin(move |isp| stage.run(isp)))
+                LastStage::Isp(thread.begin(move |isp| stage.run(isp)))
             }
-            None => {
-                let stop = stop.clone();
-                End::Thread(spawn("pictures", move || pass_on(&shots, deliver, stop))?)
-            }
+            _ => LastStage::Thread(spawn("pictures", move || pass_on(frames, consumer))?),
         };
-        let stage = SensorStage { sensor, period, orders, pool, stop, pause, next, wanted };
+        let stage = SensorStage { sensor, period, requests, pool, stop, pause, next, wanted };
         let sensor = spawn(SENSOR, move || stage.run())?;
-        Ok(Running { sensor, end })
+        Ok(Running { sensor, last })
     }
 
     /// Waits for the threads' end.
-    pub(crate) fn join(&mut self, running: Running) -> Ended {
-        let Running { sensor, end } = running;
+    pub(crate) fn join(&mut self, running: Running) -> EngineStats {
+        let Running { sensor, last } = running;
         // The last of them first: by the time that this goes on, no frame is on its way any more.
-        let ended = match (end, &mut self.isp) {
-            (End::Isp(answer), Some((thread, _))) => thread.wait(answer),
-            (End::Thread(thread), _) => joined("pictures", thread),
-            (End::Isp(_), None) => unreachable!("the thread that was asked is there"),
+        let ended = match (last, &mut self.isp) {
+            (LastStage::Isp(answer), Some((thread, _))) => thread.wait(answer),
+            (LastStage::Thread(thread), _) => joined("pictures", thread),
+            (LastStage::Isp(_), None) => unreachable!("the thread that was asked is there"),
         };
         let (isp, isp_result) = ended.unwrap_or_else(|panic| (IspRun::default(), Err(panic)));
-        let (orders, mut machinery, mut result) = match joined(SENSOR, sensor) {
-            Ok((SensorRun { sensor, orders, machinery }, result)) => {
+        let (requests, mut machinery, mut result) = match joined(SENSOR, sensor) {
+            Ok((SensorRun { sensor, requests, machinery }, result)) => {
                 self.sensor = Some(sensor);
-                (Some(orders), machinery, result)
+                (Some(requests), machinery, result)
             }
             Err(panic) => (None, None, Err(panic)),
         };
         let lost = [&result, &isp_result]
             .map(|result| u64::from(result.as_ref().is_err_and(StageError::lost_a_frame)));
         machinery = machinery.zip(isp.machinery).map(|(sensor, isp)| sensor + isp);
-        // The first stage that failed, in the order of the stages, is the one to tell of.
+        // The first stage that failed, in the order of the stages, is the one to report.
         result = result.and(isp_result);
-        Ended { orders, isp, machinery, errors: lost.iter().sum(), result }
+        EngineStats { requests, isp, machinery, errors: lost.iter().sum(), result }
     }
 
     fn sees_a_scene(&self) -> bool {
-        matches!(self.settings.source, Source::Scene(_))
+        matches!(self.config.sensor.source, Source::Scene(_))
     }
 }
 
-/// A stream of the engine's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Slot {
-    /// Raw frames.
-    Raw,
-    /// Pictures, counted from 0.
-    Output(usize),
-}
-
-/// What an engine is started with.
+/// All that an engine is started with.
 pub(crate) struct Streaming {
     /// From one frame to the next; zero for as fast as can be.
     pub(crate) period: Duration,
-    pub(crate) orders: Orders,
+    pub(crate) requests: RequestQueue,
     pub(crate) raw: Option<Arc<Pool>>,
     pub(crate) outputs: Vec<Arc<Pool>>,
     pub(crate) stop: StopHandle,
@@ -380,9 +296,9 @@ pub(crate) struct Streaming {
 
 type IspResult = (IspRun, Result<(), StageError>);
 
-/// Who is the last to have a frame.
+/// The last stage of the engine: where its result is collected at the end.
 #[derive(Debug)]
-enum End {
+enum LastStage {
     Isp(Answer<IspResult>),
     Thread(JoinHandle<IspResult>),
 }
@@ -391,56 +307,38 @@ enum End {
 #[derive(Debug)]
 pub(crate) struct Running {
     sensor: JoinHandle<(SensorRun, Result<(), StageError>)>,
-    end: End,
+    last: LastStage,
 }
 
-/// What an engine did.
-pub(crate) struct Ended {
-    /// What was ordered and not made; none if the sensor's thread panicked.
-    pub(crate) orders: Option<Orders>,
+/// The result of an engine's run.
+pub(crate) struct EngineStats {
+    /// Requests that were not fulfilled; none if the sensor's thread panicked.
+    pub(crate) requests: Option<RequestQueue>,
     pub(crate) isp: IspRun,
-    /// What its threads cost beside their work, in microseconds a frame.
+    /// The cost of its threads besides their work, in microseconds a frame.
     pub(crate) machinery: Option<f64>,
     /// Frames that were lost to an error.
     pub(crate) errors: u64,
     pub(crate) result: Result<(), StageError>,
 }
 
-/// The ISP that is wanted.
-struct Wanted<'a> {
-    choice: &'a IspChoice,
-    format: RawFormat,
-    /// Of a raw frame.
-    size: (u32, u32),
+/// Makes the ISP on a thread of its own.
+fn make_isp(
+    config: &Arc<EngineConfig>,
     params: IspParams,
+    knowledge: &mut Knowledge,
+) -> Result<(IspThread, IspInfo), StartError> {
+    let config = config.clone();
+    let mut known = std::mem::take(knowledge);
+    let (thread, (info, learned)) = IspThread::start(move || {
+        let (isp, info) = isp_select::make(&config, &params, &mut known)?;
+        Ok((isp, (info, known)))
+    })?;
+    *knowledge = learned;
+    Ok((thread, info))
 }
 
-impl Wanted<'_> {
-    /// Makes it, on a thread of its own.
-    fn start(
-        self,
-        outputs: &[OutputStream],
-        heaps: &Arc<[Box<dyn Heap>]>,
-        knowledge: &mut Knowledge,
-    ) -> Result<(IspThread, IspInfo), StartError> {
-        let Self { choice, format, size, params } = self;
-        let output = outputs.first().map(|output| output.format);
-        let longest = outputs.iter().map(|output| output.size.0.max(output.size.1)).max();
-        let longest = longest.unwrap_or_default();
-        let (choice, heaps) = (choice.clone(), heaps.clone());
-        let mut known = std::mem::take(knowledge);
-        let made = IspThread::start(move || {
-            let task = Task { format, size, output, longest, params: &params, heaps: &heaps };
-            let (isp, info) = choice.make(&task, &mut known)?;
-            Ok((isp, (info, known)))
-        });
-        let (thread, (info, learned)) = made?;
-        *knowledge = learned;
-        Ok((thread, info))
-    }
-}
-
-/// What the ISP does to every frame; exposure and white balance add to it.
+/// The parameters of every frame; exposure and white balance add to them.
 fn params(sensor: &Sensor, settings: &Settings) -> IspParams {
     let params = IspParams { black_level: sensor.black_level(), ..IspParams::default() };
     match settings.source {

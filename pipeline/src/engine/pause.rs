@@ -10,8 +10,8 @@ pub(crate) const LOOK: Duration = Duration::from_millis(100);
 /// Has a run make no frames for a while; a clone is for the same run.
 ///
 /// Frames that are on their way still arrive. Displays keep the last one, and sinks whose readers
-/// would wait for the next show something else meanwhile: see
-/// [`Sink::pause`](vcam_sinks::Sink::pause). Nobody loses a frame, and the next one has the next
+/// would wait for the next show something else: see
+/// [`Sink::pause`](vcam_sinks::Sink::pause). No frame is lost, and the next one has the next
 /// number.
 #[derive(Debug, Clone, Default)]
 pub struct PauseHandle(Arc<AtomicBool>);

@@ -1,4 +1,4 @@
-//! The end of a run, asked for by any thread.
+//! The stop of a run, asked for by any thread: see [`engine`](super) for all that follows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ impl Default for StopHandle {
 }
 
 impl StopHandle {
-    /// Lets the sensor make no more frames; those that are on their way still arrive.
+    /// Stops the sensor: it makes no more frames, and those that are on their way still arrive.
     pub fn stop(&self) {
         self.flag.store(true, Ordering::Relaxed);
         // Full means that the sensor is being woken already.
@@ -37,8 +37,8 @@ impl StopHandle {
     pub(crate) fn sleep_until(&self, due: Instant) {
         // Never closed, since this holds its other end.
         let (woken, nothing) = (&self.woken, never::<()>());
-        // With two to look at, `select!` sleeps at once; with one it would be a `recv_deadline`, which
-        // gives up the processor four times before that.
+        // With two to look at, `select!` sleeps at once; with one it would be a `recv_deadline`,
+        // which gives up the processor four times before that.
         select! {
             recv(woken) -> _ => {}
             recv(nothing) -> _ => {}
@@ -46,17 +46,8 @@ impl StopHandle {
         }
     }
 
-    /// Where the word arrives, for whoever waits for something else as well.
+    /// Receives when the run is stopped, for a wait for something else as well.
     pub(crate) fn woken(&self) -> &Receiver<()> {
         &self.woken
-    }
-}
-
-/// Stops the run when a stage ends, in whatever way: nobody makes frames that nobody takes.
-pub(crate) struct StopAtEnd(pub(crate) StopHandle);
-
-impl Drop for StopAtEnd {
-    fn drop(&mut self) {
-        self.0.stop();
     }
 }

@@ -1,8 +1,8 @@
 //! Exposure: how long, and amplified by how much.
 //!
 //! A frame's histogram says by which factor its exposure was off, and the metadata what that
-//! exposure was; the product of both is the exposure that the scene needs, whatever else was asked
-//! for meanwhile:
+//! exposure was; the product of both is the exposure that the scene needs, whatever was asked for
+//! since:
 //!
 //! ```text
 //! needed = exposure and gain of this frame × min(TARGET / mean, LIMIT / brightest) × 2^EV
@@ -10,7 +10,8 @@
 //!
 //! Light is linear, so that is exact where nothing saturates. Where much does, the factor comes out
 //! too near to 1 and never too far from it, so what follows comes nearer from the same side.
-//! Exposure is counted in powers of two (EV), and each frame goes [`SPEED`] of the way that is left.
+//! Exposure is counted in powers of two (EV), and each frame goes [`SPEED`] of the way that is
+//! left.
 
 use std::ops::RangeInclusive;
 
@@ -41,11 +42,11 @@ const NEAR: f32 = 0.02;
 /// Once there, what is nearer than this, in EV, is noise.
 const AWAY: f32 = 0.1;
 
-/// What the sensor can do.
+/// The limits of the sensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// The shortest and the longest exposure, in microseconds, above 0; the longest follows from the
-    /// frame's duration.
+    /// The shortest and the longest exposure, in microseconds, above 0; the longest follows from
+    /// the frame's duration.
     pub exposure_us: RangeInclusive<f32>,
     /// The lowest and the highest gain, above 0.
     pub gain: RangeInclusive<f32>,
@@ -73,8 +74,8 @@ pub enum AeState {
 #[derive(Debug, Clone)]
 pub(super) struct Ae {
     pub(super) limits: Limits,
-    /// The exposure that it works towards step by step, as [`stops`] counts; `None` until a frame
-    /// has told.
+    /// The exposure that it works towards step by step, as [`stops`] counts; `None` until the
+    /// first statistics.
     wanted: Option<f32>,
     state: AeState,
     decided: Controls,
@@ -125,7 +126,7 @@ impl Ae {
         let was = self.wanted.map(|wanted| clamp(wanted, &reach));
         let (wanted, state) = match (was, needed) {
             (Some(was), Some(needed)) => needed.approach(was, self.state, self.arrived(taken)),
-            // The first frame that tells is believed at once.
+            // The first frame with statistics is believed at once.
             (None, Some(needed)) => (needed.stops, AeState::Searching),
             (Some(was), None) => (was, self.state),
             (None, None) => {
@@ -137,8 +138,8 @@ impl Ae {
         (self.wanted, self.state) = (Some(wanted), state);
     }
 
-    /// Whether a frame was taken with what was decided, and not with something older: only such a
-    /// frame shows that it was right.
+    /// Returns whether a frame was taken with the latest decision, and not with an older one: only
+    /// such a frame shows that it was right.
     fn arrived(&self, taken: Controls) -> bool {
         (stops(taken) - stops(self.decided)).abs() <= AWAY
     }
@@ -280,7 +281,7 @@ mod tests {
         histogram
     }
 
-    /// What an exposure of one microsecond makes of these scenes.
+    /// The level of these scenes after an exposure of one microsecond.
     const GREY: [f32; 1] = [2e-5];
     const CONTRASTY: [f32; 8] = [1e-6, 2e-6, 5e-6, 8e-6, 1e-5, 2e-5, 3e-5, 9e-5];
 

@@ -5,7 +5,8 @@
 //! lamp; colours lie elsewhere, each somewhere else. So:
 //!
 //! 1. The lamp is that one of the locus to which the zones are nearest, where a zone farther than
-//!    [`REACH`] counts as if it were just as far: colours have no say in which grey is the right one.
+//!    [`REACH`] counts as if it were just as far: colours have no say in which grey is the right
+//!    one.
 //! 2. The white is the mean of the zones about it, the nearer the weightier, until it stays.
 //! 3. It is brought back to within [`TINT`] of the locus: real lamps are near, and a meadow is no
 //!    green lamp.
@@ -23,7 +24,7 @@ use super::controls::AwbMode;
 /// How far from a lamp's white a zone may lie and still be grey: about an eighth of a ratio.
 const REACH: f32 = 0.12;
 
-/// How far beside the locus a lamp may lie: a twenty-fifth of a ratio.
+/// The largest distance of a lamp from the locus: a twenty-fifth of a ratio.
 const TINT: f32 = 0.04;
 
 /// How much of the way that is left each frame goes.
@@ -41,7 +42,7 @@ const FEW: usize = 4;
 /// How often the mean is taken.
 const ROUNDS: usize = 4;
 
-/// What is done to a frame's colours.
+/// The white balance of a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Balance {
     pub(super) gains: [f32; 3],
@@ -53,7 +54,7 @@ pub(super) struct Balance {
 pub(super) struct Awb {
     calibration: Calibration,
     white: White,
-    /// Whether a frame, or the user, has told what white is.
+    /// A frame, or the user, has said what white is.
     told: bool,
     balance: Balance,
 }
@@ -102,7 +103,7 @@ impl Awb {
             return;
         }
         let Some(seen) = estimate(&self.calibration, statistics) else { return };
-        // The first frame that tells is believed at once.
+        // The first frame with a white is believed at once.
         let part = if self.told { SPEED } else { 1.0 };
         self.told = true;
         self.set(White {
@@ -164,7 +165,7 @@ fn estimate(calibration: &Calibration, statistics: &Statistics) -> Option<White>
 /// The colour of a zone, if it has enough light, and not too much, to have one.
 fn chroma(zone: &Zone) -> Option<Chroma> {
     let Zone { sum: [red, green, blue], quads, saturated } = *zone;
-    // What is left of a zone that is mostly saturated is its darker part, often another thing.
+    // The rest of a zone that is mostly saturated is its darker part, often another thing.
     if quads == 0 || saturated > quads {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What a camera makes of white, and of colours, under each lamp.
+//! The calibration of a camera: its numbers for white and for colours under each lamp.
 //!
 //! A lamp's colour temperature is counted in mireds here, millionths of a reciprocal kelvin, in
 //! which equal steps look about equal. Between the lamps that were measured, everything is
@@ -20,11 +20,11 @@ use super::ccm;
 use crate::sensor::model::colour::{KELVIN, response, srgb_to_linear, transform};
 use crate::sensor::scene::colorchecker::PATCHES;
 
-/// The colour of light without its brightness: the natural logarithms of red to green and of blue to
-/// green. A gain is a shift, and the same ratio is everywhere the same distance.
+/// The colour of light without its brightness: the natural logarithms of red to green and of blue
+/// to green. A gain is a shift, and the same ratio is everywhere the same distance.
 pub(super) type Chroma = [f32; 2];
 
-/// A white: which lamp's, and how far beside the locus, in units of [`Chroma`].
+/// A white: which lamp's, and its distance from the locus, in units of [`Chroma`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct White {
     pub(super) mired: f32,
@@ -53,7 +53,7 @@ pub enum CalibrationError {
     Chart(f32),
 }
 
-/// What a camera makes of white and of colours under the lamps of a range.
+/// A camera's numbers for white and for colours under the lamps of a range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     /// Mireds of the first lamp, the coolest.
@@ -196,7 +196,7 @@ impl Calibration {
     }
 }
 
-/// The direction of tint beside a piece of the locus.
+/// The direction of tint away from a piece of the locus.
 fn normal([x, y]: Chroma) -> Chroma {
     let length = x.hypot(y);
     if length > 0.0 { [-y / length, x / length] } else { [0.0, 0.0] }

@@ -1,7 +1,7 @@
-//! What a user asks of exposure and white balance, in libcamera's words, units and ranges.
+//! Controls of exposure and white balance, in libcamera's words, units and ranges.
 
-/// Who sets an exposure time or a gain: libcamera's `ExposureTimeMode` and `AnalogueGainMode`, with
-/// the value.
+/// The way in which an exposure time or a gain is set: libcamera's `ExposureTimeMode` and
+/// `AnalogueGainMode`, with the value.
 ///
 /// Back to [`Auto`](Setting::Auto), the algorithm goes on from where it was left.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -9,7 +9,7 @@ pub enum Setting {
     /// The algorithm.
     #[default]
     Auto,
-    /// Nobody: it stays as it is. libcamera's manual mode without a value.
+    /// It stays as it is: libcamera's manual mode without a value.
     Locked,
     /// The user. What the sensor cannot do becomes the nearest that it can.
     Manual(f32),
@@ -33,7 +33,7 @@ impl Flicker {
     pub const HZ_60: Self = Self::Manual(1e6 / 120.0);
 }
 
-/// What is asked of exposure. `AeEnable` sets both `exposure_time` and `analogue_gain`: to
+/// The controls of exposure. `AeEnable` sets both `exposure_time` and `analogue_gain`: to
 /// [`Setting::Auto`] if true, else to [`Setting::Locked`].
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct AeControls {
@@ -48,13 +48,14 @@ pub struct AeControls {
     pub flicker: Flicker,
 }
 
-/// Who sets the white balance. `AwbEnable` is [`AwbMode::Auto`] if true, else [`AwbMode::Locked`].
+/// The way in which white balance is set. `AwbEnable` is [`AwbMode::Auto`] if true, else
+/// [`AwbMode::Locked`].
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum AwbMode {
     /// The algorithm.
     #[default]
     Auto,
-    /// Nobody: it stays as it is.
+    /// It stays as it is.
     Locked,
     /// The user, by `ColourGains`: factors for red and blue, each above 0 to 32; green has 1.
     ColourGains([f32; 2]),
@@ -63,7 +64,7 @@ pub enum AwbMode {
     ColourTemperature(f32),
 }
 
-/// What is asked of exposure and white balance; everything automatic at first.
+/// The controls of exposure and white balance; everything is automatic at first.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct IpaControls {
     /// Of exposure.
@@ -74,7 +75,7 @@ pub struct IpaControls {
 
 /// A control whose value is out of its range.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-pub enum ControlError {
+pub enum IpaControlError {
     /// Not a time.
     #[error("ExposureTime of {0} µs is not a number above 0")]
     ExposureTime(f32),
@@ -97,26 +98,26 @@ pub enum ControlError {
 
 impl IpaControls {
     /// Whether every value is in its range.
-    pub fn validate(&self) -> Result<(), ControlError> {
+    pub fn validate(&self) -> Result<(), IpaControlError> {
         let AeControls { exposure_time, analogue_gain, exposure_value, flicker } = self.ae;
         match exposure_time {
             Setting::Manual(time) if !(time > 0.0 && time.is_finite()) => {
-                return Err(ControlError::ExposureTime(time));
+                return Err(IpaControlError::ExposureTime(time));
             }
             _ => {}
         }
         match analogue_gain {
             Setting::Manual(gain) if !(gain >= 1.0 && gain.is_finite()) => {
-                return Err(ControlError::AnalogueGain(gain));
+                return Err(IpaControlError::AnalogueGain(gain));
             }
             _ => {}
         }
         if !(-8.0..=8.0).contains(&exposure_value) {
-            return Err(ControlError::ExposureValue(exposure_value));
+            return Err(IpaControlError::ExposureValue(exposure_value));
         }
         match flicker {
             Flicker::Manual(period) if !(100.0..=1e6).contains(&period) => {
-                return Err(ControlError::AeFlickerPeriod(period));
+                return Err(IpaControlError::AeFlickerPeriod(period));
             }
             _ => {}
         }
@@ -124,10 +125,10 @@ impl IpaControls {
             AwbMode::ColourGains(gains)
                 if !gains.iter().all(|gain| *gain > 0.0 && *gain <= 32.0) =>
             {
-                Err(ControlError::ColourGains(gains))
+                Err(IpaControlError::ColourGains(gains))
             }
             AwbMode::ColourTemperature(kelvin) if !(100.0..=1e5).contains(&kelvin) => {
-                Err(ControlError::ColourTemperature(kelvin))
+                Err(IpaControlError::ColourTemperature(kelvin))
             }
             _ => Ok(()),
         }

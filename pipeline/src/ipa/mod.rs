@@ -34,6 +34,7 @@ mod awb;
 mod calibration;
 mod ccm;
 mod controls;
+mod lux;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -41,7 +42,8 @@ mod tests;
 
 pub use ae::{AeState, LIMIT, Limits, TARGET};
 pub use calibration::{Calibration, CalibrationError};
-pub use controls::{AeControls, AwbMode, ControlError, Flicker, IpaControls, Setting};
+pub use controls::{AeControls, AwbMode, Flicker, IpaControlError, IpaControls, Setting};
+pub(crate) use lux::lux;
 
 use ae::Ae;
 use awb::Awb;
@@ -49,7 +51,7 @@ use vcam_isp_gpu::Statistics;
 
 use crate::sensor::delay::Controls;
 
-/// What to take and to make the next frames with.
+/// A decision on how to take and develop the next frames.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decision {
     /// For the sensor.
@@ -57,12 +59,12 @@ pub struct Decision {
     /// Whether exposure is where it should be.
     pub ae_state: AeState,
     /// For the ISP.
-    pub colour: Colour,
+    pub colour: AwbResult,
 }
 
-/// What the ISP does to colours.
+/// The colour correction that the ISP applies.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Colour {
+pub struct AwbResult {
     /// White balance: factors for red, green and blue.
     pub gains: [f32; 3],
     /// The colour correction matrix, from white-balanced camera colours to linear sRGB: rows give
@@ -72,7 +74,7 @@ pub struct Colour {
     pub kelvin: Option<f32>,
 }
 
-impl Colour {
+impl AwbResult {
     /// Without colours there is nothing to do.
     const NONE: Self = Self {
         gains: [1.0; 3],
@@ -100,9 +102,9 @@ impl Ipa {
         }
     }
 
-    /// Changes what is asked: of white balance at once, if the user decides it, and of all else from
-    /// the next frame's statistics on.
-    pub fn set_controls(&mut self, controls: IpaControls) -> Result<(), ControlError> {
+    /// Changes what is asked: of white balance at once, if the user decides it, and of all else
+    /// from the next frame's statistics on.
+    pub fn set_controls(&mut self, controls: IpaControls) -> Result<(), IpaControlError> {
         controls.validate()?;
         self.controls = controls;
         if let Some(awb) = &mut self.awb {
@@ -116,8 +118,8 @@ impl Ipa {
         self.ae.limits = limits;
     }
 
-    /// Takes a frame into account: `taken` is what the metadata of that same frame, which may be some
-    /// frames ago, say it was taken with.
+    /// Takes a frame into account: `taken` is what the metadata of that same frame, which may be
+    /// some frames ago, say it was taken with.
     pub fn process(&mut self, taken: Controls, statistics: &Statistics) -> Decision {
         self.ae.process(&self.controls.ae, taken, &statistics.histogram);
         if let Some(awb) = &mut self.awb {
@@ -129,7 +131,7 @@ impl Ipa {
     /// The last decision; at first, what to begin with.
     pub fn decision(&self) -> Decision {
         let (controls, ae_state) = self.ae.decided();
-        let colour = self.awb.as_ref().map_or(Colour::NONE, |awb| Colour {
+        let colour = self.awb.as_ref().map_or(AwbResult::NONE, |awb| AwbResult {
             gains: awb.balance().gains,
             ccm: awb.ccm(),
             kelvin: Some(awb.balance().kelvin),

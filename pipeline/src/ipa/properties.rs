@@ -1,4 +1,4 @@
-//! What holds whatever frames say and users ask.
+//! Properties that hold for all frames and all controls.
 
 use proptest::prelude::*;
 use vcam_isp_gpu::Zone;
@@ -83,7 +83,7 @@ fn a_camera_without_colours_has_exposure_alone() {
     let mut statistics = Statistics::default();
     statistics.histogram[11] = 100;
     let decision = ipa.process(Controls::default(), &statistics);
-    assert_eq!(decision.colour, Colour::NONE);
+    assert_eq!(decision.colour, AwbResult::NONE);
     assert!(decision.controls.exposure_us > Controls::default().exposure_us);
 }
 

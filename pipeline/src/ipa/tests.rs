@@ -34,7 +34,7 @@ struct Rig {
     raw: Vec<u8>,
 }
 
-/// What one frame was.
+/// The record of one frame.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     taken: Controls,
@@ -61,7 +61,7 @@ impl Rig {
     fn new(scene: &str, format: &str, light: Light) -> Self {
         let format: RawFormat = format.parse().unwrap();
         let settings = Settings {
-            size: SIZE,
+            size: SIZE.into(),
             format: Format::Raw(format),
             source: scene.parse().unwrap(),
             lens: Lens::IDEAL,
@@ -110,7 +110,7 @@ impl Rig {
     }
 
     /// The last frame as the ISP's reference develops it, in linear sRGB.
-    fn developed(&self, colour: &Colour) -> DevelopedImage {
+    fn developed(&self, colour: &AwbResult) -> DevelopedImage {
         let params = IspParams {
             black_level: self.sensor.black_level(),
             gains: colour.gains,
@@ -124,7 +124,7 @@ impl Rig {
     }
 
     /// How far the grey patch that is the farthest from grey looks from it, when white is white.
-    fn grey_error(&self, colour: &Colour) -> f64 {
+    fn grey_error(&self, colour: &AwbResult) -> f64 {
         let published =
             |index: usize| f64::from(srgb_to_linear(f32::from(PATCHES[index][1]) / 255.0));
         let picture = self.developed(colour);

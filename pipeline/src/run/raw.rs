@@ -1,4 +1,4 @@
-//! What a sensor's raw frames are, for those who write them to files.
+//! The description of a sensor's raw frames, for sinks that write them to files.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use crate::sensor::encode;
 use crate::sensor::format::Format;
 use crate::sensor::model::colour::XYZ_TO_SENSOR;
 
-/// What the raw frames of a sensor are; `None` of one that sends pictures.
+/// Describes the raw frames of a sensor; `None` for one that sends pictures.
 pub fn raw_description(settings: &Settings) -> Option<RawDescription> {
     let Format::Raw(format) = settings.format else { return None };
-    let (width, _) = settings.size;
+    let width = settings.size.width;
     let filters = format.cfa().map(|cfa| {
         [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(column, row)| cfa.colour_at(column, row) as u8)
     });
     Some(RawDescription {
         format: format.to_string(),
         carrier: format.carrier(width).0,
-        size: settings.size,
+        size: settings.size.into(),
         filters,
         black: encode::black(format).into(),
         white: format.white(),

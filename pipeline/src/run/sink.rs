@@ -6,98 +6,99 @@ use vcam_allocator::knowledge::Asked;
 use vcam_allocator::{LinkEnd, Method};
 use vcam_sinks::{Frame, Sink, SinkCounts, Taken};
 
-use crate::engine::Slot;
+use super::config::SyscallCount;
+use super::progress::Progress;
+use crate::engine::acquire::monotonic;
 use crate::engine::error::StageError;
-use crate::engine::handover::{Received, Receiver, Sender};
-use crate::engine::isp::forbid_copy;
+use crate::engine::frame_channel::{Received, Receiver, Sender};
+use crate::engine::frame_context::{CompletedFrame, FrameConsumer, FrameMetadata};
 use crate::engine::pause::{self, PauseHandle};
-use crate::engine::shot::{Deliver, Done, Facts};
-use crate::engine::stop::{StopAtEnd, StopHandle};
-use crate::engine::wait::monotonic;
-use crate::run::{Progress, SyscallCount};
+use crate::engine::policy::CopyPolicy;
+use crate::engine::stop::StopHandle;
 use crate::stats::{CpuMeter, LatencyMeter, SteadyMeter};
+use crate::stream::Port;
 
 /// Hands finished frames to every sink.
-pub(crate) struct ToSinks {
+pub(super) struct ToSinks {
     /// Each with the stream that it wants.
-    pub(crate) sinks: Vec<(Slot, Sender<Frame>)>,
-    pub(crate) progress: Progress,
+    pub(super) sinks: Vec<(Port, Sender<Frame>)>,
+    pub(super) progress: Progress,
 }
 
-impl Deliver for ToSinks {
-    /// Waits where a sink is slow; ends where one is gone, which it is only if it failed.
-    fn deliver(&mut self, done: Done) -> Result<bool, StageError> {
-        let Done { shot, ready, facts, result } = done;
+impl FrameConsumer for ToSinks {
+    /// Waits where a sink is slow.
+    fn consume(&mut self, done: CompletedFrame) -> Result<(), StageError> {
+        let CompletedFrame { frame, ready, metadata, result } = done;
         result?;
-        let controls = shot.taken.controls;
+        let controls = frame.taken.controls;
         let taken = Taken {
             exposure: Duration::from_secs_f32(controls.exposure_us * 1e-6),
             gain: controls.gain,
-            neutral: facts.and_then(|facts| neutral(&facts)),
+            neutral: metadata.and_then(|metadata| neutral(&metadata)),
         };
-        let frame = |slot| {
-            let (buffer, ready) = match slot {
+        let frame = |port| {
+            let (buffer, ready) = match port {
                 // The sensor is done with it.
-                Slot::Raw => (shot.raw.clone(), None),
-                Slot::Output(index) => (shot.outputs.get(index).cloned().flatten(), ready.clone()),
+                Port::Raw => (frame.raw.clone(), None),
+                Port::Output(index) => (frame.outputs.get(index).cloned().flatten(), ready.clone()),
             };
             Some(Frame {
-                sequence: shot.sequence,
-                timestamp: shot.taken.timestamp,
+                sequence: frame.sequence,
+                timestamp: frame.taken.timestamp,
                 buffer: buffer?,
                 ready,
                 taken: Some(taken),
             })
         };
-        let sent = |(slot, sink): &(Slot, Sender<Frame>)| {
-            frame(*slot).is_none_or(|frame| sink.send(frame).is_ok())
-        };
         self.progress.note_completed();
-        // Every sink that is still there gets the frame, before the run ends for want of the other.
-        let gone = self.sinks.iter().filter(|sink| !sent(sink)).count();
-        Ok(gone == 0)
+        for (port, sink) in &self.sinks {
+            if let Some(frame) = frame(*port) {
+                sink.send(frame);
+            }
+        }
+        Ok(())
     }
 }
 
-/// What the sensor makes of white: what white balance makes up for.
-fn neutral(facts: &Facts) -> Option<[f32; 3]> {
-    let white = facts.params.gains.map(|gain| 1.0 / gain);
+/// Returns the sensor's numbers for white, which white balance makes up for.
+fn neutral(metadata: &FrameMetadata) -> Option<[f32; 3]> {
+    let white = metadata.params.gains.map(|gain| 1.0 / gain);
     let most = white.into_iter().fold(0.0, f32::max);
-    facts.colour.map(|_| white.map(|part| part / most))
+    metadata.colour.map(|_| white.map(|part| part / most))
 }
 
 /// Shows pictures.
-pub(crate) struct SinkStage {
-    pub(crate) sink: Box<dyn Sink>,
-    pub(crate) strict: bool,
-    pub(crate) stop: StopHandle,
-    pub(crate) pause: PauseHandle,
-    pub(crate) frames: Receiver<Frame>,
-    /// How often the process has allocated from the heap, if somebody counts.
-    pub(crate) heap_allocs: Option<fn() -> u64>,
-    /// The same of system calls.
-    pub(crate) syscalls: Option<SyscallCount>,
-    pub(crate) progress: Progress,
+pub(super) struct SinkStage {
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) copies: CopyPolicy,
+    pub(super) stop: StopHandle,
+    pub(super) pause: PauseHandle,
+    pub(super) frames: Receiver<Frame>,
+    /// Counts the heap allocations of the process.
+    pub(super) heap_allocs: Option<fn() -> u64>,
+    /// Counts its system calls.
+    pub(super) syscalls: Option<SyscallCount>,
+    pub(super) progress: Progress,
 }
 
-/// What a sink did.
-pub(crate) struct SinkRun {
-    pub(crate) end: LinkEnd,
-    /// Who took the last frame: displays can be swapped.
-    pub(crate) device: Option<Asked>,
-    pub(crate) counts: SinkCounts,
-    pub(crate) latency: LatencyMeter,
-    pub(crate) imports: SteadyMeter,
-    pub(crate) heap_allocs: SteadyMeter,
-    pub(crate) syscalls: SteadyMeter,
-    /// What it cost, in microseconds a frame.
-    pub(crate) machinery: Option<f64>,
+/// The account of a sink.
+pub(super) struct SinkRun {
+    pub(super) end: LinkEnd,
+    /// The device that took the last frame: displays can be swapped.
+    pub(super) device: Option<Asked>,
+    pub(super) counts: SinkCounts,
+    pub(super) latency: LatencyMeter,
+    pub(super) imports: SteadyMeter,
+    pub(super) heap_allocs: SteadyMeter,
+    pub(super) syscalls: SteadyMeter,
+    /// Its cost, in microseconds a frame.
+    pub(super) machinery: Option<f64>,
 }
 
 impl SinkStage {
     /// Runs until no more frames come, then gives the sink's device back as it was; says what it
     /// did also where it failed.
-    pub(crate) fn run(mut self) -> (SinkRun, Result<(), StageError>) {
+    pub(super) fn run(mut self) -> (SinkRun, Result<(), StageError>) {
         let mut run = SinkRun {
             end: LinkEnd::import(),
             device: None,
@@ -108,7 +109,6 @@ impl SinkStage {
             syscalls: SteadyMeter::default(),
             machinery: None,
         };
-        let _stop = StopAtEnd(self.stop.clone());
         let shown = self.show_all(&mut run);
         let mut lost = 0;
         if shown.is_err() {
@@ -169,15 +169,15 @@ impl SinkStage {
                 self.progress.note_copying();
                 copies = true;
             }
-            if self.strict {
-                forbid_copy("the link from the ISP to the sink", &self.sink.link_end())?;
+            if self.copies == CopyPolicy::Forbid {
+                self.copies.check("the link from the ISP to the sink", &self.sink.link_end())?;
             }
             run.imports.note(sequence, || self.sink.link_end().imports);
             if let Some(syscalls) = &self.syscalls {
                 run.syscalls.pass(sequence, || syscalls.read());
             }
             if let Some(count) = self.heap_allocs.map(|count| count()) {
-                // Who ends a run allocates again, while the last frames arrive.
+                // Shutting down allocates, so the counter ignores frames that arrive after stop.
                 if !self.stop.is_set() {
                     run.heap_allocs.note(sequence, || count);
                 }

@@ -1,8 +1,8 @@
 //! Settings that take effect frames later, as a real sensor's do.
 //!
 //! A register that is written while a frame is read counts for a later one: exposure for the second
-//! frame after, since the next one's rows are being reset already; gain for the next. Whoever
-//! writes both at once gets one frame with the new gain and the old exposure, and a flash of light.
+//! frame after, since the next one's rows are being reset already; gain for the next.
+//! Both written at once give one frame with the new gain and the old exposure: a flash of light.
 //! [`DelayedControls`] writes each in its time, so that both come together.
 
 use std::collections::VecDeque;
@@ -33,7 +33,7 @@ pub const GAIN_DELAY: usize = 1;
 #[derive(Debug)]
 struct Register {
     written: f32,
-    /// What was written during the frames before, the oldest first.
+    /// The controls written during the frames before, the oldest first.
     underway: VecDeque<f32>,
 }
 
@@ -93,7 +93,7 @@ impl DelayedControls {
         Self { gains: std::iter::repeat_n(controls.gain, wait).collect() }
     }
 
-    /// What to write into the sensor during this frame.
+    /// Returns the controls to write into the sensor during this frame.
     pub fn push(&mut self, wanted: Controls) -> Controls {
         self.gains.push_back(wanted.gain);
         let gain = self.gains.pop_front().unwrap_or(wanted.gain);

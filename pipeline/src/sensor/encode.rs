@@ -9,7 +9,7 @@ pub(crate) fn black(format: RawFormat) -> u16 {
     u16::from(super::BLACK_LEVEL) << (format.bits() - 8)
 }
 
-/// What pixels of row `y` make of levels from 0 to 1, without noise.
+/// Turns levels from 0 to 1 into the numbers of pixels in row `y`, without noise.
 pub(super) fn numbers(format: RawFormat, y: usize, colours: &[[f32; 3]], numbers: &mut [u16]) {
     let (black, white) = (f32::from(black(format)), f32::from(format.white()));
     for (x, (colour, number)) in colours.iter().zip(numbers).enumerate() {

@@ -1,4 +1,4 @@
-//! What a sensor sends: raw numbers, or pictures.
+//! Formats that a sensor sends: raw numbers, or pictures.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,7 +40,7 @@ impl PictureFormat {
     }
 }
 
-/// What a sensor sends.
+/// A format that a sensor sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// The numbers of its pixels.

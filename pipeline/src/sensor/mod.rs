@@ -5,9 +5,9 @@
 //!                                          test pattern ─▶ numbers ─┴▶ packed rows in a buffer
 //! ```
 //!
-//! [`Settings`] say what it is. Each frame, [`Sensor::expose`] tells which exposure and gain count
-//! for it and when it is taken, and [`Sensor::fill`] writes its rows. What was set meanwhile, with
-//! [`Sensor::set_controls`], counts frames later, as [`delay`] explains.
+//! [`Settings`] say what it is. Each frame, [`Sensor::expose`] returns which exposure and gain
+//! count for it and when it is taken, and [`Sensor::fill`] writes its rows. Controls set in
+//! between, with [`Sensor::set_controls`], count frames later, as [`delay`] explains.
 //!
 //! Frames depend on the settings, the frame's number, its controls and, under a lamp that flickers
 //! and with a stamp, its time; on nothing else. Rows are written whole, in order, and never read
@@ -22,35 +22,36 @@ use vcam_isp_gpu::{Cfa, RawFormat};
 
 pub mod config;
 pub mod delay;
-mod direct;
 pub(crate) mod encode;
 pub mod format;
+pub mod frame_counter;
+pub mod frame_timer;
 pub mod model;
-pub mod pace;
+mod optics;
 pub mod pattern;
+mod processed;
 mod raw;
 pub mod readout;
+mod row_cache;
 pub mod scene;
 pub mod settings;
-mod sheet;
 mod stamp;
-pub mod strip;
 pub mod timing;
 mod workers;
 
+use crate::size::Size;
 use delay::{Controls, Registers};
-use direct::DirectCamera;
 use format::Format;
-use model::{Optics, Sees};
 use pattern::{Painter, TestPattern};
-use raw::RawCamera;
-use scene::{Size, Spec};
+use processed::ProcessedSensor;
+use raw::RawSensor;
 pub use settings::{Light, Settings, SettingsError, Source};
 use stamp::Stamp;
 use timing::{GAINS, Timing};
 pub use workers::Workers;
 
-/// What the sensor can be set to, in pixels. The lower bounds leave room for the [`strip`].
+/// The widths that a sensor can have, in pixels. The lower bounds leave room for the
+/// [`frame_counter`].
 pub const WIDTHS: RangeInclusive<u32> = 128..=16_384;
 /// As [`WIDTHS`], for the height.
 pub const HEIGHTS: RangeInclusive<u32> = 32..=16_384;
@@ -59,7 +60,7 @@ pub const HEIGHTS: RangeInclusive<u32> = 32..=16_384;
 /// values. As a fraction, see [`Sensor::black_level`].
 pub const BLACK_LEVEL: u8 = 16;
 
-/// How long frames last if nobody says: 30 a second.
+/// The default duration of a frame: 30 a second.
 pub const FRAME_DURATION: Duration = Duration::from_nanos(33_333_333);
 
 /// The frame has a size that the sensor does not have.
@@ -84,7 +85,7 @@ pub fn check_size(width: u32, height: u32) -> Result<(), SizeError> {
     }
 }
 
-/// What counts for a frame.
+/// The controls and times of a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metadata {
     /// The frame's number.
@@ -110,18 +111,18 @@ impl Metadata {
 
 /// A frame, as those who write it know it.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
+struct Capture {
     frame: u64,
     timestamp: Duration,
     controls: Controls,
 }
 
-/// Who makes the numbers.
+/// The source of the numbers.
 #[derive(Debug)]
 enum Image {
     Pattern(Painter),
-    Raw(RawCamera),
-    Direct(DirectCamera),
+    Raw(RawSensor),
+    Processed(ProcessedSensor),
 }
 
 /// A sensor.
@@ -130,12 +131,12 @@ pub struct Sensor {
     format: Format,
     size: Size,
     image: Image,
-    /// What it shows instead, as long as somebody wants it to.
+    /// The pattern that it shows instead, as long as one is set.
     pattern: Option<(TestPattern, Painter)>,
     stamp: Option<Stamp>,
     timing: Timing,
     registers: Registers,
-    /// What counts for the present frame.
+    /// The controls of the present frame.
     controls: Controls,
     timestamp: Duration,
     workers: Arc<Workers>,
@@ -146,7 +147,7 @@ impl Sensor {
     pub fn new(width: u32, height: u32, cfa: Cfa) -> Result<Self, SizeError> {
         check_size(width, height)?;
         let format = Format::Raw(RawFormat::SRGGB8.with_cfa(Some(cfa)));
-        let size = Size { width: width as usize, height: height as usize };
+        let size = Size { width, height };
         let image = Image::Pattern(Painter::new(TestPattern::Test, format, size));
         Ok(Self::with(format, size, image, None, Workers::new()))
     }
@@ -154,16 +155,16 @@ impl Sensor {
     /// A sensor that is as the settings say.
     pub fn open(settings: &Settings) -> Result<Self, SettingsError> {
         settings.validate()?;
-        let (format, size) = (settings.format, settings.frame());
+        let (format, size) = (settings.format, settings.size);
         let workers = Workers::new();
         let bands = workers.bands();
         let image = match (&settings.source, format) {
             (Source::Pattern(pattern), _) => Image::Pattern(Painter::new(*pattern, format, size)),
             (Source::Scene(spec), Format::Raw(raw)) => {
-                Image::Raw(RawCamera::new(settings, spec, raw, bands)?)
+                Image::Raw(RawSensor::new(settings, spec, raw, bands)?)
             }
             (Source::Scene(spec), Format::Picture(picture)) => {
-                Image::Direct(DirectCamera::new(settings, spec, picture, bands)?)
+                Image::Processed(ProcessedSensor::new(settings, spec, picture, bands)?)
             }
         };
         let stamp = settings.stamp.then(|| Stamp::new(format, size));
@@ -177,7 +178,7 @@ impl Sensor {
         stamp: Option<Stamp>,
         workers: Workers,
     ) -> Self {
-        let mut timing = Timing::new(size.width as u32, size.height as u32);
+        let mut timing = Timing::new(size.width, size.height);
         timing.set_frame_duration(FRAME_DURATION);
         let controls = within(&timing, Controls::default());
         Self {
@@ -194,7 +195,7 @@ impl Sensor {
         }
     }
 
-    /// What it sends.
+    /// Returns the format that it sends.
     pub fn format(&self) -> Format {
         self.format
     }
@@ -204,7 +205,7 @@ impl Sensor {
         &self.timing
     }
 
-    /// What it reports for no light, as a fraction of full scale; 0 where it sends pictures.
+    /// Returns its number for no light, as a fraction of full scale; 0 where it sends pictures.
     pub fn black_level(&self) -> f32 {
         match self.format {
             Format::Raw(raw) => f32::from(encode::black(raw)) / f32::from(raw.white()),
@@ -212,8 +213,8 @@ impl Sensor {
         }
     }
 
-    /// The threads that it makes rows with: whoever makes one frame after another does so on one of
-    /// them, with [`Workers::run`], and then nothing is allocated for a frame.
+    /// Returns the threads that it makes rows with: to make one frame after another, do so on one
+    /// of them, with [`Workers::run`], and then nothing is allocated for a frame.
     pub fn workers(&self) -> Arc<Workers> {
         self.workers.clone()
     }
@@ -229,7 +230,7 @@ impl Sensor {
         self.registers = Registers::new(self.nearest(controls));
     }
 
-    /// What comes nearest to these controls within the limits.
+    /// Returns the nearest controls within the limits.
     pub fn nearest(&self, controls: Controls) -> Controls {
         within(&self.timing, controls)
     }
@@ -254,7 +255,7 @@ impl Sensor {
         match &mut self.image {
             Image::Pattern(_) => {}
             Image::Raw(camera) => camera.set_light(light),
-            Image::Direct(camera) => camera.set_lux(light.lux),
+            Image::Processed(camera) => camera.set_lux(light.lux),
         }
         Ok(())
     }
@@ -283,15 +284,15 @@ impl Sensor {
 
     /// As [`Sensor::fill`], for one of several planes: NV12 has two.
     pub fn fill_plane(&mut self, frame: u64, index: usize, plane: &mut [u8], stride: usize) {
-        let moment = Moment { frame, timestamp: self.timestamp, controls: self.controls };
+        let capture = Capture { frame, timestamp: self.timestamp, controls: self.controls };
         let workers = &*self.workers;
         if let Some((_, painter)) = &mut self.pattern {
             painter.fill(frame, index, plane, stride, workers);
         } else {
             match &mut self.image {
                 Image::Pattern(painter) => painter.fill(frame, index, plane, stride, workers),
-                Image::Raw(camera) => camera.fill(&moment, &self.timing, plane, stride, workers),
-                Image::Direct(camera) => camera.fill(&moment, index, plane, stride, workers),
+                Image::Raw(camera) => camera.fill(&capture, &self.timing, plane, stride, workers),
+                Image::Processed(camera) => camera.fill(&capture, index, plane, stride, workers),
             }
         }
         if let Some(stamp) = &mut self.stamp {
@@ -299,9 +300,9 @@ impl Sensor {
         }
     }
 
-    /// Width and height of its frames, in pixels.
-    pub fn size(&self) -> (u32, u32) {
-        (self.size.width as u32, self.size.height as u32)
+    /// The size of its frames.
+    pub fn size(&self) -> Size {
+        self.size
     }
 }
 
@@ -312,11 +313,5 @@ fn within(timing: &Timing, controls: Controls) -> Controls {
     Controls { exposure_us: timing.exposure(controls.exposure_us), gain }
 }
 
-/// The scene and the lens of the settings.
-fn optics(settings: &Settings, spec: &Spec, sees: Sees) -> Result<Optics, SettingsError> {
-    let array = settings.readout.array(settings.frame());
-    let view = spec.open(array)?;
-    Ok(Optics::new(view, array, settings.lens, settings.readout, sees, settings.light.kelvin))
-}
 #[cfg(test)]
 mod tests;

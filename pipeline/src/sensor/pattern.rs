@@ -8,10 +8,10 @@ use std::str::FromStr;
 
 use super::encode;
 use super::format::{Format, PictureFormat};
-use super::scene::Size;
-use super::sheet::Sheet;
-use super::strip;
+use super::frame_counter;
+use super::row_cache::RowCache;
 use super::workers::Workers;
+use crate::size::Size;
 
 /// The colours of bars as red, green and blue, each on or off.
 pub(super) const BARS: [[bool; 3]; 8] = [
@@ -34,7 +34,7 @@ const STEP: u64 = 4;
 /// Which pattern.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TestPattern {
-    /// Colour bars, a bar that moves, a grey ramp, and the frame's number as a [`strip`].
+    /// Colour bars, a bar that moves, a grey ramp, and the frame's number as a [`frame_counter`].
     #[default]
     Test,
     /// Colour bars.
@@ -75,7 +75,7 @@ impl FromStr for TestPattern {
     }
 }
 
-/// What a row of a pattern shows.
+/// The content of a row of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Strip,
@@ -93,10 +93,10 @@ pub(super) struct Painter {
     pattern: TestPattern,
     format: Format,
     size: Size,
-    /// What each row of the sheets is, and a row of the frame where it is.
+    /// The content of each row of the caches, and a row of the frame where it is.
     rows: Vec<(Kind, usize)>,
     /// The bytes of each plane, and of which frame they are.
-    planes: Vec<(Sheet, Option<u64>)>,
+    planes: Vec<(RowCache, Option<u64>)>,
     colours: Vec<[f32; 3]>,
     numbers: Vec<u16>,
 }
@@ -104,8 +104,8 @@ pub(super) struct Painter {
 impl Painter {
     pub(super) fn new(pattern: TestPattern, format: Format, size: Size) -> Self {
         let kind = |y: usize| match pattern {
-            TestPattern::Test if y < strip::rows(size.height) => Kind::Strip,
-            TestPattern::Test if y < size.height - size.height / 4 => Kind::MovingBars,
+            TestPattern::Test if y < frame_counter::rows(size.rows()) => Kind::Strip,
+            TestPattern::Test if y < size.rows() - size.rows() / 4 => Kind::MovingBars,
             TestPattern::Test => Kind::Ramp,
             TestPattern::ColourBars => Kind::Bars,
             TestPattern::FadeToGrey => Kind::Faded(y),
@@ -113,8 +113,8 @@ impl Painter {
         };
         // Rows of one kind differ where the colour filters do.
         let mut rows: Vec<(Kind, usize)> = Vec::new();
-        let mut index = Vec::with_capacity(size.height);
-        for y in 0..size.height {
+        let mut index = Vec::with_capacity(size.rows());
+        for y in 0..size.rows() {
             let same = |row: &(Kind, usize)| row.0 == kind(y) && row.1 % 2 == y % 2;
             // A row like this one is among the last few, if there is any.
             let recent = rows.len().saturating_sub(6);
@@ -127,15 +127,15 @@ impl Painter {
         let mut planes = Vec::new();
         match format {
             Format::Raw(raw) => {
-                planes.push(Sheet::new(raw.row_bytes(size.width as u32) as usize, index));
+                planes.push(RowCache::new(raw.row_bytes(size.width) as usize, index));
             }
             Format::Picture(picture) => {
                 // A row of chroma is like the first of its two rows.
                 let chroma = index.iter().step_by(2).copied().collect();
-                let row_bytes = picture.row_bytes(size.width);
-                planes.push(Sheet::new(row_bytes, index));
+                let row_bytes = picture.row_bytes(size.columns());
+                planes.push(RowCache::new(row_bytes, index));
                 if picture == PictureFormat::Nv12 {
-                    planes.push(Sheet::new(row_bytes, chroma));
+                    planes.push(RowCache::new(row_bytes, chroma));
                 }
             }
         }
@@ -144,9 +144,9 @@ impl Painter {
             format,
             size,
             rows,
-            planes: planes.into_iter().map(|sheet| (sheet, None)).collect(),
-            colours: vec![[0.0; 3]; size.width],
-            numbers: vec![0; size.width],
+            planes: planes.into_iter().map(|cache| (cache, None)).collect(),
+            colours: vec![[0.0; 3]; size.columns()],
+            numbers: vec![0; size.columns()],
         }
     }
 
@@ -161,9 +161,9 @@ impl Painter {
     ) {
         let shows = if self.pattern == TestPattern::Test { frame } else { 0 };
         let Self { format, size, rows, planes, colours, numbers, .. } = self;
-        let Some((sheet, shown)) = planes.get_mut(plane) else { return };
+        let Some((cache, shown)) = planes.get_mut(plane) else { return };
         if *shown != Some(shows) {
-            for (row, (kind, y)) in sheet.rows_mut().zip(rows) {
+            for (row, (kind, y)) in cache.rows_mut().zip(rows) {
                 paint(*kind, shows, *size, colours);
                 match *format {
                     Format::Raw(raw) => {
@@ -178,7 +178,7 @@ impl Painter {
             }
             *shown = Some(shows);
         }
-        sheet.write(bytes, stride, workers);
+        cache.write(bytes, stride, workers);
     }
 }
 
@@ -187,7 +187,7 @@ fn paint(kind: Kind, frame: u64, size: Size, row: &mut [[f32; 3]]) {
     let width = row.len();
     let bar = |x: usize| BARS[x * BARS.len() / width].map(|on| if on { LIT } else { 0.0 });
     match kind {
-        Kind::Strip => strip::write(frame as u32, row, [0.0; 3], [1.0; 3]),
+        Kind::Strip => frame_counter::write(frame as u32, row, [0.0; 3], [1.0; 3]),
         Kind::Bars => row.iter_mut().enumerate().for_each(|(x, pixel)| *pixel = bar(x)),
         Kind::MovingBars => {
             paint(Kind::Bars, frame, size, row);
@@ -198,7 +198,7 @@ fn paint(kind: Kind, frame: u64, size: Size, row: &mut [[f32; 3]]) {
             row.iter_mut().enumerate().for_each(|(x, pixel)| *pixel = [x as f32 * step; 3]);
         }
         Kind::Faded(y) => {
-            let part = y as f32 / size.height as f32;
+            let part = y as f32 / size.rows() as f32;
             let fade = |level: f32| level + (0.5 - level) * part;
             row.iter_mut().enumerate().for_each(|(x, pixel)| *pixel = bar(x).map(fade));
         }

@@ -2,19 +2,20 @@
 
 use vcam_isp_gpu::RawFormat;
 
+use super::Capture;
 use super::encode;
 use super::model::expose::{ELECTRONS_PER_LUX_SECOND, Exposure, FULL_WELL, expose};
-use super::model::{Bench, HotPixels, Mains, Optics, Sees, StillLight, random};
-use super::scene::Size;
+use super::model::{HotPixels, Mains, random};
+use super::optics::{Channels, Optics, Scratch, StillLight};
+use super::row_cache::RowCache;
 use super::settings::{Light, Settings, SettingsError};
-use super::sheet::Sheet;
 use super::timing::Timing;
 use super::workers::Workers;
-use super::{Moment, optics};
+use crate::size::Size;
 
 /// A scene, seen by pixels that send what they count.
 #[derive(Debug)]
-pub(super) struct RawCamera {
+pub(super) struct RawSensor {
     optics: Optics,
     format: RawFormat,
     size: Size,
@@ -26,35 +27,35 @@ pub(super) struct RawCamera {
     /// The light of a scene that stands still, once it was looked at.
     still: Option<StillLight>,
     /// Its rows, and which exposure they are for, where nothing changes from frame to frame.
-    sheet: Option<(Option<Exposure>, Sheet)>,
-    benches: Vec<RowBench>,
+    cache: Option<(Option<Exposure>, RowCache)>,
+    scratches: Vec<RowScratch>,
 }
 
-/// What one thread needs.
+/// The workspace of one thread.
 #[derive(Debug)]
-struct RowBench {
-    optics: Bench,
+struct RowScratch {
+    optics: Scratch,
     light: Vec<f32>,
     numbers: Vec<u16>,
 }
 
-impl RawCamera {
+impl RawSensor {
     pub(super) fn new(
         settings: &Settings,
         spec: &super::scene::Spec,
         format: RawFormat,
         bands: usize,
     ) -> Result<Self, SettingsError> {
-        let sees = format.cfa().map_or(Sees::Brightness, Sees::Mosaic);
-        let optics = optics(settings, spec, sees)?;
-        let size = settings.frame();
+        let channels = format.cfa().map_or(Channels::Brightness, Channels::Mosaic);
+        let optics = Optics::open(settings, spec, channels)?;
+        let size = settings.size;
         let pixels = settings.pixels;
-        let bench = || RowBench {
-            optics: optics.bench(),
-            light: vec![0.0; size.width],
-            numbers: vec![0; size.width],
+        let scratch = || RowScratch {
+            optics: optics.scratch(),
+            light: vec![0.0; size.columns()],
+            numbers: vec![0; size.columns()],
         };
-        let benches = (0..bands).map(|_| bench()).collect();
+        let scratches = (0..bands).map(|_| scratch()).collect();
         let averaged = settings.readout.averaged() as f32;
         Ok(Self {
             optics,
@@ -63,17 +64,17 @@ impl RawCamera {
             light: settings.light,
             variance: if pixels.noise { 1.0 / averaged } else { 0.0 },
             seed: pixels.seed,
-            hot: HotPixels::new(pixels.seed, pixels.hot, size.width, size.height),
+            hot: HotPixels::new(pixels.seed, pixels.hot, size.columns(), size.rows()),
             still: None,
-            sheet: None,
-            benches,
+            cache: None,
+            scratches,
         })
     }
 
     pub(super) fn set_light(&mut self, light: Light) {
         if light.kelvin != self.light.kelvin {
             self.optics.set_lamp(light.kelvin);
-            (self.still, self.sheet) = (None, None);
+            (self.still, self.cache) = (None, None);
         }
         self.light = light;
     }
@@ -81,70 +82,75 @@ impl RawCamera {
     /// Writes a frame.
     pub(super) fn fill(
         &mut self,
-        moment: &Moment,
+        capture: &Capture,
         timing: &Timing,
         plane: &mut [u8],
         stride: usize,
         workers: &Workers,
     ) {
-        self.optics.prepare(moment.frame);
+        self.optics.prepare(capture.frame);
         if self.optics.is_still() && self.still.is_none() {
             let hot = |y| self.hot.row(y).next().is_some();
-            let bench = &mut self.benches[0].optics;
-            self.still = Some(StillLight::new(&self.optics, bench, self.size, hot));
+            let scratch = &mut self.scratches[0].optics;
+            self.still = Some(StillLight::new(&self.optics, scratch, self.size, hot));
         }
-        let seconds = moment.controls.exposure_us * 1e-6;
+        let seconds = capture.controls.exposure_us * 1e-6;
         let (black, white) = (encode::black(self.format), self.format.white());
         let exposure = Exposure {
             electrons: ELECTRONS_PER_LUX_SECOND * self.light.lux * seconds,
-            numbers: f32::from(white - black) / FULL_WELL * moment.controls.gain,
+            numbers: f32::from(white - black) / FULL_WELL * capture.controls.gain,
             black: black.into(),
             white: white.into(),
             variance: self.variance,
         };
-        let row_bytes = self.format.row_bytes(self.size.width as u32) as usize;
-        let Self { optics, format, light, seed, hot, still, sheet, benches, .. } = self;
+        let row_bytes = self.format.row_bytes(self.size.width) as usize;
+        let Self { optics, format, light, seed, hot, still, cache, scratches, .. } = self;
         if let (Some(still), None, 0.0) = (&*still, light.mains, exposure.variance) {
-            let (exposed, sheet) =
-                sheet.get_or_insert_with(|| (None, Sheet::new(row_bytes, still.index.clone())));
+            let (exposed, cache) =
+                cache.get_or_insert_with(|| (None, RowCache::new(row_bytes, still.index.clone())));
             if *exposed != Some(exposure) {
-                let RowBench { light, numbers, .. } = &mut benches[0];
-                for ((y, row), bytes) in still.rows().zip(sheet.rows_mut()) {
+                let RowScratch { light, numbers, .. } = &mut scratches[0];
+                for ((y, row), bytes) in still.rows().zip(cache.rows_mut()) {
                     light.copy_from_slice(row);
-                    // Rows with hot pixels are nobody else's.
+                    // Rows with hot pixels are not shared.
                     heat(light, hot, y, &exposure, seconds);
                     expose(&exposure, [0; 2], light, numbers);
                     format.pack(numbers, bytes);
                 }
                 *exposed = Some(exposure);
             }
-            return sheet.write(plane, stride, workers);
+            return cache.write(plane, stride, workers);
         }
         let still = still.as_ref();
-        let make = |y: usize, row: &mut [u8], bench: &mut RowBench| {
+        let make = |y: usize, row: &mut [u8], scratch: &mut RowScratch| {
             let Some(row) = row.get_mut(..row_bytes) else { return };
             let mut exposure = exposure;
             if let Some(mains) = light.mains {
-                exposure.electrons *= flicker(mains, moment, timing, y);
+                exposure.electrons *= flicker(mains, capture, timing, y);
             }
             let has_hot = hot.row(y).next().is_some();
             let own = match still {
                 Some(still) if !has_hot => still.row(still.index[y]),
                 Some(still) => {
-                    bench.light.copy_from_slice(still.row(still.index[y]));
-                    heat(&mut bench.light, hot, y, &exposure, seconds);
-                    &bench.light
+                    scratch.light.copy_from_slice(still.row(still.index[y]));
+                    heat(&mut scratch.light, hot, y, &exposure, seconds);
+                    &scratch.light
                 }
                 None => {
-                    optics.light(moment.frame, y, &mut bench.optics, &mut bench.light);
-                    heat(&mut bench.light, hot, y, &exposure, seconds);
-                    &bench.light
+                    optics.light(capture.frame, y, &mut scratch.optics, &mut scratch.light);
+                    heat(&mut scratch.light, hot, y, &exposure, seconds);
+                    &scratch.light
                 }
             };
-            expose(&exposure, random::key(*seed, moment.frame, y as u64), own, &mut bench.numbers);
-            format.pack(&bench.numbers, row);
+            expose(
+                &exposure,
+                random::key(*seed, capture.frame, y as u64),
+                own,
+                &mut scratch.numbers,
+            );
+            format.pack(&scratch.numbers, row);
         };
-        workers.rows(plane, stride, self.size.height, benches, make);
+        workers.rows(plane, stride, self.size.rows(), scratches, make);
     }
 }
 
@@ -156,8 +162,8 @@ fn heat(light: &mut [f32], hot: &HotPixels, y: usize, exposure: &Exposure, secon
 }
 
 /// The light of a lamp that flickers, to one that does not, while a row is exposed.
-fn flicker(mains: Mains, moment: &Moment, timing: &Timing, y: usize) -> f32 {
-    let exposure = f64::from(moment.controls.exposure_us) * 1e-6;
-    let read = moment.timestamp.as_secs_f64() + timing.row_seconds(y);
+fn flicker(mains: Mains, capture: &Capture, timing: &Timing, y: usize) -> f32 {
+    let exposure = f64::from(capture.controls.exposure_us) * 1e-6;
+    let read = capture.timestamp.as_secs_f64() + timing.row_seconds(y);
     mains.light(read - exposure, exposure) as f32
 }

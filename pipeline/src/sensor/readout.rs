@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::scene::Size;
+use crate::size::Size;
 
 /// How the array becomes a picture: all of it, or fewer pixels for a higher rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,7 +39,9 @@ impl Readout {
 
     /// The size of the array behind a picture of this size.
     pub fn array(self, size: Size) -> Size {
-        Size { width: size.width * self.factor(), height: size.height * self.factor() }
+        let factor = self.factor() as u32;
+        let times = |side: u32| side.saturating_mul(factor);
+        Size { width: times(size.width), height: times(size.height) }
     }
 
     /// The columns, or rows, of the array that one of the picture is made of, where colours come

@@ -1,4 +1,4 @@
-//! What a sensor is made to be.
+//! The settings of a sensor.
 
 use std::fmt;
 use std::path::Path;
@@ -12,13 +12,14 @@ use super::model::colour::KELVIN;
 use super::model::lens::{Lens, MAX_BLUR};
 use super::pattern::TestPattern;
 use super::readout::Readout;
-use super::scene::{EmptySpec, SceneError, Size, Spec};
+use super::scene::{EmptySpec, SceneError, Spec};
 use super::{HEIGHTS, SizeError, WIDTHS, check_size};
+use crate::size::Size;
 
 /// How bright a lamp can be, in lux on the scene: from starlight to more than the sun.
 pub const LUX: std::ops::RangeInclusive<f32> = 0.001..=200_000.0;
 
-/// What a sensor shows.
+/// The source of a sensor's frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// Known numbers.
@@ -72,7 +73,7 @@ pub struct Light {
     pub kelvin: f32,
     /// Its brightness on the scene: within [`LUX`].
     pub lux: f32,
-    /// Whose alternating current makes it flicker; `None` is steady light.
+    /// The alternating current that makes it flicker; `None` is steady light.
     pub mains: Option<Mains>,
 }
 
@@ -104,16 +105,16 @@ impl Default for Pixels {
 /// The largest part of hot pixels.
 const MAX_HOT: f32 = 0.01;
 
-/// What a sensor is made to be.
+/// The settings of a sensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Width and height of its frames, in pixels.
-    pub size: (u32, u32),
-    /// What it sends.
+    /// The size of its frames.
+    pub size: Size,
+    /// The format that it sends.
     pub format: Format,
     /// Which pixels of its array are read out.
     pub readout: Readout,
-    /// What it shows.
+    /// The pattern or scene that it shows.
     pub source: Source,
     /// The lamp; test patterns know none.
     pub light: Light,
@@ -128,7 +129,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            size: (640, 480),
+            size: Size { width: 640, height: 480 },
             format: Format::Raw(RawFormat::SRGGB8),
             readout: Readout::default(),
             source: Source::default(),
@@ -155,21 +156,22 @@ pub enum SettingsError {
         width: u32,
         /// Height in pixels.
         height: u32,
-        /// What it needs.
+        /// The condition that it does not meet.
         needs: &'static str,
     },
     /// The array behind the readout would be too large.
     #[error(
         "readout {readout} makes frames of {width}x{height} from an array of {}x{}, and the largest is {}x{}",
-        width * readout.factor(), height * readout.factor(), WIDTHS.end(), HEIGHTS.end()
+        readout.array(Size { width: *width, height: *height }).width,
+        readout.array(Size { width: *width, height: *height }).height, WIDTHS.end(), HEIGHTS.end()
     )]
     Array {
         /// The readout.
         readout: Readout,
         /// Width in pixels.
-        width: usize,
+        width: u32,
         /// Height in pixels.
-        height: usize,
+        height: u32,
     },
     /// A number is out of its range.
     #[error("{name} is {value}, and must be {range}")]
@@ -178,7 +180,7 @@ pub enum SettingsError {
         name: &'static str,
         /// Its value.
         value: f32,
-        /// What it may be.
+        /// Its range, in words.
         range: &'static str,
     },
     /// The scene cannot be opened.
@@ -189,7 +191,7 @@ pub enum SettingsError {
 impl Settings {
     /// Whether there is such a sensor, as far as can be told without opening the scene.
     pub fn validate(&self) -> Result<(), SettingsError> {
-        let (width, height) = self.size;
+        let Size { width, height } = self.size;
         check_size(width, height)?;
         let odd = |needs| SettingsError::Odd { format: self.format, width, height, needs };
         match self.format {
@@ -208,10 +210,8 @@ impl Settings {
             }
             _ => {}
         }
-        let Size { width, height } = self.frame();
-        let array = self.readout.array(self.frame());
-        let limits = (*WIDTHS.end() as usize, *HEIGHTS.end() as usize);
-        if array.width > limits.0 || array.height > limits.1 {
+        let array = self.readout.array(self.size);
+        if array.width > *WIDTHS.end() || array.height > *HEIGHTS.end() {
             return Err(SettingsError::Array { readout: self.readout, width, height });
         }
         self.light.validate()?;
@@ -225,11 +225,6 @@ impl Settings {
         within("lens.blur", blur, (0.0..=MAX_BLUR).contains(&blur), "0 to 8 pixels")?;
         let hot = self.pixels.hot;
         within("pixels.hot", hot, (0.0..=MAX_HOT).contains(&hot), "0 to 0.01")
-    }
-
-    /// The size of a frame.
-    pub(super) fn frame(&self) -> Size {
-        Size { width: self.size.0 as usize, height: self.size.1 as usize }
     }
 }
 
@@ -272,16 +267,16 @@ mod tests {
             settings.validate()
         };
         let format = |text: &str| text.parse::<Format>().unwrap();
-        assert!(matches!(with(&|s| s.size = (64, 480)), Err(SettingsError::Size(_))));
+        assert!(matches!(with(&|s| s.size = (64, 480).into()), Err(SettingsError::Size(_))));
         for (text, size) in [("NV12", (641, 480)), ("NV12", (640, 481)), ("YUYV", (641, 480))] {
-            let result = with(&|s| (s.format, s.size) = (format(text), size));
+            let result = with(&|s| (s.format, s.size) = (format(text), size.into()));
             assert!(matches!(result, Err(SettingsError::Odd { .. })), "{text}");
         }
-        let binned = |s: &mut Settings| (s.readout, s.size) = (Readout::Bin2, (641, 480));
+        let binned = |s: &mut Settings| (s.readout, s.size) = (Readout::Bin2, (641, 480).into());
         assert!(matches!(with(&binned), Err(SettingsError::Odd { .. })));
-        let huge = |s: &mut Settings| (s.readout, s.size) = (Readout::Skip4, (8000, 480));
+        let huge = |s: &mut Settings| (s.readout, s.size) = (Readout::Skip4, (8000, 480).into());
         assert!(matches!(with(&huge), Err(SettingsError::Array { .. })));
-        assert!(with(&|s| (s.format, s.size) = (format("YUYV"), (640, 481))).is_ok());
+        assert!(with(&|s| (s.format, s.size) = (format("YUYV"), (640, 481).into())).is_ok());
         for value in [f32::NAN, -1.0, f32::INFINITY] {
             let changes: [&dyn Fn(&mut Settings); 5] = [
                 &|s| s.light.kelvin = value,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::encode;
 use super::format::{Format, PictureFormat};
-use super::scene::Size;
-use super::strip;
+use super::frame_counter;
+use crate::size::Size;
 
 /// Two strips along the top: the frame's number, then its time in microseconds, each as its lowest
 /// 32 bits.
@@ -22,14 +22,14 @@ pub(super) struct Stamp {
 impl Stamp {
     pub(super) fn new(format: Format, size: Size) -> Self {
         let row_bytes = match format {
-            Format::Raw(raw) => raw.row_bytes(size.width as u32) as usize,
-            Format::Picture(picture) => picture.row_bytes(size.width),
+            Format::Raw(raw) => raw.row_bytes(size.width) as usize,
+            Format::Picture(picture) => picture.row_bytes(size.columns()),
         };
         Self {
             format,
-            height: strip::rows(size.height),
-            levels: vec![[0.0; 3]; size.width],
-            numbers: vec![0; size.width],
+            height: frame_counter::rows(size.rows()),
+            levels: vec![[0.0; 3]; size.columns()],
+            numbers: vec![0; size.columns()],
             rows: [vec![0; row_bytes], vec![0; row_bytes]],
         }
     }
@@ -45,7 +45,7 @@ impl Stamp {
     ) {
         let Self { format, height, levels, numbers, rows } = self;
         for (number, row) in [frame as u32, time.as_micros() as u32].into_iter().zip(&mut *rows) {
-            strip::write(number, levels, [0.0; 3], [1.0; 3]);
+            frame_counter::write(number, levels, [0.0; 3], [1.0; 3]);
             match *format {
                 Format::Raw(raw) => {
                     // Black and white are the same through all filters.

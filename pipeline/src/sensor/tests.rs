@@ -25,7 +25,7 @@ fn raw(text: &str) -> (RawFormat, Format) {
 /// The numbers of a frame, exposed at second 1.
 fn frame(sensor: &mut Sensor, sequence: u64) -> Vec<u16> {
     let Format::Raw(format) = sensor.format() else { panic!("the sensor sends raw frames") };
-    let (width, height) = sensor.size();
+    let Size { width, height } = sensor.size();
     let stride = format.row_bytes(width) as usize;
     let mut bytes = vec![0xee; stride * height as usize];
     sensor.expose(sequence, Duration::from_secs(1));
@@ -70,7 +70,7 @@ fn every_frame_differs_and_carries_its_number() {
     for sequence in [0, 1, 2, 1000, u64::from(u32::MAX)] {
         let mut frame = vec![0; stride * height];
         sensor.fill(sequence, &mut frame, stride);
-        assert_eq!(strip::read(width, |x| frame[x]), Some(sequence as u32));
+        assert_eq!(frame_counter::read(width, |x| frame[x]), Some(sequence as u32));
         assert!(!frames.contains(&frame));
         frames.push(frame);
     }
@@ -78,7 +78,7 @@ fn every_frame_differs_and_carries_its_number() {
 
 #[test]
 fn padding_is_left_alone() {
-    let noisy = Settings { size: (320, 240), ..Settings::default() };
+    let noisy = Settings { size: (320, 240).into(), ..Settings::default() };
     let scene = Settings { source: "ball".parse().unwrap(), ..noisy.clone() };
     for settings in [noisy, scene.clone(), Settings { stamp: true, ..scene }] {
         let mut frame = vec![0xaa; 512 * 240 + 512];
@@ -96,7 +96,8 @@ fn a_pattern_is_the_same_in_every_format() {
             let make = |format: RawFormat| {
                 let source = Source::Pattern(pattern);
                 let format = Format::Raw(format);
-                let settings = Settings { size: (322, 64), format, source, ..Settings::default() };
+                let settings =
+                    Settings { size: (322, 64).into(), format, source, ..Settings::default() };
                 frame(&mut Sensor::open(&settings).unwrap(), 5)
             };
             let eight_bits = make(RawFormat::SRGGB8.with_cfa(format.cfa()));
@@ -121,7 +122,8 @@ fn raw_frames_of_a_scene_are_the_same_in_every_packing() {
         let make = |format| {
             let format = Format::Raw(format);
             let source = "colorchecker".parse().unwrap();
-            let settings = Settings { size: (320, 64), format, source, ..Settings::default() };
+            let settings =
+                Settings { size: (320, 64).into(), format, source, ..Settings::default() };
             frame(&mut Sensor::open(&settings).unwrap(), 2)
         };
         assert_eq!(make(format), make(unpacked), "{format}");
@@ -220,7 +222,7 @@ fn a_lamp_flickers_and_whole_periods_do_not_show_it() {
         let light = Light { lux: 100.0, mains: Some(Mains::Hz50), ..Light::default() };
         // Lines of 0.8 µs would read 480 rows in a twentieth of a flicker.
         let settings =
-            Settings { light, format: raw("Y16").1, size: (16_384, 480), ..ideal("solid") };
+            Settings { light, format: raw("Y16").1, size: (16_384, 480).into(), ..ideal("solid") };
         let mut sensor = Sensor::open(&settings).unwrap();
         sensor.set_controls(Controls { exposure_us, gain: 8.0 });
         frame(&mut sensor, 0);
@@ -302,7 +304,7 @@ fn a_stamp_tells_number_and_time() {
         let stride = 640 * 4;
         let mut bytes = vec![0; stride * 480];
         sensor.fill(77, &mut bytes, stride);
-        let strip_rows = strip::rows(480);
+        let strip_rows = frame_counter::rows(480);
         let bright = |y: usize, x: usize| {
             let row = &bytes[y * stride..];
             match text {
@@ -313,10 +315,10 @@ fn a_stamp_tells_number_and_time() {
                 _ => row[x],
             }
         };
-        assert_eq!(strip::read(640, |x| bright(1, x)), Some(77), "{text}");
-        let stamped = strip::read(640, |x| bright(strip_rows + 1, x));
+        assert_eq!(frame_counter::read(640, |x| bright(1, x)), Some(77), "{text}");
+        let stamped = frame_counter::read(640, |x| bright(strip_rows + 1, x));
         assert_eq!(stamped, Some(time.as_micros() as u32), "{text}");
-        assert_eq!(strip::read(640, |x| bright(2 * strip_rows + 1, x)), None, "{text}");
+        assert_eq!(frame_counter::read(640, |x| bright(2 * strip_rows + 1, x)), None, "{text}");
     }
 }
 

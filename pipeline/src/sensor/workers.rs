@@ -34,7 +34,7 @@ impl Workers {
         self.pool.as_ref().map_or(1, ThreadPool::current_num_threads)
     }
 
-    /// How many bands a frame is made in: each needs a bench to work at.
+    /// How many bands a frame is made in: each needs a scratch to work at.
     pub(super) fn bands(&self) -> usize {
         self.pool.as_ref().map_or(1, |pool| BANDS * pool.current_num_threads())
     }
@@ -50,7 +50,7 @@ impl Workers {
         }
     }
 
-    /// Makes `height` rows, `stride` bytes apart, each band at a bench of its own. Rows that
+    /// Makes `height` rows, `stride` bytes apart, each band at a scratch of its own. Rows that
     /// `plane` is too short for are left out.
     pub(super) fn rows<B: Send>(
         &self,
@@ -63,9 +63,9 @@ impl Workers {
         // Even, so that a band begins where the colour filters and chroma do.
         let band = height.div_ceil(benches.len().max(1)).next_multiple_of(2);
         let end = plane.len().min(stride.saturating_mul(height));
-        let work = |(index, (rows, bench)): (usize, (&mut [u8], &mut B))| {
+        let work = |(index, (rows, scratch)): (usize, (&mut [u8], &mut B))| {
             for (y, row) in rows.chunks_mut(stride).enumerate() {
-                make(index * band + y, row, bench);
+                make(index * band + y, row, scratch);
             }
         };
         let bytes = band.saturating_mul(stride).max(1);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use vcam_allocator::{Fourcc, Method, Pool, heaps};
-use vcam_pipeline::sensor::strip;
+use vcam_pipeline::sensor::frame_counter;
 use vcam_sinks::v4l2::{V4l2Error, V4l2Options, V4l2Sink};
 use vcam_sinks::{Sink, SinkCounts};
 use vcam_testing::accounting;
@@ -206,7 +206,9 @@ fn numbers(bytes: &[u8], size: (u32, u32)) -> Vec<u32> {
     let [width, height] = [size.0, size.1].map(|pixels| pixels as usize);
     let pictures = bytes.chunks_exact(2 * width * height);
     assert_eq!(pictures.remainder(), [0; 0]);
-    pictures.map(|rows| strip::read(width, |x| rows[2 * (2 * width + x)]).unwrap()).collect()
+    pictures
+        .map(|rows| frame_counter::read(width, |x| rows[2 * (2 * width + x)]).unwrap())
+        .collect()
 }
 
 #[test]

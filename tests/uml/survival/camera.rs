@@ -12,10 +12,10 @@ use vcam_allocator::constraints::Constraints;
 use vcam_allocator::{Alignment, Knowledge, Layout, Method, Pool, heaps};
 use vcam_isp_gpu::{GpuIsp, Job};
 use vcam_pipeline::camera::{
-    Camera, CameraError, CameraManager, CameraState, Event, FrameStatus, PixelFormat, QueueReason,
-    Request, RequestStatus, Resources, ReuseBuffers, Start, Stream, StreamRole,
+    Camera, CameraError, CameraManager, CameraState, Event, FrameStatus, QueueReason, Request,
+    RequestStatus, Resources, ReuseBuffers, Start, StreamFormat, StreamId, StreamRole,
 };
-use vcam_pipeline::{IspChoice, StageError};
+use vcam_pipeline::{CopyPolicy, HeapOrder, IspChoice, Size, StageError};
 use vcam_testing::accounting;
 use vcam_testing::faulty_stages;
 use vcam_testing::panicking_log::PanickingLog;
@@ -30,7 +30,13 @@ const FAST: Start = Start {
 
 fn resources(isp: IspChoice) -> Resources {
     let heaps = [heaps::open("udmabuf").unwrap()].into();
-    Resources { heaps, isp, strict: false, by_cost: false, knowledge: Knowledge::default() }
+    Resources {
+        heaps,
+        isp,
+        copies: CopyPolicy::Fallback,
+        heap_order: HeapOrder::AsGiven,
+        knowledge: Knowledge::default(),
+    }
 }
 
 /// Runs it twice, and asserts that the second time leaves nothing behind.
@@ -41,12 +47,12 @@ fn leaves_nothing(run: impl Fn()) {
 }
 
 /// Configures a camera for a viewfinder, and makes so many requests for it.
-fn requests(camera: &Camera, count: u64) -> (Stream, Vec<Request>) {
+fn requests(camera: &Camera, count: u64) -> (StreamId, Vec<Request>) {
     let mut streams = camera.generate_configuration(&[StreamRole::Viewfinder]);
     streams.streams[0].buffer_count = u32::try_from(count).unwrap();
     streams.validate();
     camera.configure(&streams).unwrap();
-    camera.allocate(Vec::<(Stream, Constraints)>::new()).unwrap();
+    camera.allocate(Vec::<(StreamId, Constraints)>::new()).unwrap();
     let stream = streams.stream_ids().next().unwrap();
     let made = (0..count).map(|cookie| {
         let mut request = camera.create_request(cookie).unwrap();
@@ -68,7 +74,7 @@ fn back(camera: &Camera) -> Vec<Request> {
 
 /// Asserts that each request came back once, and that those without a frame are cancelled, with
 /// their buffers.
-fn assert_all_back(mut back: Vec<Request>, count: u64, stream: Stream, made: u64) {
+fn assert_all_back(mut back: Vec<Request>, count: u64, stream: StreamId, made: u64) {
     back.sort_by_key(Request::cookie);
     let cookies: Vec<_> = back.iter().map(Request::cookie).collect();
     assert_eq!(cookies, (0..count).collect::<Vec<_>>());
@@ -150,7 +156,7 @@ fn panic_of(camera: &Camera) -> (String, String) {
 }
 
 /// Makes a frame for each request with a camera that was stopped before.
-fn goes_on(camera: &Camera, stream: Stream, requests: Vec<Request>) {
+fn goes_on(camera: &Camera, stream: StreamId, requests: Vec<Request>) {
     let count = requests.len() as u64;
     camera.start(FAST).unwrap();
     for mut request in requests {
@@ -245,8 +251,8 @@ fn buffers_that_come_in_the_middle_are_imported_or_copied_for_the_same_frame() {
         let (stream, waiting) = requests(&camera, 4);
         let streams = camera.generate_configuration(&[StreamRole::Viewfinder]);
         let configured = &streams.streams[0];
-        let PixelFormat::Picture(format) = configured.pixel_format else { panic!("a picture") };
-        let (width, height) = configured.size;
+        let StreamFormat::Picture(format) = configured.pixel_format else { panic!("a picture") };
+        let Size { width, height } = configured.size;
         let layout = Layout::linear(format, width, height, Alignment::default()).unwrap();
         let pool = |heap| Pool::new(&*heaps::open(heap).unwrap(), &layout, "test-own", 4).unwrap();
         let pools = ["dma_heap:system", "memfd"].map(pool);

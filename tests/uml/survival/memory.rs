@@ -21,7 +21,7 @@ use vcam_allocator::{
     Shortage, heaps,
 };
 use vcam_isp_gpu::GpuIsp;
-use vcam_pipeline::{IspChoice, Outcome};
+use vcam_pipeline::{IspChoice, RunStats};
 use vcam_sinks::{Frame, KmsSink, NullSink, Sink};
 use vcam_testing::accounting::BufferUsage;
 use vcam_testing::cgroup::Cgroup;
@@ -81,7 +81,7 @@ fn ran(mut command: Command) -> Ran {
     command.output().unwrap().into()
 }
 
-fn assert_none_lost(outcome: &Outcome) {
+fn assert_none_lost(outcome: &RunStats) {
     let counted = outcome.frames;
     assert_eq!((counted.completed, counted.displayed), (FRAMES, FRAMES), "{outcome:?}");
     assert_eq!((counted.dropped, counted.errors), (0, 0), "{outcome:?}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use vcam_allocator::{CpuAccess, Dmabuf, Method};
 use vcam_isp_gpu::GpuIsp;
-use vcam_pipeline::sensor::strip;
+use vcam_pipeline::sensor::frame_counter;
 use vcam_pipeline::{IspChoice, StopHandle};
 use vcam_sinks::{Frame, KmsSink, NullSink, Sink};
 use vcam_testing::accounting::BufferUsage;
@@ -126,7 +126,7 @@ fn the_buffers_of_a_camera_that_is_killed_stay_with_those_who_have_them() {
         let row = buffer.layout().planes()[0].stride as usize;
         let green = |x: usize| pixels.plane(0)[row + 4 * x + 1];
         assert!(
-            strip::read(stepped_display::SIZE.0 as usize, green).is_some(),
+            frame_counter::read(stepped_display::SIZE.0 as usize, green).is_some(),
             "{} is a frame",
             buffer.name()
         );

@@ -16,7 +16,7 @@ use std::time::Duration;
 use vcam_allocator::{Importer, Method, Refusal};
 use vcam_isp_gpu::fault::{self, Faults};
 use vcam_isp_gpu::{GpuIsp, Isp, Job};
-use vcam_pipeline::{Config, IspChoice, Outcome, StageError, StopHandle};
+use vcam_pipeline::{IspChoice, RunStats, StageError, StopHandle};
 use vcam_sinks::{Frame, KmsSink, Latest, NullSink, Sink};
 use vcam_testing::display_state;
 use vcam_testing::faulty_stages::{self, FaultySink, config, prepare, present_and_look, run};
@@ -52,20 +52,20 @@ fn looking(card: &Card) -> Box<dyn Sink> {
     Box::new(FaultySink::new(display(card), present_and_look))
 }
 
-fn assert_none_lost(outcome: &Outcome, frames: u64) {
+fn assert_none_lost(outcome: &RunStats, frames: u64) {
     let counted = outcome.frames;
     assert_eq!((counted.completed, counted.displayed), (frames, frames), "{outcome:?}");
     assert_eq!((counted.dropped, counted.errors), (0, 0), "{outcome:?}");
 }
 
 /// Asserts that a link copies from that frame on, for this reason.
-fn assert_copies(outcome: &Outcome, link: usize, since: u64, says: &str) {
+fn assert_copies(outcome: &RunStats, link: usize, since: u64, says: &str) {
     let link = &outcome.links[link];
     assert_eq!((link.method, link.since_frame), (Method::Copy, since), "{link:?}");
     assert!(link.reason.as_ref().unwrap().contains(says), "{link:?}");
 }
 
-fn assert_imports(outcome: &Outcome, link: usize) {
+fn assert_imports(outcome: &RunStats, link: usize) {
     let link = &outcome.links[link];
     assert_eq!((link.method, link.bytes_copied, link.since_frame), (Method::Import, 0, 0));
 }
@@ -200,7 +200,7 @@ fn a_panic_in_a_display_s_thread_is_named_and_the_others_end_well() {
 }
 
 /// Runs on a display and cuts the sensor's film off in the middle.
-fn run_with_a_video_that_ends(card: &Card, frames: u64) -> (Outcome, Result<(), StageError>) {
+fn run_with_a_video_that_ends(card: &Card, frames: u64) -> (RunStats, Result<(), StageError>) {
     let film = VideoFile::new(stepped_display::SIZE);
     let path = film.path();
     let cuts = FaultySink::new(display(card), move |sink: &mut KmsSink, frame: Frame| {
@@ -210,7 +210,7 @@ fn run_with_a_video_that_ends(card: &Card, frames: u64) -> (Outcome, Result<(), 
         sink.present(frame)
     });
     let config = config(IspChoice::Gpu(None), frames, StopHandle::default());
-    let config = Config { sensor: film.settings(), ..config };
+    let config = config.sensor(film.settings());
     prepare(config, vec![Box::new(cuts)]).unwrap().start().unwrap().wait()
 }
 

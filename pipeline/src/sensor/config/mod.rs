@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::settings::{Settings, SettingsError};
+use crate::size::Size;
 
 mod own;
 mod virtual_yaml;
@@ -18,10 +19,10 @@ const RATES: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
 
 /// A camera of a configuration file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Camera {
+pub struct CameraDescription {
     /// Its name, which no other camera of the file has.
     pub name: String,
-    /// What it is made to be, in its first mode.
+    /// The sensor's settings in its first mode.
     pub settings: Settings,
     /// The sizes that it has, and how fast each is; at least one, the favourite first.
     pub modes: Vec<Mode>,
@@ -34,8 +35,8 @@ pub struct Camera {
 /// A size that a camera has.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mode {
-    /// Width and height in pixels.
-    pub size: (u32, u32),
+    /// The size of its frames.
+    pub size: Size,
     /// The slowest and the fastest, in frames a second.
     pub rates: [f64; 2],
 }
@@ -96,7 +97,7 @@ pub enum ConfigError {
         line: usize,
         /// The key.
         key: String,
-        /// What is wrong.
+        /// The mistake.
         message: String,
     },
     /// There is no camera in it.
@@ -114,7 +115,7 @@ struct Fault {
     message: String,
 }
 
-/// What one of the readers finds wrong.
+/// A mistake that one of the readers finds.
 enum Wrong {
     /// The text.
     Syntax { line: usize, message: String },
@@ -130,8 +131,8 @@ impl From<Fault> for Wrong {
 
 /// Reads the cameras of a file: libcamera's where its name ends in `.yaml` or `.yml`, else vcam's.
 ///
-/// Files that it names are looked for beside it.
-pub fn read(path: &Path) -> Result<Vec<Camera>, ConfigError> {
+/// Files that it names are looked for in its folder.
+pub fn read(path: &Path) -> Result<Vec<CameraDescription>, ConfigError> {
     let owned = || path.to_owned();
     let mut text = String::new();
     let read = File::open(path)

@@ -9,9 +9,10 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Camera, Fault, Location, Mode, RATES, Wrong, key_of};
+use super::{CameraDescription, Fault, Location, Mode, RATES, Wrong, key_of};
 use crate::sensor::model::Mains;
 use crate::sensor::settings::{Settings, Source};
+use crate::size::Size;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,7 +97,7 @@ impl Places<'_> {
     }
 
     fn fault(&self, key: &str, message: impl Display) -> Fault {
-        // What is not written has the place of the camera's name.
+        // A key that is not written has the place of the camera's name.
         let line = self.lines.get(key).or_else(|| self.lines.get("name")).copied().unwrap_or(1);
         Fault { line, key: key.to_owned(), message: message.to_string() }
     }
@@ -108,7 +109,7 @@ fn line_of(text: &str, at: usize) -> usize {
 }
 
 /// Reads the cameras of a document; files are looked for in this folder.
-pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<Camera>, Wrong> {
+pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<CameraDescription>, Wrong> {
     let document: Document = toml::from_str(text).map_err(|error| syntax(text, &error))?;
     let mut names = BTreeSet::new();
     let mut cameras = Vec::new();
@@ -137,14 +138,14 @@ fn syntax(text: &str, error: &toml::de::Error) -> Wrong {
     Wrong::Syntax { line, message }
 }
 
-fn camera(text: &str, table: Table, folder: &Path) -> Result<Camera, Fault> {
+fn camera(text: &str, table: Table, folder: &Path) -> Result<CameraDescription, Fault> {
     let mut places = Places { text, lines: HashMap::new() };
     let mut settings = Settings::default();
     let mut name = String::new();
     places.take("name", Some(table.name), &mut name);
-    let mut size = [settings.size.0, settings.size.1];
+    let mut size = [settings.size.width, settings.size.height];
     places.take("size", table.size, &mut size);
-    settings.size = size.into();
+    settings.size = Size { width: size[0], height: size[1] };
     let mut fps = 30.0;
     places.take("fps", table.fps, &mut fps);
     if !RATES.contains(&fps) {
@@ -195,7 +196,7 @@ fn camera(text: &str, table: Table, folder: &Path) -> Result<Camera, Fault> {
     };
     let modes = vec![Mode { size: settings.size, rates: [fps, fps] }];
     let model = table.model.unwrap_or_else(|| "vcam".to_owned());
-    Ok(Camera { name, settings, modes, model, location })
+    Ok(CameraDescription { name, settings, modes, model, location })
 }
 
 #[cfg(test)]
@@ -233,11 +234,11 @@ mod tests {
         let cameras = parse(text, Path::new("/etc/vcam")).ok().unwrap();
         let [front, back] = &cameras[..] else { panic!("{cameras:?}") };
         assert_eq!((&*front.name, &front.settings), ("front", &Settings::default()));
-        assert_eq!(front.modes, [Mode { size: (640, 480), rates: [30.0; 2] }]);
+        assert_eq!(front.modes, [Mode { size: (640, 480).into(), rates: [30.0; 2] }]);
         assert_eq!(back.location, Location::Back);
         assert_eq!(back.modes[0].rates, [59.94; 2]);
         let settings = &back.settings;
-        assert_eq!(settings.size, (1920, 1080));
+        assert_eq!(settings.size, (1920, 1080).into());
         assert_eq!(settings.format.to_string(), "SGRBG12P");
         assert_eq!(settings.source.to_string(), "/etc/vcam/pictures/wall.png:moving");
         assert_eq!((settings.readout, settings.stamp), (Readout::Bin2, true));

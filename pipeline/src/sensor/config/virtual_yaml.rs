@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{Camera, Fault, Location, Mode, RATES, Wrong, key_of};
+use super::{CameraDescription, Fault, Location, Mode, RATES, Wrong, key_of};
 use crate::sensor::format::{Format, PictureFormat};
 use crate::sensor::scene::Spec;
 use crate::sensor::settings::{Settings, Source};
@@ -54,7 +54,7 @@ fn default_rates() -> Vec<f64> {
 }
 
 /// Reads the cameras of a document; files are looked for in this folder.
-pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<Camera>, Wrong> {
+pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<CameraDescription>, Wrong> {
     let blocks: BTreeMap<String, Spanned<Block>> =
         serde_saphyr::from_str(text).map_err(|error| Wrong::Syntax {
             line: error.location().map_or(1, |location| location.line() as usize),
@@ -74,7 +74,7 @@ fn fault<T>(at: &Spanned<T>, key: &str, message: impl ToString) -> Fault {
     Fault { line, key: key.to_owned(), message: message.to_string() }
 }
 
-fn camera(name: String, at: Spanned<Block>, folder: &Path) -> Result<Camera, Fault> {
+fn camera(name: String, at: Spanned<Block>, folder: &Path) -> Result<CameraDescription, Fault> {
     let block = &at.value;
     let source = match (&block.test_pattern, &block.frames) {
         (Some(_), Some(frames)) => {
@@ -104,12 +104,12 @@ fn camera(name: String, at: Spanned<Block>, folder: &Path) -> Result<Camera, Fau
             let message = format!("is not a range within {} to {}", RATES.start(), RATES.end());
             return Err(fault(resolution, "frame_rates", message));
         }
-        settings.size = (*width, *height);
+        settings.size = (*width, *height).into();
         settings.validate().map_err(|error| fault(resolution, key_of(&error), &error))?;
         modes.push(Mode { size: settings.size, rates });
     }
     if modes.is_empty() {
-        modes.push(Mode { size: (default_width(), default_height()), rates: [30.0, 60.0] });
+        modes.push(Mode { size: (default_width(), default_height()).into(), rates: [30.0, 60.0] });
     }
     settings.size = modes[0].size;
     let location = match &block.location {
@@ -125,7 +125,7 @@ fn camera(name: String, at: Spanned<Block>, folder: &Path) -> Result<Camera, Fau
         },
     };
     let model = block.model.clone().unwrap_or_else(|| "Unknown".to_owned());
-    Ok(Camera { name, settings, modes, model, location })
+    Ok(CameraDescription { name, settings, modes, model, location })
 }
 
 fn moving(scene: &str) -> Source {
@@ -173,16 +173,16 @@ mod tests {
         let cameras = parse(text, Path::new("/etc")).ok().unwrap();
         let [first, second, third] = &cameras[..] else { panic!("{cameras:?}") };
         let expected = [
-            Mode { size: (1920, 1080), rates: [30.0, 60.0] },
-            Mode { size: (1680, 1050), rates: [70.0, 70.0] },
+            Mode { size: (1920, 1080).into(), rates: [30.0, 60.0] },
+            Mode { size: (1680, 1050).into(), rates: [70.0, 70.0] },
         ];
         assert_eq!((&*first.name, &first.modes[..]), ("Virtual0", &expected[..]));
         assert_eq!(first.settings.source.to_string(), "lines:moving");
         assert_eq!(first.settings.format.to_string(), "NV12");
         assert_eq!((first.location, &*first.model), (Location::Back, "Virtual Video Device"));
         assert_eq!(second.settings.source.to_string(), "/etc/pictures/");
-        assert_eq!(second.modes, [Mode { size: (800, 1080), rates: [30.0, 60.0] }]);
-        assert_eq!(third.settings.size, (1920, 1080));
+        assert_eq!(second.modes, [Mode { size: (800, 1080).into(), rates: [30.0, 60.0] }]);
+        assert_eq!(third.settings.size, (1920, 1080).into());
         assert_eq!(third.model, "Unknown");
     }
 

@@ -41,8 +41,8 @@ pub fn linear_to_srgb(light: f32) -> f32 {
     if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 }
 }
 
-/// The chromaticity of a lamp: that of a black body up to 4000 K (Kim and others, 2002), of daylight
-/// from 5000 K (CIE 15), and between the two in between, so that nothing jumps.
+/// The chromaticity of a lamp: that of a black body up to 4000 K (Kim and others, 2002), of
+/// daylight from 5000 K (CIE 15), and between the two in between, so that nothing jumps.
 pub fn chromaticity(kelvin: f32) -> [f64; 2] {
     let kelvin = f64::from(kelvin);
     let part = ((kelvin - 4000.0) / 1000.0).clamp(0.0, 1.0);

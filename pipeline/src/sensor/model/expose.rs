@@ -9,15 +9,15 @@ pub const FULL_WELL: f32 = 10_000.0;
 
 /// Electrons that a white surface in one lux frees in one second in a green pixel.
 ///
-/// A surface that reflects all light sends a sixteenth of its illuminance through a lens of f/2;
-/// 16 000 electrons a lux-second are those of a pixel of about 3 µm. So a white surface in an office
+/// A surface that reflects all light sends a sixteenth of its illuminance through a lens of f/2; 16
+/// 000 electrons a lux-second are those of a pixel of about 3 µm. So a white surface in an office
 /// (500 lux) half fills a pixel in 10 ms.
 pub const ELECTRONS_PER_LUX_SECOND: f32 = 1000.0;
 
 /// Standard deviation of what reading a pixel adds, in electrons.
 pub const READ_NOISE: f32 = 3.0;
 
-/// What a row is exposed with.
+/// The exposure of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exposure {
     /// Electrons of a pixel that gets a light of 1.
@@ -46,7 +46,7 @@ pub fn expose(exposure: &Exposure, key: [u32; 2], light: &[f32], numbers: &mut [
     expose_anywhere(exposure, key, light, numbers);
 }
 
-/// The same, with the instructions of whoever calls it.
+/// The same, with the instruction set of its caller.
 #[inline(always)]
 fn expose_anywhere(exposure: &Exposure, key: [u32; 2], light: &[f32], numbers: &mut [u16]) {
     let mut noise = [0.0; BLOCK];

@@ -5,7 +5,7 @@ use vcam_isp_gpu::Shading;
 /// The longest standard deviation of a blur, in pixels.
 pub const MAX_BLUR: f32 = 8.0;
 
-/// What a lens does to light.
+/// A lens: its effects on light.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lens {
     /// The part of the light that the corners lack: 0 to below 1.
@@ -18,8 +18,8 @@ impl Lens {
     /// A lens without fault.
     pub const IDEAL: Self = Self { vignetting: 0.0, blur: 0.0 };
 
-    /// What makes up for its vignetting, exactly: where the light is `1 / (1 + c r^2)^2`, the gain
-    /// is `1 + 2 c r^2 + c^2 r^4`.
+    /// The shading correction that undoes its vignetting exactly: where the light is `1 / (1 + c
+    /// r^2)^2`, the gain is `1 + 2 c r^2 + c^2 r^4`.
     pub fn shading(&self) -> Shading {
         let corner = tangent_in_corner(self.vignetting);
         Shading { coefficients: [[2.0 * corner, corner * corner, 0.0]; 3] }
@@ -33,7 +33,7 @@ fn tangent_in_corner(vignetting: f32) -> f32 {
 
 /// How much light arrives where: the cosine to the fourth of the angle, as the textbooks have it.
 #[derive(Debug)]
-pub(super) struct Falloff {
+pub(in crate::sensor) struct Falloff {
     /// The square of the tangent of the angle: the part of each column, and of each row.
     columns: Vec<f32>,
     rows: Vec<f32>,
@@ -41,7 +41,7 @@ pub(super) struct Falloff {
 
 impl Falloff {
     /// `None` where all light arrives.
-    pub(super) fn new(vignetting: f32, width: usize, height: usize) -> Option<Self> {
+    pub(in crate::sensor) fn new(vignetting: f32, width: usize, height: usize) -> Option<Self> {
         if vignetting <= 0.0 {
             return None;
         }
@@ -58,7 +58,7 @@ impl Falloff {
     }
 
     /// Darkens row `y`.
-    pub(super) fn apply(&self, y: usize, row: &mut [[f32; 3]]) {
+    pub(in crate::sensor) fn apply(&self, y: usize, row: &mut [[f32; 3]]) {
         let own = 1.0 + self.rows[y];
         for (pixel, column) in row.iter_mut().zip(&self.columns) {
             let angle = own + column;
@@ -70,13 +70,13 @@ impl Falloff {
 
 /// A blur, as the weights of the pixels to one side: the pixel itself first.
 #[derive(Debug)]
-pub(super) struct Blur {
+pub(in crate::sensor) struct Blur {
     weights: Vec<f32>,
 }
 
 impl Blur {
     /// `None` where all is sharp.
-    pub(super) fn new(deviation: f32) -> Option<Self> {
+    pub(in crate::sensor) fn new(deviation: f32) -> Option<Self> {
         if deviation <= 0.0 {
             return None;
         }
@@ -88,17 +88,17 @@ impl Blur {
     }
 
     /// How many rows it looks to either side.
-    pub(super) fn reach(&self) -> usize {
+    pub(in crate::sensor) fn reach(&self) -> usize {
         self.weights.len() - 1
     }
 
     /// The weight of a pixel so many rows or columns away.
-    pub(super) fn weight(&self, distance: usize) -> f32 {
+    pub(in crate::sensor) fn weight(&self, distance: usize) -> f32 {
         self.weights[distance]
     }
 
     /// Blurs a row along itself; its border pixels go on beyond it.
-    pub(super) fn along(&self, row: &[[f32; 3]], out: &mut [[f32; 3]]) {
+    pub(in crate::sensor) fn along(&self, row: &[[f32; 3]], out: &mut [[f32; 3]]) {
         let Some(last) = row.len().checked_sub(1) else { return };
         for (x, out) in out.iter_mut().enumerate() {
             let mut sum = row[x.min(last)].map(|light| light * self.weights[0]);
@@ -157,9 +157,9 @@ mod tests {
         let sum: f32 = out.iter().map(|pixel| pixel[0]).sum();
         assert!((sum - 1.0).abs() < 1e-5, "{sum}");
         // As wide as it should be.
-        let moment: f32 =
+        let capture: f32 =
             out.iter().enumerate().map(|(x, p)| p[0] * (x as f32 - 32.0).powi(2)).sum();
-        assert!((moment - 4.0).abs() < 0.1, "{moment}");
+        assert!((capture - 4.0).abs() < 0.1, "{capture}");
         let even = vec![[0.7; 3]; 64];
         blur.along(&even, &mut out);
         assert!(out.iter().all(|pixel| (pixel[1] - 0.7).abs() < 1e-6));

@@ -1,4 +1,4 @@
-//! What a camera makes of a scene: lamp, lens, filters, pixels, converter.
+//! The model of a camera before a scene: lamp, lens, filters, pixels, converter.
 //!
 //! ```text
 //! scene ─▶ lamp ─▶ lens ─▶ filters ─▶ light of each pixel ─▶ exposure, noise ─▶ numbers
@@ -14,9 +14,7 @@ pub mod expose;
 mod hot;
 pub mod lens;
 mod mains;
-mod optics;
 pub mod random;
 
 pub(super) use hot::HotPixels;
 pub use mains::Mains;
-pub(super) use optics::{Bench, Optics, Sees, StillLight};

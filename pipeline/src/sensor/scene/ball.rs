@@ -1,6 +1,7 @@
 //! A ball that bounces between the borders.
 
-use super::{Scene, Size, fraction};
+use super::{Scene, fraction};
+use crate::size::Size;
 
 /// The ball's colour: a basketball's.
 const BALL: [f32; 3] = [0.72, 0.22, 0.05];
@@ -15,7 +16,7 @@ struct Ball {
 }
 
 pub(super) fn make(size: Size) -> Box<dyn Scene> {
-    Box::new(Ball { size, radius: size.width.min(size.height) as f32 / 8.0 })
+    Box::new(Ball { size, radius: size.columns().min(size.rows()) as f32 / 8.0 })
 }
 
 /// Where something is that goes to and fro between 0 and `length`.
@@ -27,7 +28,7 @@ fn to_and_fro(way: u64, length: u64) -> f32 {
 
 impl Ball {
     fn middle(&self, frame: u64) -> [f32; 2] {
-        let sides = [self.size.width, self.size.height];
+        let sides = [self.size.columns(), self.size.rows()];
         [0, 1].map(|axis| {
             let room = sides[axis] as f32 - 2.0 * self.radius;
             self.radius + to_and_fro(frame.wrapping_mul(SPEED[axis]), room as u64)
@@ -39,7 +40,7 @@ impl Scene for Ball {
     fn row(&self, frame: u64, y: usize, row: &mut [[f32; 3]]) {
         let [ball_x, ball_y] = self.middle(frame);
         let dy = y as f32 + 0.5 - ball_y;
-        let wall = 0.2 + 0.3 * fraction(y, self.size.height);
+        let wall = 0.2 + 0.3 * fraction(y, self.size.rows());
         row.fill([wall; 3]);
         // Half a pixel more, where the border of the ball is mixed with the wall.
         let half = ((self.radius + 0.5).powi(2) - dy * dy).max(0.0).sqrt();

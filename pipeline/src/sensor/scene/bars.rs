@@ -1,8 +1,9 @@
 //! Colour bars, from white over the six pure colours to black.
 
-use super::{Scene, Size};
+use super::Scene;
 use crate::sensor::model::colour::srgb_to_linear;
 use crate::sensor::pattern::BARS;
+use crate::size::Size;
 
 /// The level of a lit bar in sRGB: the 75 % of SMPTE's bars (EG 1).
 const LIT: f32 = 0.75;

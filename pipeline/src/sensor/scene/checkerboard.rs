@@ -1,11 +1,12 @@
 //! Black and white squares.
 
-use super::{Scene, Size};
+use super::Scene;
+use crate::size::Size;
 
 /// Rows of squares.
 const ROWS: usize = 8;
 
-/// What black and white squares reflect.
+/// The reflectance of black and white squares.
 const SQUARES: [f32; 2] = [0.04, 0.9];
 
 #[derive(Debug)]
@@ -15,7 +16,7 @@ struct Checkerboard {
 }
 
 pub(super) fn make(size: Size) -> Box<dyn Scene> {
-    Box::new(Checkerboard { side: (size.height / ROWS).max(1) })
+    Box::new(Checkerboard { side: (size.rows() / ROWS).max(1) })
 }
 
 impl Scene for Checkerboard {

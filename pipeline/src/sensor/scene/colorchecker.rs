@@ -1,7 +1,8 @@
 //! The 24 patches of the ColorChecker Classic, as their makers publish them.
 
-use super::{Scene, Size};
+use super::Scene;
 use crate::sensor::model::colour::srgb_to_linear;
+use crate::size::Size;
 
 /// Columns of patches.
 pub const COLUMNS: usize = 6;
@@ -39,7 +40,7 @@ pub const PATCHES: [[u8; 3]; COLUMNS * ROWS] = [
     [52, 52, 52],
 ];
 
-/// What the frame between the patches reflects.
+/// The reflectance of the frame between the patches.
 const FRAME: f32 = 0.03;
 
 /// The frame's width on each side of a patch, as a part of the patch's field.
@@ -53,7 +54,7 @@ struct Colorchecker {
 
 pub(super) fn make(size: Size) -> Box<dyn Scene> {
     let linear = |level: u8| srgb_to_linear(f32::from(level) / 255.0);
-    Box::new(Colorchecker { height: size.height, patches: PATCHES.map(|rgb| rgb.map(linear)) })
+    Box::new(Colorchecker { height: size.rows(), patches: PATCHES.map(|rgb| rgb.map(linear)) })
 }
 
 /// The columns, or rows, of a patch: the field that it has of the picture, less the frame.
@@ -84,7 +85,7 @@ mod tests {
     fn each_patch_is_where_it_belongs() {
         let size = Size { width: 600, height: 400 };
         let scene = make(size);
-        let mut row = vec![[0.0; 3]; size.width];
+        let mut row = vec![[0.0; 3]; size.columns()];
         scene.row(0, 350, &mut row);
         // The white patch begins the last row.
         assert!(row[50][0] > 0.89 && row[50][0] < 0.9, "{:?}", row[50]);

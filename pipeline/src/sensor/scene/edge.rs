@@ -1,11 +1,12 @@
 //! An edge that is nearly upright, as ISO 12233 measures sharpness with.
 
-use super::{Scene, Size};
+use super::Scene;
+use crate::size::Size;
 
 /// The tangent of five degrees.
 const SLANT: f32 = 0.087_488_66;
 
-/// What both sides reflect: a contrast of four, low enough that nothing clips.
+/// The reflectance of both sides: a contrast of four, low enough that nothing clips.
 const SIDES: [f32; 2] = [0.15, 0.6];
 
 #[derive(Debug)]
@@ -19,8 +20,8 @@ pub(super) fn make(size: Size) -> Box<dyn Scene> {
 
 impl Scene for Edge {
     fn row(&self, _: u64, y: usize, row: &mut [[f32; 3]]) {
-        let from_middle = y as f32 + 0.5 - self.size.height as f32 / 2.0;
-        let edge = self.size.width as f32 / 2.0 + from_middle * SLANT;
+        let from_middle = y as f32 + 0.5 - self.size.rows() as f32 / 2.0;
+        let edge = self.size.columns() as f32 / 2.0 + from_middle * SLANT;
         for (x, pixel) in row.iter_mut().enumerate() {
             // The part of the pixel that lies right of the edge.
             let right = (x as f32 + 1.0 - edge).clamp(0.0, 1.0);

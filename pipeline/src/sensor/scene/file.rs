@@ -2,100 +2,22 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::Scene;
+use super::error::{MAX_SIDE, SceneError};
 use super::picture::{Picture, Slides};
 use super::video::Video;
-use super::{Scene, Size, names};
+use crate::size::Size;
 
 /// Files of pictures larger than this are taken for a mistake, or for an attack.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The longest side of a picture or video, in pixels.
-pub(super) const MAX_SIDE: u32 = 16_384;
-
-/// What decoding a picture may allocate.
+/// The most memory that decoding a picture may allocate, in bytes.
 const MAX_DECODED: u64 = 512 << 20;
 
-/// What the pictures of a folder may take together, in bytes.
+/// The most memory of all pictures of a folder, in bytes.
 const MAX_SLIDES: u64 = 2 << 30;
-
-/// Why a file is no scene.
-#[derive(Debug, thiserror::Error)]
-pub enum SceneError {
-    /// There is no such file, or it may not be read.
-    #[error("the scene {path} cannot be read; scenes that have a name are {names}", names = names())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is a device, a pipe or a socket.
-    #[error("the scene {path} is neither a file nor a folder")]
-    NotAFile {
-        /// What it is not.
-        path: PathBuf,
-    },
-    /// It is neither PNG nor JPEG nor Y4M.
-    #[error("the scene {path} is no PNG, JPEG or Y4M file")]
-    UnknownType {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is larger than any picture for a camera.
-    #[error("the scene {path} is too large: {what}")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// What is larger than what.
-        what: String,
-    },
-    /// It ends too early.
-    #[error("the scene {path} is cut off: {what}")]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// Where.
-        what: String,
-    },
-    /// It is damaged.
-    #[error("the scene {path} cannot be decoded")]
-    Picture {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: image::ImageError,
-    },
-    /// It is damaged, or of a kind that is not read.
-    #[error("the scene {path} cannot be decoded")]
-    Video {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: y4m::Error,
-    },
-    /// Its samples have more than eight bits.
-    #[error("the scene {path} has {bits} bits a sample: only videos of 8 bits are read")]
-    Depth {
-        /// The file.
-        path: PathBuf,
-        /// Bits of a sample.
-        bits: usize,
-    },
-    /// It is a video without a frame.
-    #[error("the scene {path} has no frame")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is a folder without a first picture.
-    #[error("the scene {path} is a folder without a picture named 0.jpg")]
-    EmptyFolder {
-        /// The folder.
-        path: PathBuf,
-    },
-}
 
 /// A scene, and whether it changes by itself.
 pub(super) struct Opened {
@@ -112,7 +34,7 @@ pub(super) fn open(path: &Path, size: Size) -> Result<Opened, SceneError> {
         return Ok(Opened { scene, changes: true });
     }
     if !kind.is_file() {
-        // To open a pipe would wait for somebody to write into it.
+        // To open a pipe would wait for a writer.
         return Err(SceneError::NotAFile { path: path.to_owned() });
     }
     let mut file = File::open(path).map_err(failed)?;
@@ -185,7 +107,7 @@ fn decode(path: &Path, size: Size) -> Result<Picture, SceneError> {
     }
 }
 
-/// Whether a JPEG file has the marker of its end after its first scan (ITU-T T.81, B.1.1).
+/// Checks that a JPEG file has the marker of its end after its first scan (ITU-T T.81, B.1.1).
 fn jpeg_ends(data: &[u8]) -> bool {
     const START_OF_SCAN: u8 = 0xda;
     const END: [u8; 2] = [0xff, 0xd9];
@@ -219,7 +141,7 @@ mod tests {
         bytes.into_inner()
     }
 
-    fn opened(name: &str, bytes: &[u8]) -> Result<super::super::View, SceneError> {
+    fn opened(name: &str, bytes: &[u8]) -> Result<super::super::SceneView, SceneError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();

@@ -1,11 +1,12 @@
 //! Diagonal lines, the other pattern of libcamera's virtual camera.
 
-use super::{Scene, Size};
+use super::Scene;
+use crate::size::Size;
 
 /// How many lines cross a row.
 const LINES: usize = 12;
 
-/// What lines and ground reflect.
+/// The reflectance of lines and ground.
 const LIGHT: [f32; 2] = [0.9, 0.04];
 
 #[derive(Debug)]
@@ -15,7 +16,7 @@ struct Lines {
 }
 
 pub(super) fn make(size: Size) -> Box<dyn Scene> {
-    Box::new(Lines { thickness: (size.width / (2 * LINES)).max(1) })
+    Box::new(Lines { thickness: (size.columns() / (2 * LINES)).max(1) })
 }
 
 impl Scene for Lines {

@@ -1,8 +1,8 @@
-//! What stands before the lens: linear light, row after row.
+//! Scenes before the lens: linear light, row after row.
 //!
-//! A [`Scene`] says what its surfaces reflect; which lamp shines on them, how bright it is, and what
-//! a lens, filters and a pixel make of it is the [`model`](super::model)'s affair. There is a file
-//! for each scene, and [`NAMED`] lists them.
+//! A [`Scene`] says what its surfaces reflect; which lamp shines on them, how bright it is, and
+//! what a lens, filters and a pixel make of it is the [`model`](super::model)'s affair. There is a
+//! file for each scene, and [`NAMED`] lists them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ mod bars;
 mod checkerboard;
 pub mod colorchecker;
 mod edge;
+mod error;
 mod file;
 mod lines;
 mod noise;
@@ -23,7 +24,9 @@ mod solid;
 mod video;
 mod zone_plate;
 
-pub use file::SceneError;
+pub use error::SceneError;
+
+use crate::size::Size;
 
 /// How far the picture of a scene that pans moves with each frame, in columns: an even number, so
 /// that it stays in step with the colour filters.
@@ -31,8 +34,8 @@ const PAN: u64 = 4;
 
 /// Something to look at.
 ///
-/// Light is linear, in the primaries of sRGB: `[1.0; 3]` is a white surface that reflects all light,
-/// whichever lamp shines on it; 0 to 1 each.
+/// Light is linear, in the primaries of sRGB: `[1.0; 3]` is a white surface that reflects all
+/// light, whichever lamp shines on it; 0 to 1 each.
 pub trait Scene: Send + Sync + fmt::Debug {
     /// Gets ready for the rows of this frame, where there is something to get: a video reads on.
     fn prepare(&mut self, _frame: u64) {}
@@ -41,19 +44,10 @@ pub trait Scene: Send + Sync + fmt::Debug {
     fn row(&self, frame: u64, y: usize, row: &mut [[f32; 3]]);
 }
 
-/// What a named scene is made by.
+/// The function that makes a named scene.
 type Make = fn(Size) -> Box<dyn Scene>;
 
-/// Width and height of what the scene fills, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Columns.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-}
-
-/// How a scene moves, if it does.
+/// The motion of a scene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Motion {
     /// It shows something else in each frame.
@@ -67,7 +61,7 @@ enum Motion {
 pub struct Named {
     /// The name, as a user writes it.
     pub name: &'static str,
-    /// What it shows, in a few words.
+    /// Its content, in a few words.
     pub shows: &'static str,
     make: Make,
     motion: Motion,
@@ -98,8 +92,8 @@ const fn named(name: &'static str, shows: &'static str, make: Make) -> Named {
 
 /// Which scene, and whether it moves: `NAME`, `FILE`, or either with `:moving` or `:still`.
 ///
-/// What is no name is a file. A ball, a video and a folder of pictures move if nothing is said; all
-/// others stand still.
+/// A text that is no name is a file. A ball, a video and a folder of pictures move if nothing is
+/// said; all others stand still.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
     what: What,
@@ -143,7 +137,7 @@ impl Spec {
     }
 
     /// Opens the scene for pictures of this size, in pixels.
-    pub fn open(&self, size: Size) -> Result<View, SceneError> {
+    pub fn open(&self, size: Size) -> Result<SceneView, SceneError> {
         let (scene, motion, moves) = match &self.what {
             What::Named(index) => {
                 let Named { name, make, motion, .. } = &NAMED[*index];
@@ -156,7 +150,7 @@ impl Spec {
             }
         };
         let motion = self.moving.unwrap_or(moves).then_some(motion);
-        Ok(View { scene, motion })
+        Ok(SceneView { scene, motion })
     }
 }
 
@@ -202,12 +196,12 @@ fn names() -> String {
 
 /// A scene as a camera sees it: still, or in motion.
 #[derive(Debug)]
-pub struct View {
+pub struct SceneView {
     scene: Box<dyn Scene>,
     motion: Option<Motion>,
 }
 
-impl View {
+impl SceneView {
     /// Whether each frame is like the one before.
     pub fn is_still(&self) -> bool {
         self.motion.is_none()
@@ -242,10 +236,10 @@ mod tests {
 
     const SIZE: Size = Size { width: 192, height: 96 };
 
-    fn rows(view: &mut View, frame: u64) -> Vec<[f32; 3]> {
+    fn rows(view: &mut SceneView, frame: u64) -> Vec<[f32; 3]> {
         view.prepare(frame);
-        let mut pixels = vec![[f32::NAN; 3]; SIZE.width * SIZE.height];
-        for (y, row) in pixels.chunks_mut(SIZE.width).enumerate() {
+        let mut pixels = vec![[f32::NAN; 3]; SIZE.columns() * SIZE.rows()];
+        for (y, row) in pixels.chunks_mut(SIZE.columns()).enumerate() {
             view.row(frame, y, row);
         }
         pixels

@@ -1,7 +1,8 @@
-//! Every pixel of another colour: the hardest picture for whoever must compress or interpolate it.
+//! Every pixel of another colour: the hardest picture to compress or interpolate.
 
-use super::{Scene, Size};
+use super::Scene;
 use crate::sensor::model::random;
+use crate::size::Size;
 
 #[derive(Debug)]
 struct Noise;

@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageBuffer, Rgb};
 
-use super::{Scene, Size};
+use super::Scene;
 use crate::sensor::model::colour::srgb_to_linear;
+use crate::size::Size;
 
 /// A picture that fills the scene: scaled to cover it, and cut off where it is longer.
 pub(super) struct Picture {
@@ -54,14 +55,14 @@ impl Picture {
         let cut = image.crop_imm(x, y, width, height).into_rgb16();
         let mut light: ImageBuffer<Rgb<u16>, Vec<u16>> = cut;
         light.iter_mut().for_each(|level| *level = linear(*level));
-        let (target_width, target_height) = (size.width as u32, size.height as u32);
+        let (target_width, target_height) = (size.width, size.height);
         if light.dimensions() != (target_width, target_height) {
             light = imageops::resize(&light, target_width, target_height, FilterType::Triangle);
         }
-        Self { width: size.width, light: light.pixels().map(|pixel| pixel.0).collect() }
+        Self { width: size.columns(), light: light.pixels().map(|pixel| pixel.0).collect() }
     }
 
-    /// What it takes in memory.
+    /// Its memory, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         size_of_val(&*self.light) as u64
     }

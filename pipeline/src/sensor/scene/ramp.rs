@@ -1,6 +1,7 @@
 //! A grey ramp, even in linear light.
 
-use super::{Scene, Size, fraction};
+use super::{Scene, fraction};
+use crate::size::Size;
 
 #[derive(Debug)]
 struct Ramp;

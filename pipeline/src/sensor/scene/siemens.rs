@@ -1,11 +1,12 @@
 //! A star of sine spokes, as in ISO 12233.
 
-use super::{Scene, Size};
+use super::Scene;
+use crate::size::Size;
 
 /// Spokes of the star.
 const SPOKES: f32 = 36.0;
 
-/// What the card around the star reflects.
+/// The reflectance of the card around the star.
 const CARD: f32 = 0.5;
 
 #[derive(Debug)]
@@ -15,7 +16,7 @@ struct Siemens {
 }
 
 pub(super) fn make(size: Size) -> Box<dyn Scene> {
-    let middle = [size.width, size.height].map(|side| side as f32 / 2.0);
+    let middle = [size.columns(), size.rows()].map(|side| side as f32 / 2.0);
     Box::new(Siemens { middle, radius: middle[0].min(middle[1]) * 0.95 })
 }
 

@@ -1,8 +1,9 @@
 //! A grey card.
 
-use super::{Scene, Size};
+use super::Scene;
+use crate::size::Size;
 
-/// What photographers' grey cards reflect.
+/// The reflectance of photographers' grey cards.
 const GREY: f32 = 0.18;
 
 #[derive(Debug)]

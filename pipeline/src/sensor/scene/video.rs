@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 use y4m::{Colorspace, Decoder, Error};
 
-use super::file::{MAX_SIDE, SceneError};
+use super::Scene;
+use super::error::{MAX_SIDE, SceneError};
 use super::picture::crop;
-use super::{Scene, Size};
 use crate::sensor::model::colour::srgb_to_linear;
+use crate::size::Size;
 
-/// What a frame may take in memory.
+/// The most memory of a frame, in bytes.
 const MAX_FRAME: y4m::Limits = y4m::Limits { bytes: 256 << 20 };
 
 /// A video that fills the scene: each pixel is the nearest of the frame.
@@ -26,7 +27,8 @@ pub(super) struct Video {
     /// Brightness and both differences of colour.
     planes: [Vec<u8>; 3],
     width: usize,
-    /// Columns and rows of a frame that share a colour difference, as shifts; `None` without colour.
+    /// Columns and rows of a frame that share a colour difference, as shifts; `None` without
+    /// colour.
     subsampling: Option<[u32; 2]>,
     /// The column, and row, of the frame for each of the scene.
     columns: Vec<usize>,
@@ -117,8 +119,8 @@ impl Video {
             planes: Default::default(),
             width,
             subsampling,
-            columns: nearest(x, cut_width, size.width),
-            rows: nearest(y, cut_height, size.height),
+            columns: nearest(x, cut_width, size.columns()),
+            rows: nearest(y, cut_height, size.rows()),
             linear: std::array::from_fn(|level| srgb_to_linear(level as f32 / 255.0)),
             failed: false,
         };
@@ -159,7 +161,7 @@ fn rewound(path: &Path) -> Result<Decoder<BufReader<File>>, Error> {
     Decoder::new(BufReader::with_capacity(1 << 16, File::open(path)?))
 }
 
-/// Refuses a header whose sides nobody should multiply: the decoder does not look.
+/// Refuses a header whose sides are too long to multiply: the decoder does not check them.
 fn check_sides(path: &Path) -> Result<(), SceneError> {
     let read = |source| SceneError::Read { path: path.to_owned(), source };
     let mut header = Vec::new();
@@ -232,7 +234,7 @@ mod tests {
         file
     }
 
-    fn opened(bytes: &[u8]) -> Result<super::super::View, SceneError> {
+    fn opened(bytes: &[u8]) -> Result<super::super::SceneView, SceneError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         Spec::file(file.path()).open(SIZE)

@@ -2,7 +2,8 @@
 
 use std::f32::consts::PI;
 
-use super::{Scene, Size};
+use super::Scene;
+use crate::size::Size;
 
 #[derive(Debug)]
 struct ZonePlate {
@@ -13,15 +14,15 @@ struct ZonePlate {
 
 pub(super) fn make(size: Size) -> Box<dyn Scene> {
     // At half the width, half a cycle to a pixel: the finest that pixels resolve.
-    Box::new(ZonePlate { size, rate: PI / size.width as f32 })
+    Box::new(ZonePlate { size, rate: PI / size.columns() as f32 })
 }
 
 impl Scene for ZonePlate {
     fn row(&self, _: u64, y: usize, row: &mut [[f32; 3]]) {
         let from_middle = |at: usize, length: usize| at as f32 + 0.5 - length as f32 / 2.0;
-        let dy = from_middle(y, self.size.height);
+        let dy = from_middle(y, self.size.rows());
         for (x, pixel) in row.iter_mut().enumerate() {
-            let dx = from_middle(x, self.size.width);
+            let dx = from_middle(x, self.size.columns());
             *pixel = [0.5 + 0.5 * (self.rate * (dx * dx + dy * dy)).cos(); 3];
         }
     }

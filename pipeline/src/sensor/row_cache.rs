@@ -7,13 +7,13 @@ const PARALLEL: usize = 1 << 20;
 
 /// The bytes of the different rows, and which of them each row of the frame is.
 #[derive(Debug, Default)]
-pub(super) struct Sheet {
+pub(super) struct RowCache {
     row_bytes: usize,
     rows: Vec<u8>,
     index: Vec<u32>,
 }
 
-impl Sheet {
+impl RowCache {
     /// Rows of this many bytes; `index` has one of them for each row of the frame.
     pub(super) fn new(row_bytes: usize, index: Vec<u32>) -> Self {
         let count = index.iter().max().map_or(0, |last| *last as usize + 1);

@@ -1,47 +1,47 @@
-//! What the sensor is asked for: frames without end, or one for each request.
+//! Frames that the sensor is to make: without end, or one for each request.
 
 use std::collections::VecDeque;
 
 use crossbeam_channel::{Receiver, select};
 
-use super::Slot;
 use super::stop::StopHandle;
-use crate::camera::{DropPolicy, Request};
 use crate::controls::FrameControls;
+use crate::request::{DropPolicy, Request};
 use crate::sensor::delay::EXPOSURE_DELAY;
+use crate::stream::Port;
 
 /// Requests that are looked at before their turn: what they want of the sensor has to be written
 /// some frames earlier.
 const AHEAD: usize = EXPOSURE_DELAY + 1;
 
 /// Where frames are ordered.
-pub(crate) enum Orders {
+pub(crate) enum RequestQueue {
     /// As many as this, all with the same controls.
-    Endless { left: u64, controls: FrameControls },
-    /// Those that somebody asks for.
-    Requests(Box<RequestQueue>),
+    FreeRunning { left: u64, controls: FrameControls },
+    /// One for each request.
+    Requests(Box<PendingRequests>),
 }
 
 /// A frame that is to be made.
-pub(crate) struct Order {
+pub(crate) struct FrameRequest {
     pub(crate) controls: FrameControls,
     pub(crate) request: Option<Request>,
 }
 
-impl Orders {
+impl RequestQueue {
     /// Waits for the next order, or for the end; under [`DropPolicy::DropFrames`], for nothing.
     /// `false`: there will be no more.
     pub(crate) fn wait(&mut self, stop: &StopHandle) -> bool {
         match self {
-            Self::Endless { left, .. } => *left > 0,
+            Self::FreeRunning { left, .. } => *left > 0,
             Self::Requests(queue) => queue.wait(stop),
         }
     }
 
-    /// What the frame after so many others wants of sensor and ISP.
+    /// Returns the controls of the frame after so many others.
     pub(crate) fn controls(&self, ahead: usize) -> Option<&FrameControls> {
         match self {
-            Self::Endless { controls, .. } => Some(controls),
+            Self::FreeRunning { controls, .. } => Some(controls),
             Self::Requests(queue) => queue.window.get(ahead).map(|order| &order.controls),
         }
     }
@@ -49,7 +49,7 @@ impl Orders {
     /// The last word on all controls so far.
     pub(crate) fn latest(&self) -> FrameControls {
         match self {
-            Self::Endless { controls, .. } => *controls,
+            Self::FreeRunning { controls, .. } => *controls,
             Self::Requests(queue) => queue.controls,
         }
     }
@@ -57,40 +57,40 @@ impl Orders {
     /// Whether there is one.
     pub(crate) fn is_due(&self) -> bool {
         match self {
-            Self::Endless { left, .. } => *left > 0,
+            Self::FreeRunning { left, .. } => *left > 0,
             Self::Requests(queue) => !queue.window.is_empty(),
         }
     }
 
     /// Whether the next frame comes without a buffer for the sensor to fill. A request for pictures
     /// that brings none wants none; raw frames are needed all the same.
-    pub(crate) fn needs_buffer(&self, slot: Slot) -> bool {
+    pub(crate) fn needs_buffer(&self, port: Port) -> bool {
         match self {
-            Self::Endless { .. } => true,
+            Self::FreeRunning { .. } => true,
             Self::Requests(queue) => {
                 let request = queue.window.front().and_then(|order| order.request.as_ref());
-                slot == Slot::Raw && !request.is_some_and(|request| request.has(slot))
+                port == Port::Raw && !request.is_some_and(|request| request.has(port))
             }
         }
     }
 
     /// Takes the next one.
-    pub(crate) fn take(&mut self) -> Option<Order> {
+    pub(crate) fn take(&mut self) -> Option<FrameRequest> {
         match self {
-            Self::Endless { left, controls } => {
+            Self::FreeRunning { left, controls } => {
                 *left = left.checked_sub(1)?;
-                Some(Order { controls: *controls, request: None })
+                Some(FrameRequest { controls: *controls, request: None })
             }
             Self::Requests(queue) => queue.window.pop_front(),
         }
     }
 
-    /// The requests that nobody will fulfil, in their order.
+    /// Returns the requests that are left, in their order.
     pub(crate) fn into_unfulfilled(self) -> Vec<Request> {
         match self {
-            Self::Endless { .. } => Vec::new(),
+            Self::FreeRunning { .. } => Vec::new(),
             Self::Requests(requests) => {
-                let RequestQueue { window, queue, .. } = *requests;
+                let PendingRequests { window, queue, .. } = *requests;
                 let waiting = window.into_iter().filter_map(|order| order.request);
                 waiting.chain(queue.try_iter()).collect()
             }
@@ -99,15 +99,15 @@ impl Orders {
 }
 
 /// Requests that wait.
-pub(crate) struct RequestQueue {
+pub(crate) struct PendingRequests {
     queue: Receiver<Request>,
     policy: DropPolicy,
     /// Those that are looked at already, each with the last word on every control.
-    window: VecDeque<Order>,
+    window: VecDeque<FrameRequest>,
     controls: FrameControls,
 }
 
-impl RequestQueue {
+impl PendingRequests {
     pub(crate) fn new(
         queue: Receiver<Request>,
         policy: DropPolicy,
@@ -137,6 +137,6 @@ impl RequestQueue {
 
     fn look_at(&mut self, request: Request) {
         self.controls.apply(request.controls());
-        self.window.push_back(Order { controls: self.controls, request: Some(request) });
+        self.window.push_back(FrameRequest { controls: self.controls, request: Some(request) });
     }
 }

@@ -1,25 +1,23 @@
-//! A frame on its way from the sensor to whoever ordered it.
+//! A frame on its way from the sensor to its consumer, with all that is known of it.
 
 use vcam_allocator::{Fence, PooledBuffer};
 use vcam_isp_gpu::IspParams;
 
 use super::error::StageError;
-use crate::camera::Request;
 use crate::controls::FrameControls;
-use crate::ipa::Colour;
+use crate::ipa::AwbResult;
+use crate::request::Request;
 use crate::sensor::Metadata;
 use crate::sensor::timing::Timing;
-
-/// Processed streams that there can be at once.
-pub(crate) const MAX_OUTPUTS: usize = 2;
+use crate::stream::MAX_OUTPUTS;
 
 /// The pictures of a frame.
 pub(crate) type Outputs = [Option<PooledBuffer>; MAX_OUTPUTS];
 
-/// A frame that the sensor has made.
-pub(crate) struct Shot {
+/// A frame in flight: what the sensor made, and the buffers that it fills.
+pub(crate) struct FrameContext {
     pub(crate) sequence: u64,
-    /// What it was taken with.
+    /// Its time, and the exposure and gain that it was taken with.
     pub(crate) taken: Metadata,
     pub(crate) timing: Timing,
     pub(crate) controls: FrameControls,
@@ -27,25 +25,25 @@ pub(crate) struct Shot {
     pub(crate) raw: Option<PooledBuffer>,
     /// The pictures: the sensor's own, or those that the ISP made.
     pub(crate) outputs: Outputs,
-    /// Who ordered it, where frames are ordered one by one.
+    /// The request that it fulfils; none in a run, which is not asked for each frame.
     pub(crate) request: Option<Request>,
 }
 
-/// A frame that is finished, or is not to be.
-pub(crate) struct Done {
-    pub(crate) shot: Shot,
+/// A frame that is finished, or failed.
+pub(crate) struct CompletedFrame {
+    pub(crate) frame: FrameContext,
     /// Wait for this before reading the pictures; without it, they are complete.
     pub(crate) ready: Option<Fence>,
-    pub(crate) facts: Option<Facts>,
+    pub(crate) metadata: Option<FrameMetadata>,
     pub(crate) result: Result<(), StageError>,
 }
 
-/// What an ISP did to a frame, and saw.
+/// The ISP's parameters and measurements for a frame.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts {
+pub(crate) struct FrameMetadata {
     pub(crate) params: IspParams,
     /// Without an algorithm at work, nothing.
-    pub(crate) colour: Option<Colour>,
+    pub(crate) colour: Option<AwbResult>,
     /// As [`AeState`](crate::controls::AeState) has it.
     pub(crate) ae_state: i32,
     /// Of the latest frame that was measured.
@@ -53,8 +51,8 @@ pub(crate) struct Facts {
     pub(crate) focus: Option<f32>,
 }
 
-/// What becomes of finished frames.
-pub(crate) trait Deliver: Send {
-    /// Passes a frame on. `false`: nobody takes any more.
-    fn deliver(&mut self, done: Done) -> Result<bool, StageError>;
+/// The consumer of finished frames: sinks, or an application.
+pub(crate) trait FrameConsumer: Send {
+    /// Passes a frame on; an error ends the run.
+    fn consume(&mut self, done: CompletedFrame) -> Result<(), StageError>;
 }

@@ -1,4 +1,4 @@
-//! What stages wait for, and for how long: free buffers, and those who had them before.
+//! The waits of stages, and their limits: for free buffers, and for acquire fences.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use vcam_allocator::{Fence, Pool, PooledBuffer, TakeError};
 use super::error::StageError;
 use super::stop::StopHandle;
 
-/// How long a stage waits for a free buffer before it looks whether the run is over.
+/// The time that a stage waits for a free buffer before it checks whether the run is over.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// How often that may be in vain before somebody is taken to have kept the buffers for good: two
-/// minutes, or five seconds once the run is over. Counted, and not timed, so that a process that was
-/// suspended meanwhile goes on.
+/// The number of such waits in vain after which the buffers are taken to be lost: two minutes, or
+/// five seconds once the run is over. They are counted and not timed, so that a process that was
+/// suspended goes on.
 const STALL_LIMIT: u32 = 1200;
 const STALL_LIMIT_AT_END: u32 = 50;
 
@@ -41,7 +41,7 @@ pub(crate) fn take_to_the_end(
     take_within(pool, limit, stage, sequence)
 }
 
-/// As long as `limit` says, asked anew in each round.
+/// Takes a buffer within as many rounds as `limit` says; it is asked in each round.
 fn take_within(
     pool: &Pool,
     limit: impl Fn() -> Option<u32>,

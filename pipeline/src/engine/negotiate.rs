@@ -1,11 +1,11 @@
-//! Where each stream's buffers live: planned from what everybody states, then proven.
+//! One stream's buffers: planned from what all parties state, then proven.
 //!
-//! A plan is only as good as what devices tell, and they do not tell all. So it is proven before
+//! A plan is only as good as what devices say, and they do not say all. So it is proven before
 //! the first frame: every buffer is really allocated and really handed to every device. A refusal
 //! becomes a statement ("kms:virtio_gpu needs a heap other than udmabuf"), and the plan is made
 //! again, until one holds or no heap is left. Only then do links copy.
 //!
-//! What was learned before, by a probe or by another run, spares the attempt ([`Knowledge`]). A heap
+//! Knowledge from a probe or from another run spares the attempt ([`Knowledge`]). A heap
 //! that a device refused then is tried after all before a link copies; one that a device took and
 //! showed wrong, or whose driver crashed, is not: that device gets copies.
 
@@ -15,31 +15,30 @@ use vcam_allocator::cost::HeapCost;
 use vcam_allocator::knowledge::{Asked, Severity, Verdict};
 use vcam_allocator::plan::{HeapOffer, Planner, Rejected, Stream};
 use vcam_allocator::{
-    Alignment, AllocError, Budget, Capabilities, Dmabuf, Fourcc, Heap, Importer, Knowledge, Layout,
+    Alignment, AllocError, Budget, Capabilities, Dmabuf, Heap, Importer, Knowledge, Layout,
     LayoutError, Pool, Refusal,
 };
 
+use super::policy::HeapOrder;
 use crate::error::chain;
+use crate::size::Size;
+use crate::stream::StreamSpec;
 
-/// A stream to be planned.
-pub(crate) struct Request<'a> {
-    pub(crate) name: &'static str,
-    /// What its buffers are called.
+/// A stream to find buffers for, and all that has a say in it.
+pub(crate) struct Negotiation<'a> {
+    pub(crate) stream: &'a StreamSpec,
+    /// The name of its buffers.
     pub(crate) buffers: &'static str,
-    pub(crate) size: (u32, u32),
-    pub(crate) formats: &'a [Fourcc],
+    /// The needs of everything that uses them.
     pub(crate) parties: Vec<Constraints>,
-    /// What the stream's buffers may take.
+    /// The memory that they may take.
     pub(crate) budget: Budget,
-    /// How many buffers the camera itself keeps on their way, beside what devices keep.
+    /// Buffers that the camera itself keeps on their way, besides those that devices keep.
     pub(crate) in_flight: u64,
-    /// Buffers that somebody wants, however few would do.
-    pub(crate) at_least: u64,
-    /// Whether a heap that comes later in order may be taken because it costs less.
-    pub(crate) by_cost: bool,
+    pub(crate) order: HeapOrder,
 }
 
-/// What is done with one device.
+/// Something done with one device.
 pub(crate) type Visit<'a> = dyn FnMut(&mut dyn Importer) -> Result<(), Refusal> + 'a;
 
 /// The devices that import a stream's buffers: visits each in turn, until one refuses.
@@ -47,6 +46,7 @@ pub(crate) type Devices<'a> = dyn FnMut(&mut Visit<'_>) -> Result<(), Refusal> +
 
 /// Where a stream's buffers live, and why.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct StreamPlan {
     /// The stream: `raw` or `output`.
     pub stream: &'static str,
@@ -64,11 +64,11 @@ pub struct StreamPlan {
     pub rejected: Vec<Rejected>,
     /// Why no heap serves every device, if so: the smallest set of statements in the way, in words.
     pub conflict: Option<String>,
-    /// What a frame costs in each heap, where that was measured.
+    /// The cost of a frame in each heap, where that was measured.
     pub costs: Vec<FrameCost>,
 }
 
-/// What a stream's frames cost in a heap.
+/// The cost of a stream's frames in a heap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FrameCost {
     /// The heap.
@@ -79,6 +79,7 @@ pub struct FrameCost {
 
 /// Why a stream has no buffers.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlanError {
     /// The picture has no layout.
     #[error(transparent)]
@@ -91,17 +92,19 @@ pub enum PlanError {
     NoHeap,
 }
 
-/// Plans a stream and proves the plan on these devices.
-pub(crate) fn plan(
-    request: &Request<'_>,
+/// Finds a heap that serves all parties, allocates the buffers there, and proves them on these
+/// devices; where a device refuses, it goes on with the next heap.
+pub(crate) fn negotiate(
+    request: &Negotiation<'_>,
     heaps: &[Box<dyn Heap>],
     devices: &mut Devices<'_>,
     knowledge: &mut Knowledge,
 ) -> Result<(Pool, StreamPlan), PlanError> {
+    let spec = request.stream;
     let mut offers: Vec<_> = heaps.iter().map(|heap| HeapOffer::from(&**heap)).collect();
-    let costs = match request.by_cost {
-        true => costs(request, heaps, &mut offers, knowledge),
-        false => Vec::new(),
+    let costs = match request.order {
+        HeapOrder::ByCost => costs(request, heaps, &mut offers, knowledge),
+        HeapOrder::AsGiven => Vec::new(),
     };
     let planner = Planner::new(offers).by_cost();
     let harmful = remembered(request, devices, knowledge, Severity::Harmful);
@@ -117,15 +120,15 @@ pub(crate) fn plan(
         parties.extend_from_slice(&learned_parties);
         parties.push(learned_from(&refused_before));
         let stream = Stream {
-            name: request.name,
-            width: request.size.0,
-            height: request.size.1,
-            formats: request.formats,
+            name: spec.name(),
+            width: spec.size.width,
+            height: spec.size.height,
+            formats: &[spec.format],
             parties: &parties,
         };
         let plan = match planner.plan(&stream) {
             Ok(plan) => plan,
-            // What refused then may take it now, and to ask costs less than to copy.
+            // A device that refused then may take it now, and to ask costs less than to copy.
             Err(_) if !refused_before.is_empty() => {
                 refused_before.clear();
                 continue;
@@ -145,7 +148,7 @@ pub(crate) fn plan(
         let Some(heap) = heaps.iter().find(|heap| heap.name() == plan.heap) else {
             return Err(PlanError::NoHeap);
         };
-        let count = (plan.buffers + request.in_flight).max(request.at_least);
+        let count = (plan.buffers + request.in_flight).max(request.stream.min_buffers);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let pool = Pool::with_budget(&**heap, &plan.layout, request.buffers, count, request.budget);
         let refused = match pool {
@@ -197,32 +200,23 @@ fn prove(pool: &Pool, devices: &mut Devices<'_>, knowledge: &mut Knowledge) -> R
     })
 }
 
-/// What is known to go wrong, with which device, in whatever format the stream may have.
+/// The verdicts of this severity on the stream's devices, from before.
 fn remembered(
-    request: &Request<'_>,
+    request: &Negotiation<'_>,
     devices: &mut Devices<'_>,
     knowledge: &Knowledge,
     severity: Severity,
 ) -> Vec<(Asked, Verdict)> {
+    let StreamSpec { format, size, .. } = *request.stream;
     let mut found = Vec::new();
     let visited = devices(&mut |device| {
         let asked = Asked::of(device);
-        let mut by_format =
-            request.formats.iter().map(|format| knowledge.verdicts(&asked, *format, request.size));
-        let first = by_format.next().unwrap_or_default();
-        let others: Vec<_> = by_format.collect();
-        found.extend(
-            first
-                .into_iter()
-                .filter(|verdict| verdict.severity == severity)
-                .filter(|verdict| {
-                    others.iter().all(|list| list.iter().any(|other| other.heap == verdict.heap))
-                })
-                .map(|verdict| (asked.clone(), verdict)),
-        );
+        let verdicts = knowledge.verdicts(&asked, format, size.into()).into_iter();
+        let of_severity = verdicts.filter(|verdict| verdict.severity == severity);
+        found.extend(of_severity.map(|verdict| (asked.clone(), verdict)));
         Ok(())
     });
-    debug_assert!(visited.is_ok(), "nobody was asked for anything");
+    debug_assert!(visited.is_ok(), "no device was asked for anything");
     found
 }
 
@@ -240,16 +234,16 @@ fn decline(pool: &Pool, harmful: &[(Asked, Verdict)], devices: &mut Devices<'_>)
         }
         Ok(())
     });
-    debug_assert!(visited.is_ok(), "nobody was asked for anything");
+    debug_assert!(visited.is_ok(), "no device was asked for anything");
 }
 
 /// How often it takes a buffer's memory to measure what a frame costs: two buffers, and a copy of
 /// each.
 const MEASURED_WITH: u64 = 4;
 
-/// What a frame costs in each heap, measured now where that was not done before.
+/// Returns the cost of a frame in each heap, measured now where that was not done before.
 fn costs(
-    request: &Request<'_>,
+    request: &Negotiation<'_>,
     heaps: &[Box<dyn Heap>],
     offers: &mut [HeapOffer],
     knowledge: &mut Knowledge,
@@ -265,8 +259,7 @@ fn costs(
                 _ => all,
             }
         });
-    let (width, height) = request.size;
-    let format = request.formats.first().copied().unwrap_or(Fourcc::XRGB8888);
+    let StreamSpec { format, size: Size { width, height }, .. } = *request.stream;
     let bytes = match Layout::linear(format, width, height, Alignment::default()) {
         Ok(layout) if cpu.read || cpu.write => layout.size(),
         // Whatever the CPU does not touch costs it nothing.
@@ -299,7 +292,7 @@ fn costs(
     costs
 }
 
-/// What was learned by trying says more than what the last plan has to say of the same heap.
+/// Merges the reasons why heaps were rejected: a trial says more than the last plan about a heap.
 fn rejected(planned: Vec<Rejected>, learned: Vec<Rejected>) -> Vec<Rejected> {
     planned
         .into_iter()
@@ -308,17 +301,16 @@ fn rejected(planned: Vec<Rejected>, learned: Vec<Rejected>) -> Vec<Rejected> {
 }
 
 /// No heap serves everybody, and none was refused after it gave buffers: the first one that gives
-/// them is taken, and whoever cannot use them gets copies.
+/// them is taken, and a device that cannot use them gets copies.
 fn any_pool(
-    request: &Request<'_>,
+    request: &Negotiation<'_>,
     heaps: &[Box<dyn Heap>],
     mut first_failure: Option<AllocError>,
 ) -> Result<Pool, PlanError> {
-    let (width, height) = request.size;
-    let format = request.formats.first().copied().unwrap_or(Fourcc::XRGB8888);
+    let StreamSpec { format, size: Size { width, height }, .. } = *request.stream;
     let layout = Layout::linear(format, width, height, Alignment::default())?;
     let kept = request.parties.iter().flat_map(kept).sum::<u64>();
-    let count = (kept + 1 + request.in_flight).max(request.at_least);
+    let count = (kept + 1 + request.in_flight).max(request.stream.min_buffers);
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     for heap in heaps.iter().filter(|heap| heap.capabilities().contains(Capabilities::CPU_MAP)) {
         match Pool::with_budget(&**heap, &layout, request.buffers, count, request.budget) {
@@ -339,13 +331,13 @@ fn kept(party: &Constraints) -> impl Iterator<Item = u64> {
     })
 }
 
-/// What a party likes best.
+/// The statements of a party's favourite alternative.
 fn statements(party: &Constraints) -> impl Iterator<Item = &Statement> {
     party.alternatives()[0].statements()
 }
 
 fn describe(
-    request: &Request<'_>,
+    request: &Negotiation<'_>,
     pool: &Pool,
     rejected: Vec<Rejected>,
     conflict: Option<String>,
@@ -355,7 +347,7 @@ fn describe(
     // The heap that serves in spite of a refusal is not among those that do not.
     let rejected = rejected.into_iter().filter(|one| one.heap != **buffer.heap()).collect();
     StreamPlan {
-        stream: request.name,
+        stream: request.stream.name(),
         heap: buffer.heap().to_string(),
         format: buffer.format().to_string(),
         modifier: buffer.modifier().to_string(),
@@ -377,10 +369,16 @@ pub(crate) fn hand_to(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use vcam_allocator::Fourcc;
     use vcam_allocator::heaps::memfd::Memfd;
     use vcam_allocator::probe::{Cell, ImporterInfo, Outcome};
 
+    use vcam_isp_gpu::View;
+
     use super::*;
+    use crate::stream::Port;
 
     /// A heap of another name and with other promises, whose memory is a memfd all the same.
     #[derive(Debug)]
@@ -408,17 +406,22 @@ mod tests {
         }
     }
 
-    fn request(parties: Vec<Constraints>) -> Request<'static> {
-        Request {
-            name: "output",
+    static SPEC: LazyLock<StreamSpec> = LazyLock::new(|| StreamSpec {
+        port: Port::Output(0),
+        format: Fourcc::XRGB8888,
+        size: (64, 64).into(),
+        view: View::default(),
+        min_buffers: 0,
+    });
+
+    fn request(parties: Vec<Constraints>) -> Negotiation<'static> {
+        Negotiation {
+            stream: &SPEC,
             buffers: "test",
-            size: (64, 64),
-            formats: &[Fourcc::XRGB8888],
             parties,
             budget: Budget::ANY,
             in_flight: 2,
-            at_least: 0,
-            by_cost: false,
+            order: HeapOrder::AsGiven,
         }
     }
 
@@ -466,12 +469,12 @@ mod tests {
     }
 
     fn plan(
-        request: &Request<'_>,
+        request: &Negotiation<'_>,
         heaps: &[Box<dyn Heap>],
         device: &mut FakeDevice,
         knowledge: &mut Knowledge,
     ) -> Result<(Pool, StreamPlan), PlanError> {
-        super::plan(request, heaps, &mut |visit| visit(device), knowledge)
+        negotiate(request, heaps, &mut |visit| visit(device), knowledge)
     }
 
     #[test]
@@ -538,7 +541,7 @@ mod tests {
         let writes = Rule::Cpu(CpuUse { write: true, ..CpuUse::default() });
         let writes = [Statement::new("sensor", "it is a program", writes)].into_iter().collect();
         let mut knowledge = Knowledge::default();
-        let request = Request { by_cost: true, ..request(vec![writes]) };
+        let request = Negotiation { order: HeapOrder::ByCost, ..request(vec![writes]) };
         let mut device = refuses("none");
         let (_, first) = plan(&request, &heaps(true), &mut device, &mut knowledge).unwrap();
         assert_eq!(first.costs.len(), 3);
@@ -548,7 +551,7 @@ mod tests {
         let (_, second) = plan(&request, &heaps(true), &mut device, &mut knowledge).unwrap();
         assert_ne!(second.heap, "one");
         assert_eq!(second.rejected[0].by, "cost");
-        let named = Request { by_cost: false, ..request };
+        let named = Negotiation { order: HeapOrder::AsGiven, ..request };
         let (_, third) = plan(&named, &heaps(true), &mut device, &mut knowledge).unwrap();
         assert_eq!((third.heap.as_str(), third.costs.len()), ("one", 0));
     }

@@ -5,14 +5,16 @@ use std::hash::{DefaultHasher, Hasher};
 
 use vcam_isp_gpu::Cfa;
 
-use super::colour::{self, LUMINANCE};
-use super::lens::{Blur, Falloff, Lens};
-use crate::sensor::readout::Readout;
-use crate::sensor::scene::{Size, View};
+use super::model::colour::{self, LUMINANCE};
+use super::model::lens::{Blur, Falloff, Lens};
+use super::readout::Readout;
+use super::scene::{SceneView, Spec};
+use super::settings::{Settings, SettingsError};
+use crate::size::Size;
 
-/// What the pixels of a sensor see.
+/// The channels that the pixels of a sensor see.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Sees {
+pub(crate) enum Channels {
     /// Each one colour, through filters in this order.
     Mosaic(Cfa),
     /// Brightness alone.
@@ -24,20 +26,20 @@ pub(crate) enum Sees {
 /// A scene, a lens, and the filters of a sensor's array.
 #[derive(Debug)]
 pub(crate) struct Optics {
-    view: View,
+    view: SceneView,
     /// Pixels of the array, before any are skipped or averaged.
     array: Size,
     falloff: Option<Falloff>,
     blur: Option<Blur>,
     readout: Readout,
-    sees: Sees,
+    channels: Channels,
     /// Linear sRGB to what red, green and blue pixels see.
     filters: [[f32; 3]; 3],
 }
 
 /// Room to work in: what one thread needs to make rows.
 #[derive(Debug, Default)]
-pub(crate) struct Bench {
+pub(crate) struct Scratch {
     /// A row of the array.
     row: Vec<[f32; 3]>,
     /// Rows of the array that are blurred along themselves.
@@ -52,22 +54,33 @@ struct Blurred {
 }
 
 impl Optics {
+    /// Opens a scene and sees it through the lens of the settings.
+    pub(crate) fn open(
+        settings: &Settings,
+        scene: &Spec,
+        channels: Channels,
+    ) -> Result<Self, SettingsError> {
+        let Settings { lens, readout, light, .. } = *settings;
+        let array = readout.array(settings.size);
+        Ok(Self::new(scene.open(array)?, array, lens, readout, channels, light.kelvin))
+    }
+
     /// `array` is what the view was opened for.
-    pub(crate) fn new(
-        view: View,
+    fn new(
+        view: SceneView,
         array: Size,
         lens: Lens,
         readout: Readout,
-        sees: Sees,
+        channels: Channels,
         kelvin: f32,
     ) -> Self {
         Self {
             view,
             array,
-            falloff: Falloff::new(lens.vignetting, array.width, array.height),
+            falloff: Falloff::new(lens.vignetting, array.columns(), array.rows()),
             blur: Blur::new(lens.blur),
             readout,
-            sees,
+            channels,
             filters: colour::response(kelvin).map(|row| row.map(|value| value as f32)),
         }
     }
@@ -87,32 +100,34 @@ impl Optics {
         self.filters = colour::response(kelvin).map(|row| row.map(|value| value as f32));
     }
 
-    /// A bench for this camera.
-    pub(crate) fn bench(&self) -> Bench {
-        let row = || vec![[0.0; 3]; self.array.width];
+    /// A scratch for this camera.
+    pub(crate) fn scratch(&self) -> Scratch {
+        let row = || vec![[0.0; 3]; self.array.columns()];
         let blurred = self.blur.as_ref().map_or(0, |blur| 2 * blur.reach() + 1);
-        Bench {
+        Scratch {
             row: row(),
             blurred: (0..blurred).map(|_| Blurred { of: None, row: row() }).collect(),
         }
     }
 
     /// Writes the light of row `y` of the picture, pixel by pixel.
-    pub(crate) fn light(&self, frame: u64, y: usize, bench: &mut Bench, light: &mut [f32]) {
-        let (step, rows, weights) = match self.sees {
-            Sees::Mosaic(cfa) => {
+    pub(crate) fn light(&self, frame: u64, y: usize, scratch: &mut Scratch, light: &mut [f32]) {
+        let (step, rows, weights) = match self.channels {
+            Channels::Mosaic(cfa) => {
                 let colour = |x: u32| self.filters[cfa.colour_at(x, y as u32)];
                 (2, self.readout.sources(y, 2), [colour(0), colour(1)])
             }
-            Sees::Brightness | Sees::Colours => (1, self.readout.sources(y, 1), [LUMINANCE; 2]),
+            Channels::Brightness | Channels::Colours => {
+                (1, self.readout.sources(y, 1), [LUMINANCE; 2])
+            }
         };
         let part = 1.0 / self.readout.averaged() as f32;
         let weights = weights.map(|colour| colour.map(|weight| weight * part));
         light.fill(0.0);
         for row in rows {
-            self.array_row(frame, row, bench);
+            self.array_row(frame, row, scratch);
             if self.readout == Readout::Full {
-                let both = light.chunks_mut(2).zip(bench.row.chunks(2));
+                let both = light.chunks_mut(2).zip(scratch.row.chunks(2));
                 for (light, colours) in both {
                     for ((light, colour), weight) in light.iter_mut().zip(colours).zip(&weights) {
                         *light = seen(colour, weight);
@@ -122,7 +137,7 @@ impl Optics {
             }
             for (x, light) in light.iter_mut().enumerate() {
                 for column in self.readout.sources(x, step) {
-                    *light += seen(&bench.row[column], &weights[x % 2]);
+                    *light += seen(&scratch.row[column], &weights[x % 2]);
                 }
             }
         }
@@ -133,16 +148,16 @@ impl Optics {
         &self,
         frame: u64,
         y: usize,
-        bench: &mut Bench,
+        scratch: &mut Scratch,
         colours: &mut [[f32; 3]],
     ) {
         let part = 1.0 / self.readout.averaged() as f32;
         colours.fill([0.0; 3]);
         for row in self.readout.sources(y, 1) {
-            self.array_row(frame, row, bench);
+            self.array_row(frame, row, scratch);
             for (x, colour) in colours.iter_mut().enumerate() {
                 for column in self.readout.sources(x, 1) {
-                    for (sum, light) in colour.iter_mut().zip(bench.row[column]) {
+                    for (sum, light) in colour.iter_mut().zip(scratch.row[column]) {
                         *sum += light * part;
                     }
                 }
@@ -150,22 +165,22 @@ impl Optics {
         }
     }
 
-    /// Leaves row `y` of the array, as the lens draws it, in the bench's row.
-    fn array_row(&self, frame: u64, y: usize, bench: &mut Bench) {
+    /// Leaves row `y` of the array, as the lens draws it, in the scratch's row.
+    fn array_row(&self, frame: u64, y: usize, scratch: &mut Scratch) {
         match &self.blur {
-            None => self.view.row(frame, y, &mut bench.row),
-            Some(blur) => self.blurred_row(blur, frame, y, bench),
+            None => self.view.row(frame, y, &mut scratch.row),
+            Some(blur) => self.blurred_row(blur, frame, y, scratch),
         }
         if let Some(falloff) = &self.falloff {
-            falloff.apply(y, &mut bench.row);
+            falloff.apply(y, &mut scratch.row);
         }
     }
 
-    fn blurred_row(&self, blur: &Blur, frame: u64, y: usize, bench: &mut Bench) {
-        let Bench { row, blurred } = bench;
+    fn blurred_row(&self, blur: &Blur, frame: u64, y: usize, scratch: &mut Scratch) {
+        let Scratch { row, blurred } = scratch;
         let reach = blur.reach();
         let kept = blurred.len();
-        let last = self.array.height - 1;
+        let last = self.array.rows() - 1;
         let sources = y.saturating_sub(reach)..=(y + reach).min(last);
         for source in sources {
             let held = &mut blurred[source % kept];
@@ -189,7 +204,7 @@ impl Optics {
     }
 }
 
-/// What a filter lets through. A filter's answer to a colour that it lacks may come out below
+/// The light behind a filter. A filter's answer to a colour that it lacks may come out below
 /// nothing, which no light is.
 #[inline(always)]
 fn seen(colour: &[f32; 3], filter: &[f32; 3]) -> f32 {
@@ -211,16 +226,16 @@ impl StillLight {
     /// Looks at the scene. A row that `is_own` is kept apart even if another is like it.
     pub(crate) fn new(
         optics: &Optics,
-        bench: &mut Bench,
+        scratch: &mut Scratch,
         size: Size,
         is_own: impl Fn(usize) -> bool,
     ) -> Self {
         let mut still =
-            Self { width: size.width, rows: Vec::new(), first: Vec::new(), index: Vec::new() };
+            Self { width: size.columns(), rows: Vec::new(), first: Vec::new(), index: Vec::new() };
         let mut seen: HashMap<u64, Vec<u32>> = HashMap::new();
-        let mut light = vec![0.0; size.width];
-        for y in 0..size.height {
-            optics.light(0, y, bench, &mut light);
+        let mut light = vec![0.0; size.columns()];
+        for y in 0..size.rows() {
+            optics.light(0, y, scratch, &mut light);
             let mut hasher = DefaultHasher::new();
             light.iter().for_each(|light| hasher.write_u32(light.to_bits()));
             let alike = seen.entry(hasher.finish()).or_default();
@@ -255,20 +270,20 @@ impl StillLight {
 mod tests {
     use super::*;
 
-    fn optics(scene: &str, size: Size, lens: Lens, readout: Readout, sees: Sees) -> Optics {
+    fn optics(scene: &str, size: Size, lens: Lens, readout: Readout, channels: Channels) -> Optics {
         let array = readout.array(size);
         let view = scene.parse::<crate::sensor::scene::Spec>().unwrap().open(array).unwrap();
-        Optics::new(view, array, lens, readout, sees, 6504.0)
+        Optics::new(view, array, lens, readout, channels, 6504.0)
     }
 
     fn light(optics: &Optics, width: usize, y: usize) -> Vec<f32> {
         let mut light = vec![f32::NAN; width];
-        optics.light(0, y, &mut optics.bench(), &mut light);
+        optics.light(0, y, &mut optics.scratch(), &mut light);
         light
     }
 
     const SIZE: Size = Size { width: 128, height: 64 };
-    const MOSAIC: Sees = Sees::Mosaic(Cfa::Rggb);
+    const MOSAIC: Channels = Channels::Mosaic(Cfa::Rggb);
 
     #[test]
     fn white_is_green_without_white_balance() {
@@ -300,7 +315,7 @@ mod tests {
     #[test]
     fn averaging_resolves_less_and_does_not_alias() {
         let contrast = |readout| {
-            let plate = optics("zoneplate", SIZE, Lens::IDEAL, readout, Sees::Brightness);
+            let plate = optics("zoneplate", SIZE, Lens::IDEAL, readout, Channels::Brightness);
             let row = light(&plate, 128, 32);
             let ends = &row[116..124];
             ends.iter().fold(0.0, |a: f32, b| a.max(*b))
@@ -312,13 +327,13 @@ mod tests {
     #[test]
     fn a_lens_blurs_in_both_directions_alike() {
         let lens = Lens { blur: 1.5, ..Lens::IDEAL };
-        let board = optics("checkerboard", SIZE, lens, Readout::Full, Sees::Brightness);
-        let sharp = optics("checkerboard", SIZE, Lens::IDEAL, Readout::Full, Sees::Brightness);
-        let mut bench = board.bench();
+        let board = optics("checkerboard", SIZE, lens, Readout::Full, Channels::Brightness);
+        let sharp = optics("checkerboard", SIZE, Lens::IDEAL, Readout::Full, Channels::Brightness);
+        let mut scratch = board.scratch();
         let rows: Vec<Vec<f32>> = (0..64)
             .map(|y| {
                 let mut row = vec![0.0; 128];
-                board.light(0, y, &mut bench, &mut row);
+                board.light(0, y, &mut scratch, &mut row);
                 row
             })
             .collect();
@@ -336,13 +351,13 @@ mod tests {
     #[test]
     fn a_still_scene_keeps_each_row_once() {
         let bars = optics("bars", SIZE, Lens::IDEAL, Readout::Full, MOSAIC);
-        let mut bench = bars.bench();
-        let still = StillLight::new(&bars, &mut bench, SIZE, |_| false);
+        let mut scratch = bars.scratch();
+        let still = StillLight::new(&bars, &mut scratch, SIZE, |_| false);
         assert_eq!(still.rows().count(), 2);
         for y in 0..64 {
             assert_eq!(still.row(still.index[y]), light(&bars, 128, y));
         }
-        let still = StillLight::new(&bars, &mut bench, SIZE, |y| y == 9);
+        let still = StillLight::new(&bars, &mut scratch, SIZE, |y| y == 9);
         assert_eq!((still.rows().count(), still.index[9], still.index[11]), (3, 2, 1));
         assert_eq!(still.rows().map(|(y, _)| y).collect::<Vec<_>>(), [0, 1, 9]);
     }

@@ -10,87 +10,88 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use vcam_allocator::{AccessError, CpuAccess, Dmabuf, Pool, PooledBuffer};
 
-use super::Slot;
+use super::acquire::{acquire, monotonic, take};
 use super::error::StageError;
-use super::handover;
-use super::orders::{Order, Orders};
+use super::frame_channel;
+use super::frame_context::{FrameContext, Outputs};
 use super::pause::{self, PauseHandle};
-use super::shot::{Outputs, Shot};
+use super::request_queue::{FrameRequest, RequestQueue};
 use super::stop::StopHandle;
-use super::wait::{acquire, monotonic, take};
-use crate::camera::FrameStatus;
 use crate::controls::FrameControls;
 use crate::error::chain;
+use crate::request::FrameStatus;
 use crate::sensor::delay::{Controls, DelayedControls};
 use crate::sensor::format::Format;
-use crate::sensor::pace::Pace;
+use crate::sensor::frame_timer::FrameTimer;
 use crate::sensor::{Metadata, Sensor};
 use crate::stats::CpuMeter;
+use crate::stream::Port;
 
 /// Makes frames.
 pub(crate) struct SensorStage {
     pub(crate) sensor: Sensor,
-    /// From one frame to the next where nobody says otherwise; zero is as fast as can be.
+    /// The default time from one frame to the next; zero is as fast as can be.
     pub(crate) period: Duration,
-    pub(crate) orders: Orders,
-    /// What it fills where the order brings nothing: raw buffers, or those of its pictures.
+    pub(crate) requests: RequestQueue,
+    /// The buffers for frames whose request brings none: raw ones, or those of its pictures.
     pub(crate) pool: Arc<Pool>,
     pub(crate) stop: StopHandle,
     pub(crate) pause: PauseHandle,
-    pub(crate) next: handover::Sender<Shot>,
-    /// What is wanted of it, from [`Feedback`](super::feedback::Feedback); nothing ever, where
-    /// nobody decides.
+    pub(crate) next: frame_channel::Sender<FrameContext>,
+    /// Decisions of the [`IpaLoop`](super::ipa_loop::IpaLoop); never one, where
+    /// there is none.
     pub(crate) wanted: Receiver<Controls>,
 }
 
-/// What is left of a sensor's stage.
+/// The sensor's stage after its end.
 pub(crate) struct SensorRun {
     pub(crate) sensor: Sensor,
-    /// What was ordered and not made.
-    pub(crate) orders: Orders,
-    /// What it cost beside filling buffers, in microseconds a frame.
+    /// Requests that were not fulfilled.
+    pub(crate) requests: RequestQueue,
+    /// Its cost besides filling buffers, in microseconds a frame.
     pub(crate) machinery: Option<f64>,
 }
 
 impl SensorStage {
     /// Runs until the last frame, or until the run is stopped.
     pub(crate) fn run(self) -> (SensorRun, Result<(), StageError>) {
-        // On one of the sensor's own threads, so that sharing rows with the others allocates nothing.
+        // On one of the sensor's own threads, so that sharing rows with the others allocates
+        // nothing.
         let workers = self.sensor.workers();
         workers.run(move || {
             let (mut this, mut meter) = (self, CpuMeter::default());
             let result = this.make_frames(&mut meter);
             let machinery = meter.per_frame();
-            (SensorRun { sensor: this.sensor, orders: this.orders, machinery }, result)
+            (SensorRun { sensor: this.sensor, requests: this.requests, machinery }, result)
         })
     }
 
     fn make_frames(&mut self, meter: &mut CpuMeter) -> Result<(), StageError> {
         let stop = self.stop.clone();
-        let mut pace = Pace::new(self.period, Instant::now());
+        let mut timer = FrameTimer::new(self.period, Instant::now());
         // The first frame is taken with what its request asks for.
-        if !self.orders.wait(&stop) {
+        if !self.requests.wait(&stop) {
             return Ok(());
         }
-        let mut exposure = Exposure::start(&mut self.sensor, &self.orders);
+        let mut exposure = Exposure::start(&mut self.sensor, &self.requests);
         for sequence in 0.. {
             let over = || stop.is_set();
-            if !self.orders.wait(&self.stop) || over() {
+            if !self.requests.wait(&self.stop) || over() {
                 break;
             }
-            let due = self.orders.is_due();
-            let pooled = match due && self.orders.needs_buffer(self.slot()) {
+            let due = self.requests.is_due();
+            let pooled = match due && self.requests.needs_buffer(self.port()) {
                 true => match take(&self.pool, over, "sensor", sequence)? {
                     Some(buffer) => Some(buffer),
                     None => break,
                 },
                 false => None,
             };
-            if let Some(controls) = self.orders.controls(0).copied() {
-                self.set_up(&controls, &mut pace);
+            if let Some(controls) = self.requests.controls(0).copied() {
+                self.set_up(&controls, &mut timer);
             }
-            if !pace.period().is_zero() && !over() {
-                self.stop.sleep_until(pace.next(Instant::now()));
+            if !timer.period().is_zero() && !over() {
+                self.stop.sleep_until(timer.next(Instant::now()));
             }
             while self.pause.is_set() && !over() {
                 self.stop.sleep_until(Instant::now() + pause::LOOK);
@@ -99,32 +100,29 @@ impl SensorStage {
                 break;
             }
             let taken = self.sensor.expose(sequence, monotonic());
-            let asked = self.orders.controls(0);
+            let asked = self.requests.controls(0);
             if due && asked.is_none_or(|asked| Exposure::is(asked, taken.controls, &self.sensor)) {
-                let Some(order) = self.orders.take() else { break };
-                let shot = self.make(sequence, taken, order, pooled, meter)?;
-                // The ISP is gone only if it failed, and then it says why.
-                if self.next.send(shot).is_err() {
-                    break;
-                }
+                let Some(order) = self.requests.take() else { break };
+                let frame = self.make(sequence, taken, order, pooled, meter)?;
+                self.next.send(frame);
             }
             exposure.automatic = self.wanted.try_iter().last().or(exposure.automatic);
-            exposure.write_ahead(&mut self.sensor, &self.orders);
+            exposure.write_ahead(&mut self.sensor, &self.requests);
             meter.note();
         }
         Ok(())
     }
 
     /// The stream that its buffers belong to.
-    fn slot(&self) -> Slot {
+    fn port(&self) -> Port {
         match self.sensor.format() {
-            Format::Raw(_) => Slot::Raw,
-            Format::Picture(_) => Slot::Output(0),
+            Format::Raw(_) => Port::Raw,
+            Format::Picture(_) => Port::Output(0),
         }
     }
 
-    /// What takes effect at once.
-    fn set_up(&mut self, controls: &FrameControls, pace: &mut Pace) {
+    /// Sets the controls that take effect at once.
+    fn set_up(&mut self, controls: &FrameControls, timer: &mut FrameTimer) {
         let period = match controls.durations {
             Some([shortest, longest]) => {
                 let micros = |limit: i64| Duration::from_micros(limit.unsigned_abs());
@@ -132,8 +130,8 @@ impl SensorStage {
             }
             None => self.period,
         };
-        if period != pace.period() {
-            pace.set_period(period, Instant::now());
+        if period != timer.period() {
+            timer.set_period(period, Instant::now());
             if !period.is_zero() {
                 self.sensor.set_frame_duration(period);
             }
@@ -146,14 +144,14 @@ impl SensorStage {
         &mut self,
         sequence: u64,
         taken: Metadata,
-        order: Order,
+        order: FrameRequest,
         pooled: Option<PooledBuffer>,
         meter: &mut CpuMeter,
-    ) -> Result<Shot, StageError> {
-        let Order { controls, mut request } = order;
-        let slot = self.slot();
+    ) -> Result<FrameContext, StageError> {
+        let FrameRequest { controls, mut request } = order;
+        let port = self.port();
         let failed = |source| StageError::Sensor { sequence, source };
-        let brought = request.as_mut().and_then(|request| request.buffer_for(slot));
+        let brought = request.as_mut().and_then(|request| request.buffer_for(port));
         let mut pooled = pooled;
         let brought = brought.and_then(|given| {
             let buffer = given.buffer().clone();
@@ -167,7 +165,7 @@ impl SensorStage {
             if filled.is_err() {
                 given.fail(FrameStatus::Error);
                 // The frame is made all the same, for the other streams, if there is a buffer.
-                if slot == Slot::Raw {
+                if port == Port::Raw {
                     let spare = self.pool.take(Duration::ZERO);
                     pooled = spare.inspect_err(|error| tracing::warn!("{}", chain(error))).ok();
                 }
@@ -181,19 +179,19 @@ impl SensorStage {
         let buffer = brought.or(pooled);
         let mut outputs = Outputs::default();
         let mut raw = None;
-        match slot {
-            Slot::Raw => raw = buffer,
-            Slot::Output(_) => outputs[0] = buffer,
+        match port {
+            Port::Raw => raw = buffer,
+            Port::Output(_) => outputs[0] = buffer,
         }
         let timing = *self.sensor.timing();
-        Ok(Shot { sequence, taken, timing, controls, raw, outputs, request })
+        Ok(FrameContext { sequence, taken, timing, controls, raw, outputs, request })
     }
 }
 
 fn fill(sensor: &mut Sensor, sequence: u64, buffer: &Dmabuf) -> Result<(), AccessError> {
     let mut pixels = buffer.cpu_access(CpuAccess::Write)?;
     for (index, plane) in buffer.layout().planes().iter().enumerate() {
-        // What is mapped fits into the address space, and so does a stride of it.
+        // A mapping fits into the address space, and so does a stride of it.
         let stride = usize::try_from(plane.stride).unwrap_or(usize::MAX);
         sensor.fill_plane(sequence, index, pixels.plane_mut(index), stride);
     }
@@ -203,38 +201,38 @@ fn fill(sensor: &mut Sensor, sequence: u64, buffer: &Dmabuf) -> Result<(), Acces
 /// Exposure and gain, from what is asked for a frame to what is written frames before it.
 struct Exposure {
     delayed: DelayedControls,
-    /// What the algorithm wants, as soon as it wants something.
+    /// The algorithm's latest decision, if there was one.
     automatic: Option<Controls>,
-    /// What was written last, and will count for the next frame.
+    /// The controls written last, which count for the next frame.
     next: Controls,
 }
 
 impl Exposure {
     /// Sets the sensor to what the first order asks for, before it makes its first frame.
-    fn start(sensor: &mut Sensor, orders: &Orders) -> Self {
-        let first = orders.controls(0).copied().unwrap_or_else(|| orders.latest());
+    fn start(sensor: &mut Sensor, requests: &RequestQueue) -> Self {
+        let first = requests.controls(0).copied().unwrap_or_else(|| requests.latest());
         let controls = with_manual(Controls::default(), &first);
         sensor.start_with(controls);
         Self { delayed: DelayedControls::new(controls), automatic: None, next: controls }
     }
 
-    /// Whether a frame that was taken with these is what an order asks for.
+    /// Compares the controls that a frame was taken with to those that its request asks for.
     fn is(asked: &FrameControls, taken: Controls, sensor: &Sensor) -> bool {
         sensor.nearest(with_manual(taken, asked)) == sensor.nearest(taken)
     }
 
     /// Writes what the frame after the next is to be taken with.
-    fn write_ahead(&mut self, sensor: &mut Sensor, orders: &Orders) {
-        let due = orders.controls(0);
+    fn write_ahead(&mut self, sensor: &mut Sensor, requests: &RequestQueue) {
+        let due = requests.controls(0);
         let is_met = due.is_none_or(|asked| Self::is(asked, self.next, sensor));
-        let target = orders.controls(usize::from(is_met)).copied();
-        let asked = target.unwrap_or_else(|| orders.latest());
+        let target = requests.controls(usize::from(is_met)).copied();
+        let asked = target.unwrap_or_else(|| requests.latest());
         self.next = with_manual(self.automatic.unwrap_or(self.next), &asked);
         sensor.set_controls(self.delayed.push(self.next));
     }
 }
 
-/// What the user says, where the user says something.
+/// Replaces what the user sets by hand.
 fn with_manual(controls: Controls, asked: &FrameControls) -> Controls {
     let (exposure, gain) = asked.manual();
     Controls {

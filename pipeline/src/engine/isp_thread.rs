@@ -1,7 +1,7 @@
 //! The ISP's thread, which does what it is told with the ISP that it made.
 //!
-//! An EGL context belongs to the thread that made it. So the ISP is made on a thread of its own, and
-//! planning, importing and streaming are brought there as work to do.
+//! An EGL context belongs to the thread that made it. So the ISP is made on a thread of its own,
+//! and planning, importing and streaming are brought there as work to do.
 
 use std::fmt;
 use std::thread::{Builder, JoinHandle};
@@ -9,13 +9,12 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use vcam_isp_gpu::Isp;
 
-use super::StartError;
-use super::error::StageError;
+use super::error::{StageError, StartError};
 
 /// The thread's name, as errors and debuggers show it.
 const NAME: &str = "isp";
 
-/// What is to be done with the ISP.
+/// Work to be done with the ISP.
 type Work = Box<dyn FnOnce(&mut (dyn Isp + 'static)) + Send>;
 
 /// An ISP, on a thread of its own.
@@ -32,7 +31,8 @@ pub(crate) struct IspThread {
 pub(crate) struct Answer<T>(Receiver<T>);
 
 impl IspThread {
-    /// Starts the thread and waits until the ISP is made; returns what `make` said beside.
+    /// Starts the thread and waits until the ISP is made; returns what `make` returned along with
+    /// it.
     pub(crate) fn start<T: Send + 'static>(
         make: impl FnOnce() -> Result<(Box<dyn Isp>, T), StartError> + Send + 'static,
     ) -> Result<(Self, T), StartError> {
@@ -75,10 +75,10 @@ impl IspThread {
     ) -> Answer<T> {
         let (done, answer) = bounded(1);
         let work: Work = Box::new(move |isp| {
-            // Nobody who waits is nobody who wants to know.
+            // If the receiver is gone, the result is not needed.
             let _ = done.send(work(isp));
         });
-        // If the thread is gone, the answer never comes, and whoever waits for it hears why.
+        // If the thread is gone, the answer never comes, and `wait` says why.
         let _ = self.work.as_ref().map(|todo| todo.send(work));
         Answer(answer)
     }

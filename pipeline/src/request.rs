@@ -5,22 +5,27 @@ use std::sync::Arc;
 
 use vcam_allocator::{Dmabuf, Fence, PooledBuffer};
 
-use super::completed::Completions;
 use crate::controls::ControlList;
-use crate::engine::Slot;
+use crate::stream::{MAX_STREAMS, Port, StreamId};
 
-/// Streams that a camera has at once: a raw one and two processed ones.
-pub const MAX_STREAMS: usize = 3;
+/// The most requests that can be queued at once.
+pub const MAX_REQUESTS: usize = 256;
 
-/// A stream of a configuration, by its place there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Stream(pub(super) usize);
+/// Takes back a request that is lost while the camera has it.
+pub(crate) trait Owner: Send + Sync {
+    /// Gives the request, which is cancelled, back to the application.
+    fn take_back(&self, lost: Request);
+}
 
-impl Stream {
-    /// Its place in [`CameraConfiguration::streams`](super::CameraConfiguration::streams).
-    pub fn index(self) -> usize {
-        self.0
-    }
+/// The fate of a frame that was not asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DropPolicy {
+    /// The sensor waits for a request, so that no frame is lost.
+    #[default]
+    Block,
+    /// The sensor keeps its pace, as real ones do: a frame without a request is lost, and leaves a
+    /// gap in the sequence.
+    DropFrames,
 }
 
 /// How far a request has come.
@@ -34,7 +39,7 @@ pub enum RequestStatus {
     Cancelled,
 }
 
-/// What became of one buffer of a request.
+/// The state of one buffer of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameStatus {
     /// Not completed yet.
@@ -62,14 +67,14 @@ impl FrameBuffer {
         &self.buffer
     }
 
-    /// What became of it.
+    /// Returns its state.
     pub fn status(&self) -> FrameStatus {
         self.status
     }
 
-    /// Signals when the frame is in the buffer: wait for it before reading, or hand it to the device
-    /// that reads. `None` if the frame is there. libcamera has no such fence: its requests complete
-    /// when the hardware is done.
+    /// Signals when the frame is in the buffer: wait for it before reading, or hand it to the
+    /// device that reads. `None` if the frame is there. libcamera has no such fence: its requests
+    /// complete when the hardware is done.
     pub fn release_fence(&self) -> Option<&Fence> {
         self.release.as_ref()
     }
@@ -83,23 +88,23 @@ impl FrameBuffer {
     }
 }
 
-/// What an application wants of one frame: buffers, at most one for each stream, and controls. Once it
-/// is completed, also what it got: metadata, and what became of each buffer.
+/// A request for one frame: buffers, at most one for each stream, and controls. Once it is
+/// completed, it has the frame's metadata, and the state of each buffer.
 ///
-/// It allocates when it is made and never again: [`reuse`](Request::reuse) it for frame after frame.
-/// Any thread may have it; queueing gives it to the camera, and completion gives it back.
+/// It allocates when it is made and never again: [`reuse`](Request::reuse) it for frame after
+/// frame. Any thread may have it; queueing gives it to the camera, and completion gives it back.
 pub struct Request(Box<Inner>);
 
 struct Inner {
     cookie: u64,
-    slots: [Option<Slot>; MAX_STREAMS],
+    ports: [Option<Port>; MAX_STREAMS],
     buffers: [Option<FrameBuffer>; MAX_STREAMS],
     controls: ControlList,
     metadata: ControlList,
     sequence: Option<u64>,
     status: RequestStatus,
-    /// Where it goes back to, while the camera has it.
-    home: Option<Arc<Completions>>,
+    /// Gets it back if it is lost, while the camera has it.
+    owner: Option<Arc<dyn Owner>>,
 }
 
 /// Why a buffer is not taken into a request.
@@ -107,43 +112,43 @@ struct Inner {
 pub enum BufferError {
     /// The request is for another configuration.
     #[error("the request's camera has no stream {}", .0.0)]
-    NoStream(Stream),
+    NoStream(StreamId),
     /// There is one already.
     #[error("the request has a buffer for stream {} already", .0.0)]
-    Taken(Stream),
+    Taken(StreamId),
 }
 
 impl Request {
-    pub(super) fn new(cookie: u64, slots: [Option<Slot>; MAX_STREAMS]) -> Self {
+    pub(crate) fn new(cookie: u64, ports: [Option<Port>; MAX_STREAMS]) -> Self {
         Self(Box::new(Inner {
             cookie,
-            slots,
+            ports,
             buffers: Default::default(),
             controls: ControlList::default(),
             metadata: ControlList::default(),
             sequence: None,
             status: RequestStatus::Pending,
-            home: None,
+            owner: None,
         }))
     }
 
-    /// It is the camera's, from here on until it is completed or cancelled. If it is lost meanwhile,
-    /// with a thread that panics, it is cancelled.
-    pub(super) fn leaves(&mut self, home: Arc<Completions>) {
-        self.0.home = Some(home);
+    /// Hands the request to the camera. If a worker thread panics before completing it, it is
+    /// returned as cancelled.
+    pub(crate) fn leaves(&mut self, owner: Arc<dyn Owner>) {
+        self.0.owner = Some(owner);
     }
 
-    /// It is the application's again.
-    pub(super) fn returns(&mut self) {
-        self.0.home = None;
+    /// Hands the request back to the application.
+    pub(crate) fn returns(&mut self) {
+        self.0.owner = None;
     }
 
-    /// What the application knows it by.
+    /// Returns the number that the application gave it.
     pub fn cookie(&self) -> u64 {
         self.0.cookie
     }
 
-    /// Knows it by something else, from now on.
+    /// Replaces the request's cookie.
     pub fn set_cookie(&mut self, cookie: u64) {
         self.0.cookie = cookie;
     }
@@ -151,15 +156,15 @@ impl Request {
     /// Wants a stream's frame in a buffer, which the camera writes once `acquire` has signalled.
     ///
     /// The buffer must be of those that the camera allocated for this stream, or was handed
-    /// ([`Camera::allocate`](super::Camera::allocate), [`Camera::adopt`](super::Camera::adopt)); the
-    /// camera checks that when the request is queued.
+    /// ([`Camera::allocate`](crate::Camera::allocate), [`Camera::adopt`](crate::Camera::adopt));
+    /// the camera checks that when the request is queued.
     pub fn add_buffer(
         &mut self,
-        stream: Stream,
+        stream: StreamId,
         buffer: PooledBuffer,
         acquire: Option<Fence>,
     ) -> Result<(), BufferError> {
-        if self.0.slots.get(stream.0).copied().flatten().is_none() {
+        if self.0.ports.get(stream.0).copied().flatten().is_none() {
             return Err(BufferError::NoStream(stream));
         }
         let place = &mut self.0.buffers[stream.0];
@@ -172,16 +177,16 @@ impl Request {
     }
 
     /// The buffer of a stream.
-    pub fn buffer(&self, stream: Stream) -> Option<&FrameBuffer> {
+    pub fn buffer(&self, stream: StreamId) -> Option<&FrameBuffer> {
         self.0.buffers.get(stream.0)?.as_ref()
     }
 
     /// Takes the buffer of a stream out, to keep it longer than the request.
-    pub fn take_buffer(&mut self, stream: Stream) -> Option<FrameBuffer> {
+    pub fn take_buffer(&mut self, stream: StreamId) -> Option<FrameBuffer> {
         self.0.buffers.get_mut(stream.0)?.take()
     }
 
-    /// What is asked of this frame and of all that follow.
+    /// Returns the controls of this frame and of all that follow.
     pub fn controls(&self) -> &ControlList {
         &self.0.controls
     }
@@ -191,13 +196,14 @@ impl Request {
         &mut self.0.controls
     }
 
-    /// What the frame was really made with. Empty before completion.
+    /// Returns the values that the frame was really made with. Empty before completion.
     pub fn metadata(&self) -> &ControlList {
         &self.0.metadata
     }
 
-    /// The frame's number: counts up with each frame of the sensor since the start, so that a gap
-    /// tells of frames that nobody got. `None` of a request that was not completed with a frame.
+    /// Returns the frame's number. It counts up with each frame of the sensor since the start, so
+    /// that a gap stands for frames that were lost. `None` of a request that was not completed with
+    /// a frame.
     pub fn sequence(&self) -> Option<u64> {
         self.0.sequence
     }
@@ -227,37 +233,37 @@ impl Request {
     }
 
     /// All its buffers, with their streams.
-    pub fn buffers(&self) -> impl Iterator<Item = (Stream, &FrameBuffer)> {
+    pub fn buffers(&self) -> impl Iterator<Item = (StreamId, &FrameBuffer)> {
         let all = self.0.buffers.iter().enumerate();
-        all.filter_map(|(index, buffer)| Some((Stream(index), buffer.as_ref()?)))
+        all.filter_map(|(index, buffer)| Some((StreamId(index), buffer.as_ref()?)))
     }
 
-    /// Its buffers' slots, for the camera to check.
-    pub(super) fn given(&self) -> impl Iterator<Item = (Slot, &Dmabuf)> {
-        let places = self.0.slots.iter().zip(&self.0.buffers);
-        places.filter_map(|(slot, buffer)| Some(((*slot)?, &**buffer.as_ref()?.buffer())))
+    /// Its buffers' ports, for the camera to check.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (Port, &Dmabuf)> {
+        let places = self.0.ports.iter().zip(&self.0.buffers);
+        places.filter_map(|(port, buffer)| Some(((*port)?, &**buffer.as_ref()?.buffer())))
     }
 
-    pub(super) fn slots(&self) -> &[Option<Slot>; MAX_STREAMS] {
-        &self.0.slots
+    pub(crate) fn ports(&self) -> &[Option<Port>; MAX_STREAMS] {
+        &self.0.ports
     }
 
-    pub(crate) fn has(&self, slot: Slot) -> bool {
-        self.place(slot).is_some_and(|place| self.0.buffers[place].is_some())
+    pub(crate) fn has(&self, port: Port) -> bool {
+        self.place(port).is_some_and(|place| self.0.buffers[place].is_some())
     }
 
-    pub(crate) fn buffer_for(&mut self, slot: Slot) -> Option<&mut FrameBuffer> {
-        let place = self.place(slot)?;
+    pub(crate) fn buffer_for(&mut self, port: Port) -> Option<&mut FrameBuffer> {
+        let place = self.place(port)?;
         self.0.buffers[place].as_mut()
     }
 
-    fn place(&self, slot: Slot) -> Option<usize> {
-        self.0.slots.iter().position(|of| *of == Some(slot))
+    fn place(&self, port: Port) -> Option<usize> {
+        self.0.ports.iter().position(|of| *of == Some(port))
     }
 
-    /// Completes it with a frame. `ready` is when the pictures, and whatever reads the raw frame, are
-    /// done; `made` whether they are made at all.
-    pub(super) fn complete(
+    /// Completes it with a frame. `ready` is when the pictures, and whatever reads the raw frame,
+    /// are done; `made` whether they are made at all.
+    pub(crate) fn complete(
         &mut self,
         sequence: u64,
         metadata: ControlList,
@@ -275,7 +281,7 @@ impl Request {
         self.0.status = RequestStatus::Complete;
     }
 
-    pub(super) fn cancel(&mut self) {
+    pub(crate) fn cancel(&mut self) {
         for buffer in self.0.buffers.iter_mut().flatten() {
             buffer.status = FrameStatus::Cancelled;
         }
@@ -285,10 +291,10 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        if let Some(home) = self.0.home.take() {
+        if let Some(owner) = self.0.owner.take() {
             let mut lost = std::mem::replace(self, Self::new(0, [None; MAX_STREAMS]));
             lost.cancel();
-            home.push(lost);
+            owner.take_back(lost);
         }
     }
 }
@@ -303,11 +309,11 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What [`Request::reuse`] does with the request's buffers.
+/// The fate of the buffers at [`Request::reuse`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReuseBuffers {
     /// They are written again.
     Keep,
-    /// They go back to where they came from, unless somebody else holds them.
+    /// They go back to where they came from, unless they are held elsewhere.
     Drop,
 }

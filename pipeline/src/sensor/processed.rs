@@ -3,17 +3,17 @@
 
 use std::sync::OnceLock;
 
-use super::Moment;
+use super::Capture;
 use super::encode;
 use super::format::PictureFormat;
 use super::model::colour::linear_to_srgb;
 use super::model::expose::{ELECTRONS_PER_LUX_SECOND, FULL_WELL};
-use super::model::{Bench, Optics, Sees};
-use super::optics;
-use super::scene::{Size, Spec};
+use super::optics::{Channels, Optics, Scratch};
+use super::row_cache::RowCache;
+use super::scene::Spec;
 use super::settings::{Settings, SettingsError};
-use super::sheet::Sheet;
 use super::workers::Workers;
+use crate::size::Size;
 
 /// Steps of light between black and white in the table of levels: fine enough that no level of 256
 /// is missed.
@@ -21,37 +21,37 @@ const STEPS: usize = 1 << 14;
 
 /// A scene, seen by a camera that sends pictures.
 #[derive(Debug)]
-pub(super) struct DirectCamera {
+pub(super) struct ProcessedSensor {
     optics: Optics,
     format: PictureFormat,
     size: Size,
     lux: f32,
     /// The rows of each plane, and which brightness they are for, where the scene stands still.
-    sheets: [Option<(Option<f32>, Sheet)>; 2],
-    benches: Vec<RowBench>,
+    caches: [Option<(Option<f32>, RowCache)>; 2],
+    scratches: Vec<RowScratch>,
 }
 
-/// What one thread needs: two rows, for the chroma that they share.
+/// The workspace of one thread: two rows, for the chroma that they share.
 #[derive(Debug)]
-struct RowBench {
-    optics: Bench,
+struct RowScratch {
+    optics: Scratch,
     rows: [Vec<[f32; 3]>; 2],
 }
 
-impl DirectCamera {
+impl ProcessedSensor {
     pub(super) fn new(
         settings: &Settings,
         spec: &Spec,
         format: PictureFormat,
         bands: usize,
     ) -> Result<Self, SettingsError> {
-        let optics = optics(settings, spec, Sees::Colours)?;
-        let size = settings.frame();
-        let row = || vec![[0.0; 3]; size.width];
-        let bench = || RowBench { optics: optics.bench(), rows: [row(), row()] };
-        let benches = (0..bands).map(|_| bench()).collect();
+        let optics = Optics::open(settings, spec, Channels::Colours)?;
+        let size = settings.size;
+        let row = || vec![[0.0; 3]; size.columns()];
+        let scratch = || RowScratch { optics: optics.scratch(), rows: [row(), row()] };
+        let scratches = (0..bands).map(|_| scratch()).collect();
         let lux = settings.light.lux;
-        Ok(Self { optics, format, size, lux, sheets: [None, None], benches })
+        Ok(Self { optics, format, size, lux, caches: [None, None], scratches })
     }
 
     pub(super) fn set_lux(&mut self, lux: f32) {
@@ -61,7 +61,7 @@ impl DirectCamera {
     /// Writes a plane of a frame.
     pub(super) fn fill(
         &mut self,
-        moment: &Moment,
+        capture: &Capture,
         plane: usize,
         bytes: &mut [u8],
         stride: usize,
@@ -70,19 +70,19 @@ impl DirectCamera {
         if plane > usize::from(self.format == PictureFormat::Nv12) {
             return;
         }
-        let seconds = moment.controls.exposure_us * 1e-6;
+        let seconds = capture.controls.exposure_us * 1e-6;
         let electrons = ELECTRONS_PER_LUX_SECOND * self.lux * seconds;
-        let bright = electrons * moment.controls.gain / FULL_WELL;
-        self.optics.prepare(moment.frame);
-        let Self { optics, format, sheets, benches, .. } = self;
+        let bright = electrons * capture.controls.gain / FULL_WELL;
+        self.optics.prepare(capture.frame);
+        let Self { optics, format, caches, scratches, .. } = self;
         let table = table();
-        let row_bytes = format.row_bytes(self.size.width);
-        let height = self.size.height >> plane;
-        let make = |y: usize, row: &mut [u8], bench: &mut RowBench| {
+        let row_bytes = format.row_bytes(self.size.columns());
+        let height = self.size.rows() >> plane;
+        let make = |y: usize, row: &mut [u8], scratch: &mut RowScratch| {
             let Some(row) = row.get_mut(..row_bytes) else { return };
-            let RowBench { optics: bench, rows: [above, below] } = bench;
+            let RowScratch { optics: scratch, rows: [above, below] } = scratch;
             let mut levels = |y: usize, row: &mut [[f32; 3]]| {
-                optics.colours(moment.frame, y, bench, row);
+                optics.colours(capture.frame, y, scratch, row);
                 row.iter_mut().flatten().for_each(|light| *light = level(table, *light * bright));
             };
             if plane == 1 {
@@ -95,17 +95,17 @@ impl DirectCamera {
             }
         };
         if !optics.is_still() {
-            return workers.rows(bytes, stride, height, benches, make);
+            return workers.rows(bytes, stride, height, scratches, make);
         }
-        let (shown, sheet) = sheets[plane]
-            .get_or_insert_with(|| (None, Sheet::new(row_bytes, (0..height as u32).collect())));
+        let (shown, cache) = caches[plane]
+            .get_or_insert_with(|| (None, RowCache::new(row_bytes, (0..height as u32).collect())));
         if *shown != Some(bright) {
-            for (y, row) in sheet.rows_mut().enumerate() {
-                make(y, row, &mut benches[0]);
+            for (y, row) in cache.rows_mut().enumerate() {
+                make(y, row, &mut scratches[0]);
             }
             *shown = Some(bright);
         }
-        sheet.write(bytes, stride, workers);
+        cache.write(bytes, stride, workers);
     }
 }
 

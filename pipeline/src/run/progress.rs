@@ -1,10 +1,11 @@
-//! What a run has done so far, for whoever looks at it meanwhile.
+//! The numbers of a run while it is under way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a run has done so far; a clone looks at the same run. Any thread may ask, and none waits.
+/// The numbers of a run so far; a clone is of the same run. Any thread may read them, without a
+/// wait.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<Counts>);
 

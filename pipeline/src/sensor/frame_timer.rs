@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 /// Frame times at a steady rate.
 ///
 /// Each is counted from the start and not from the frame before, so that errors do not add up.
-/// Whoever falls behind by more than a frame is not chased: the count starts anew from there.
+/// If a frame is late by more than one period, the timer restarts from then instead of catching up.
 #[derive(Debug)]
-pub struct Pace {
+pub struct FrameTimer {
     period: Duration,
     start: Instant,
     frame: u32,
 }
 
-impl Pace {
+impl FrameTimer {
     /// A frame every `period`, the first one at `start`; a period of zero means as fast as can be.
     pub fn new(period: Duration, start: Instant) -> Self {
         Self { period, start, frame: 0 }
@@ -68,24 +68,24 @@ mod tests {
     #[test]
     fn another_rate_counts_from_the_last_frame() {
         let start = Instant::now();
-        let mut pace = Pace::new(Duration::from_millis(10), start);
-        pace.set_period(Duration::from_millis(20), start);
-        assert_eq!(pace.next(start), start);
-        assert_eq!(pace.next(start), start + Duration::from_millis(20));
-        pace.set_period(Duration::from_millis(5), start);
-        assert_eq!(pace.next(start), start + Duration::from_millis(25));
-        assert_eq!(pace.period(), Duration::from_millis(5));
+        let mut timer = FrameTimer::new(Duration::from_millis(10), start);
+        timer.set_period(Duration::from_millis(20), start);
+        assert_eq!(timer.next(start), start);
+        assert_eq!(timer.next(start), start + Duration::from_millis(20));
+        timer.set_period(Duration::from_millis(5), start);
+        assert_eq!(timer.next(start), start + Duration::from_millis(25));
+        assert_eq!(timer.period(), Duration::from_millis(5));
     }
 
     #[test]
     fn errors_do_not_add_up() {
         let start = Instant::now();
         let period = Duration::from_nanos(16_666_667);
-        let mut pace = Pace::new(period, start);
+        let mut timer = FrameTimer::new(period, start);
         let mut due = start;
         for _ in 0..36_000 {
             // Every frame is a little late, and none drifts.
-            due = pace.next(due + Duration::from_millis(3));
+            due = timer.next(due + Duration::from_millis(3));
         }
         assert_eq!(due, start + period * 35_999);
     }
@@ -93,10 +93,10 @@ mod tests {
     #[test]
     fn who_falls_behind_is_not_chased() {
         let start = Instant::now();
-        let mut pace = Pace::new(Duration::from_millis(10), start);
-        pace.next(start);
+        let mut timer = FrameTimer::new(Duration::from_millis(10), start);
+        timer.next(start);
         let late = start + Duration::from_secs(1);
-        assert_eq!(pace.next(late), late);
-        assert_eq!(pace.next(late), late + Duration::from_millis(10));
+        assert_eq!(timer.next(late), late);
+        assert_eq!(timer.next(late), late + Duration::from_millis(10));
     }
 }

@@ -6,9 +6,9 @@
 use crossbeam_channel::Sender;
 use vcam_isp_gpu::{IspParams, Statistics};
 
-use super::shot::Shot;
+use super::frame_context::FrameContext;
 use crate::controls::{FrameControls, ae_state};
-use crate::ipa::{AeState, Colour, Ipa, Limits};
+use crate::ipa::{AeState, AwbResult, Ipa, Limits};
 use crate::sensor::delay::Controls;
 use crate::sensor::timing::Timing;
 
@@ -17,26 +17,26 @@ const UNDERWAY: usize = 32;
 
 /// Exposure and white balance, between an ISP that measures and a sensor that obeys.
 #[derive(Debug)]
-pub(crate) struct Feedback {
+pub(crate) struct IpaLoop {
     ipa: Ipa,
     to_sensor: Sender<Controls>,
     controls: FrameControls,
     timing: Timing,
-    /// What the latest frames were taken with, each at its number modulo the length.
+    /// The controls of the latest frames, each at its number modulo the length.
     taken: [Option<(u64, Controls)>; UNDERWAY],
     /// The frame whose statistics came last.
     seen: Option<u64>,
 }
 
-impl Feedback {
+impl IpaLoop {
     pub(crate) fn new(ipa: Ipa, timing: Timing, to_sensor: Sender<Controls>) -> Self {
         let controls = FrameControls::default();
         Self { ipa, to_sensor, controls, timing, taken: [None; UNDERWAY], seen: None }
     }
 
     /// Notes what a frame was taken with, and sets what it is to be made with.
-    pub(crate) fn prepare(&mut self, shot: &Shot, params: &mut IspParams) {
-        let Shot { sequence, taken, controls, timing, .. } = shot;
+    pub(crate) fn prepare(&mut self, frame: &FrameContext, params: &mut IspParams) {
+        let FrameContext { sequence, taken, controls, timing, .. } = frame;
         self.taken[*sequence as usize % UNDERWAY] = Some((*sequence, taken.controls));
         if *timing != self.timing {
             self.timing = *timing;
@@ -67,14 +67,14 @@ impl Feedback {
         let _ = self.to_sensor.try_send(decision.controls);
     }
 
-    /// What a frame was taken with, if it was not long ago.
+    /// Returns the controls that a frame was taken with, if it was not long ago.
     pub(crate) fn taken(&self, frame: u64) -> Option<Controls> {
         let (of, controls) = self.taken[frame as usize % UNDERWAY]?;
         (of == frame).then_some(controls)
     }
 
-    /// What is done to colours now.
-    pub(crate) fn colour(&self) -> Colour {
+    /// Returns the present colour correction.
+    pub(crate) fn colour(&self) -> AwbResult {
         self.ipa.decision().colour
     }
 
