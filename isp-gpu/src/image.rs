@@ -19,8 +19,8 @@ use crate::fault;
 const EGL_LINUX_DMA_BUF_EXT: egl::Enum = 0x3270;
 const EGL_LINUX_DRM_FOURCC_EXT: egl::Int = 0x3271;
 /// How YUV becomes RGB. Unless told, a driver guesses, some by the size of the picture; so it is
-/// told what [`Colours::default`](vcam_allocator::probe::pattern::Colours) is: BT.601, and luma
-/// from 16 to 235.
+/// told the only space that is read here,
+/// [`COLOUR_SPACE`](vcam_allocator::probe::pattern::COLOUR_SPACE): BT.601 and limited.
 const YUV_HINTS: [[egl::Int; 2]; 2] = [
     // EGL_YUV_COLOR_SPACE_HINT_EXT: EGL_ITU_REC601_EXT
     [0x327B, 0x327F],
@@ -245,11 +245,6 @@ impl Drop for Image {
 /// Three pairs for the picture, the hints, five for each plane, and the end.
 const MOST_ATTRIBUTES: usize = 2 * (3 + YUV_HINTS.len() + 5 * MAX_PLANES) + 1;
 
-/// Whether a format is luma and chroma, which GLES samples through external textures.
-pub(crate) fn is_yuv(format: Fourcc) -> bool {
-    format == Fourcc::NV12
-}
-
 /// What a picture's pixels are, and how many.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pixels {
@@ -284,7 +279,7 @@ fn attributes<'a>(
     push(egl::WIDTH, int("width", size.0.into())?);
     push(egl::HEIGHT, int("height", size.1.into())?);
     push(EGL_LINUX_DRM_FOURCC_EXT, format.0 as egl::Int);
-    if is_yuv(format) {
+    if format.is_yuv() {
         YUV_HINTS.into_iter().for_each(|[name, value]| push(name, value));
     }
     for ((fd, plane), [fd_name, offset, pitch, low, high]) in planes.zip(PLANES) {

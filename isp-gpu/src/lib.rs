@@ -42,7 +42,7 @@ use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, LinkEnd};
 pub use choose::{Choice, choose};
 pub use cpu::CpuIsp;
 pub use egl::{EglError, EglFault};
-pub use frame::{IspError, Job, OUTPUT_FORMATS, Output};
+pub use frame::{IspError, Job, Output};
 pub use gl::GlFault;
 pub use gpu::GpuIsp;
 pub use import::{TargetImporter, TextureImporter};
@@ -50,7 +50,7 @@ pub use params::{Cfa, Colour, Defects, Demosaic, Denoise, IspParams, ParamsError
 pub use raw::RawFormat;
 pub use reference::{RawImage, reference};
 pub use stats::{Statistics, Zone};
-pub use view::{ColourSpace, Crop, Orientation, View};
+pub use view::{Crop, Orientation, View};
 
 /// Makes pictures of raw frames.
 ///

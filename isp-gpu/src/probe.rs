@@ -8,14 +8,13 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use vcam_allocator::probe::pattern::{self, Colours, compare, value};
+use vcam_allocator::probe::pattern::{self, compare, value};
 use vcam_allocator::probe::{FORMATS, Finding, ImporterInfo, Prober, Steps};
 use vcam_allocator::{AccessError, Dmabuf, Fourcc, Modifier, Refusal};
 
 use crate::egl::{Context, EglError, Renderer};
 use crate::external::External;
 use crate::gl::{Current, Program, Shader, Storage, Target, Texture, Uniform};
-use crate::image::is_yuv;
 use crate::import::{Imports, short_name};
 
 const IMPORT: &str = "eglCreateImageKHR";
@@ -57,7 +56,7 @@ fn info(kind: &str, context: &Context) -> ImporterInfo {
 fn listed(context: &Context, usable: impl Fn(Fourcc, bool) -> bool) -> Vec<Fourcc> {
     let listed = |format: Fourcc| match context.images().and_then(|images| images.modifiers(format))
     {
-        None => usable(format, is_yuv(format)),
+        None => usable(format, format.is_yuv()),
         Some(modifiers) => modifiers
             .iter()
             .any(|(modifier, external)| *modifier == Modifier::LINEAR && usable(format, *external)),
@@ -145,7 +144,7 @@ impl Prober for TextureProber {
             steps(IMPORT);
             let begun = Instant::now();
             let sampled = match &self.convert {
-                Some(convert) if is_yuv(buffer.format()) => {
+                Some(convert) if buffer.format().is_yuv() => {
                     externals.external(buffer).map(|texture| Sampled::External(texture, convert))
                 }
                 _ => textures.texture(buffer).map(|texture| Sampled::Plain(texture, &self.copy)),
@@ -165,8 +164,9 @@ impl Prober for TextureProber {
             let mut pixels = vec![0; stride * height as usize];
             gl.read(&own, &mut pixels);
             gl.check(READ).map_err(fault)?;
-            let should = |seed, x, y| match is_yuv(buffer.format()) {
-                true => pattern::nv12_rgb(Colours::default(), seed, x, y),
+            let to_rgb = pattern::COLOUR_SPACE.to_rgb();
+            let should = |seed, x, y| match buffer.format().is_yuv() {
+                true => pattern::nv12_rgb(&to_rgb, seed, x, y),
                 false => value(seed, x, y),
             };
             let compared = compare(buffer.format(), (width, height), seed, should, |x, y| {

@@ -47,7 +47,7 @@ impl Planes {
 
 /// Whether a format is rendered plane by plane, or as something else: no driver renders YUV itself.
 pub(crate) fn is_rendered_by_plane(format: Fourcc) -> bool {
-    matches!(format, Fourcc::NV12 | Fourcc::NV21 | Fourcc::YUV420 | Fourcc::YUYV)
+    format.is_yuv()
 }
 
 /// Red first in memory, ten bits each; `DRM_FORMAT_ABGR2101010`.

@@ -16,7 +16,7 @@ use gbm::{BufferObject, BufferObjectFlags, Device};
 
 use crate::constraints::FormatSet;
 use crate::dmabuf::{Dmabuf, MAX_PLANES};
-use crate::format::{Fourcc, Modifier};
+use crate::format::{FORMATS, Fourcc, Modifier};
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::heaps::dumb;
 use crate::layout::{Layout, PlaneLayout};
@@ -214,8 +214,9 @@ impl Heap for Gbm {
                 .is_ok_and(|format| self.device.is_format_supported(format, usage))
         };
         Some(
-            Fourcc::KNOWN
-                .into_iter()
+            FORMATS
+                .iter()
+                .map(|info| info.format)
                 .filter(takes)
                 .map(|format| (format, modifiers.clone()))
                 .collect(),

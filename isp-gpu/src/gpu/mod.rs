@@ -36,6 +36,7 @@ use crate::raw::RawFormat;
 use crate::stats::{Statistics, WHITE};
 use crate::targets::{Planes, has_colours_changed, is_rendered_by_plane};
 use crate::tone;
+use crate::view::yuv_rows;
 
 /// Makes pictures with GLES, from imported buffers into imported buffers.
 ///
@@ -316,7 +317,7 @@ impl GpuIsp {
             let format = output.buffer.format();
             let blue_first = matches!(format, Fourcc::XRGB8888 | Fourcc::ARGB8888);
             program.set_whole(swapped, &[blue_first.into()]);
-            let [luma, blue, red] = output.view.colour_space.matrix();
+            let [luma, blue, red] = yuv_rows(output.colour_space());
             let chroma = if format == Fourcc::NV21 { [red, blue] } else { [blue, red] };
             program.set_vectors(rows, &[luma, chroma[0], chroma[1]]);
         }
@@ -421,7 +422,7 @@ fn draw(
     if !is_rendered_by_plane(format) {
         return Ok(look(gl, passes, job, output, rendering, (shown.texture, target))?);
     }
-    let [luma, blue, red] = output.view.colour_space.matrix();
+    let [luma, blue, red] = yuv_rows(output.colour_space());
     let (kind, rows) = match (format, plane) {
         (Fourcc::YUYV, _) => (Kind::Yuyv, [luma, blue, red]),
         (_, 0) => (Kind::Luma, [luma; 3]),

@@ -121,7 +121,7 @@ impl V4l2Sink {
         }
         let depth = minimum.max(DEPTH);
         let constraints = match &imports_nothing {
-            Some(_) => read_by_the_cpu(&name, 0, &[format]),
+            Some(_) => read_by_the_cpu(&name, 0, [format]),
             None => {
                 let stated = Stated::of(&node);
                 let ways = offers.iter().map(|offer| offer.statements(&name, &stated));

@@ -97,7 +97,8 @@ fn frame(colour: fn(u32, u32) -> [u8; 3]) -> (Pool, Frame) {
     }
     pixels.end().unwrap();
     let timestamp = Duration::ZERO;
-    (pool, Frame { sequence: 0, timestamp, buffer, ready: None, taken: None })
+    let colour_space = ColourSpace::SRGB;
+    (pool, Frame { sequence: 0, timestamp, buffer, colour_space, ready: None, taken: None })
 }
 
 /// The picture in so many pixels.
