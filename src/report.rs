@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use vcam_allocator::{Accounting, Held, Method};
+use vcam_allocator::{Accounting, ColourSpace, Held, Method};
 use vcam_pipeline::{Frames, Latency, Link, Steady, StreamPlan};
 
 /// The number of this document's shape; a field that scripts rely on never changes within it.
@@ -26,6 +26,8 @@ pub(crate) struct Report {
     /// What the run holds in dma-bufs, by exporter; `None` where there is no /proc.
     pub(crate) memory: Option<Accounting>,
     pub(crate) size: [u32; 2],
+    /// How the pictures stand for colours, as libcamera writes it; `None` where there are none.
+    pub(crate) colour_space: Option<ColourSpace>,
     pub(crate) sensor: Sensor,
     pub(crate) isp: Isp,
     /// What each sink shows or writes to, such as `kms:vkms Virtual-1 1024x768@60`.

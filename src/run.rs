@@ -10,8 +10,10 @@ use std::time::Duration;
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
-use vcam_allocator::{Accounting, Fourcc, Heap, Knowledge, OpenError, heaps, sync_counts};
-use vcam_isp_gpu::{OUTPUT_FORMATS, View};
+use vcam_allocator::{
+    Accounting, ColourSpace, Fourcc, Heap, Knowledge, OpenError, heaps, sync_counts,
+};
+use vcam_isp_gpu::View;
 use vcam_pipeline::controls::{self, ControlList};
 use vcam_pipeline::sensor::config::{self, Camera};
 use vcam_pipeline::sensor::format::Format;
@@ -142,8 +144,8 @@ fn prepare(
         let words = format!("the sensor sends {sent}, and there is no ISP to make {format} of it");
         return Err(Error::Usage(words));
     }
-    if !OUTPUT_FORMATS.contains(&format) {
-        let known: Vec<_> = OUTPUT_FORMATS.iter().map(Fourcc::to_string).collect();
+    if !format.is_picture() {
+        let known: Vec<_> = Fourcc::pictures().map(|format| format.to_string()).collect();
         let known = known.join(", ");
         let words = format!("the ISP makes no pictures in {format}; it makes {known}");
         return Err(Error::Usage(words));
@@ -152,9 +154,12 @@ fn prepare(
     // is opened; what `auto` stands for depends on the display.
     let asked: Vec<_> = args.heap.iter().map(|name| Wish::of(name)).collect::<Result<_, _>>()?;
     let controls = controls(args, &settings)?;
-    let view = View { orientation: args.orientation.into(), ..View::default() };
+    let mut view = View { orientation: args.orientation.into(), ..View::default() };
     let shown = view.orientation.size(settings.size);
-    let pictures = Pictures { format, size: Size(shown.0, shown.1), period };
+    // Everybody is told this one.
+    let colour_space = ColourSpace::of(format, shown);
+    view.colour_space = Some(colour_space);
+    let pictures = Pictures { format, colour_space, size: Size(shown.0, shown.1), period };
     let Outputs { sinks, card, descriptions } =
         open_sinks(args, &cards, &settings, &pictures, captured, &ending)?;
     report.outputs = descriptions;
@@ -189,6 +194,7 @@ fn prepare(
     report.isp.name = prepared.isp_description().unwrap_or(NO_ISP).to_owned();
     report.isp.reason = prepared.isp_reason().map(str::to_owned);
     report.links = prepared.links().to_vec();
+    report.colour_space = prepared.colour_space();
     report.planned(prepared.plans());
     report.memory = Accounting::read().ok();
     Ok(prepared)
@@ -375,6 +381,7 @@ struct Outputs {
 /// What sinks are to take.
 struct Pictures {
     format: Fourcc,
+    colour_space: ColourSpace,
     size: Size,
     /// Time from one to the next; zero for as fast as can be.
     period: Duration,
@@ -389,7 +396,7 @@ fn open_sinks(
     captured: &Captured,
     ending: &Ending,
 ) -> Result<Outputs, Error> {
-    let Pictures { format, size, period } = *pictures;
+    let Pictures { format, colour_space, size, period } = *pictures;
     check_stdout(args)?;
     let Outputs { mut sinks, mut card, mut descriptions } = Outputs::default();
     for (index, connector) in args.display.iter().flat_map(|names| names.split(',')).enumerate() {
@@ -398,6 +405,7 @@ fn open_sinks(
             connector: some(connector).map(str::to_owned),
             transform: args.transform,
             scale: args.scale,
+            colour_space,
             ..KmsOptions::new((size.0, size.1), format)
         };
         let mut sink = KmsSink::open_beside(cards, &options)?;
@@ -434,7 +442,7 @@ fn open_sinks(
             Output::Null => Box::new(NullSink::new()),
             Output::Terminal => Box::new(TerminalSink::new().map_err(Error::Terminal)?),
             Output::File(path) => open_any_file(path, period, settings)?,
-            Output::V4l2(node) => open_node(node, format, size, period)?,
+            Output::V4l2(node) => open_node(node, pictures)?,
             Output::Stdout => Box::new(StreamSink::stdout(period, Box::new(ending.clone()))?),
         };
         descriptions.push(match output {
@@ -448,19 +456,16 @@ fn open_sinks(
 
 /// Opens a V4L2 node that takes pictures.
 #[cfg(feature = "v4l")]
-fn open_node(
-    node: &Path,
-    format: Fourcc,
-    size: Size,
-    period: Duration,
-) -> Result<Box<dyn Sink>, Error> {
+fn open_node(node: &Path, pictures: &Pictures) -> Result<Box<dyn Sink>, Error> {
+    let Pictures { format, colour_space, size, period } = *pictures;
     let (node, size) = (node.to_owned(), (size.0, size.1));
-    Ok(Box::new(V4l2Sink::open(&V4l2Options { node, size, format, period })?))
+    let options = V4l2Options { node, size, format, colour_space, period };
+    Ok(Box::new(V4l2Sink::open(&options)?))
 }
 
 /// Says that there are no V4L2 nodes to open.
 #[cfg(not(feature = "v4l"))]
-fn open_node(node: &Path, _: Fourcc, _: Size, _: Duration) -> Result<Box<dyn Sink>, Error> {
+fn open_node(node: &Path, _: &Pictures) -> Result<Box<dyn Sink>, Error> {
     let node = node.display();
     Err(Error::Usage(format!("this vcam was built without V4L2, so it cannot write to {node}")))
 }

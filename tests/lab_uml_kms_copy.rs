@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::books::{self, Held};
 use support::show::{self, Show, pool};
 use support::vkms::{Card, Plane};
-use vcam_allocator::{Fourcc, Importer, Method, Pool, Refusal};
+use vcam_allocator::{ColourSpace, Fourcc, Importer, Method, Pool, Refusal};
 use vcam_sinks::{Frame, Sink};
 
 const BYTES: u64 = 640 * 480 * 4;
@@ -23,7 +23,9 @@ fn frame_of(shows: &mut [Show], pool: &Pool) {
         let (sequence, timestamp, ready) = (show.frames, Duration::ZERO, None);
         show.frames += 1;
         let buffer = buffer.clone();
-        show.sink.present(Frame { sequence, timestamp, buffer, ready, taken: None }).unwrap();
+        let (colour_space, taken) = (ColourSpace::SRGB, None);
+        let frame = Frame { sequence, timestamp, buffer, colour_space, ready, taken };
+        show.sink.present(frame).unwrap();
     }
 }
 

@@ -225,7 +225,7 @@ mod tests {
     use std::time::Duration;
 
     use vcam_allocator::heaps::memfd::Memfd;
-    use vcam_allocator::{Alignment, Fourcc, Layout, Pool};
+    use vcam_allocator::{Alignment, ColourSpace, Fourcc, Layout, Pool};
 
     use super::*;
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use vcam_allocator::{AccessError, CpuAccess, ColourSpace, CpuGuard, Dmabuf, Fence, FenceError, Fourcc};
+use vcam_allocator::{
+    AccessError, ColourSpace, CpuAccess, CpuGuard, Dmabuf, Fence, FenceError, Fourcc,
+};
 
 use crate::planar;
 

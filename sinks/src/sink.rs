@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
-use vcam_allocator::{ColourSpace, Dmabuf, Fence, Fourcc, Importer, LinkEnd, Modifier, PooledBuffer};
+use vcam_allocator::{
+    ColourSpace, Dmabuf, Fence, Fourcc, Importer, LinkEnd, Modifier, PooledBuffer,
+};
 
 use crate::file::FileError;
 use crate::kms::KmsError;

@@ -32,7 +32,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, Pool};
+use vcam_allocator::{ColourSpace, Dmabuf, Fourcc, Heap, Knowledge, Pool};
 use vcam_isp_gpu::{Defects, EglError, IspParams, RawFormat, View};
 
 use crate::controls::ControlError;
@@ -179,7 +179,10 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(parts: Parts, knowledge: &mut Knowledge) -> Result<Self, StartError> {
-        let Parts { settings, outputs, raw_at_least, choice, heaps, strict, by_cost } = parts;
+        let Parts { settings, mut outputs, raw_at_least, choice, heaps, strict, by_cost } = parts;
+        for OutputStream { format, size, view, .. } in &mut outputs {
+            view.colour_space.get_or_insert_with(|| ColourSpace::of(*format, *size));
+        }
         let sensor = Sensor::open(&settings)?;
         let params = params(&sensor, &settings);
         let (isp, calibration) = match sensor.format() {
@@ -195,6 +198,7 @@ impl Engine {
                 let as_sent = |output: &OutputStream| {
                     output.format == picture.fourcc()
                         && output.view.is_whole(settings.size, output.size)
+                        && output.view.colour_space == Some(settings.colour_space())
                 };
                 if outputs.len() > 1 || !outputs.iter().all(as_sent) {
                     return Err(StartError::NoIsp { sends, size: settings.size });
@@ -216,6 +220,14 @@ impl Engine {
             isp,
             calibration,
         })
+    }
+
+    /// How the pictures of each output stand for colours.
+    pub(crate) fn colour_spaces(&self) -> impl Iterator<Item = ColourSpace> {
+        let of = |output: &OutputStream| ColourSpace::of(output.format, output.size);
+        self.outputs
+            .iter()
+            .map(move |output| output.view.colour_space.unwrap_or_else(|| of(output)))
     }
 
     pub(crate) fn isp(&self) -> Option<&IspInfo> {
@@ -447,7 +459,7 @@ fn params(sensor: &Sensor, settings: &Settings) -> IspParams {
         // Its numbers are to be seen as they are.
         Source::Pattern(_) => params,
         Source::Scene(_) => {
-            IspParams { defects: Some(DEFECTS), shading: settings.lens.shading(), ..params }
+            IspParams { defects: Some(DEFECTS), shading: settings.lens().shading(), ..params }
         }
     }
 }

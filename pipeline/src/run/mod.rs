@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use vcam_allocator::constraints::{Alternative, Rule};
 use vcam_allocator::knowledge::Asked;
-use vcam_allocator::{Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Method, Refusal};
+use vcam_allocator::{ColourSpace, Dmabuf, Fourcc, Heap, Knowledge, LinkEnd, Method, Refusal};
 use vcam_isp_gpu::View;
 use vcam_sinks::{Sink, Stream};
 
@@ -51,8 +51,8 @@ pub struct Config {
     pub sensor: Settings,
     /// Format of the pictures.
     pub format: Fourcc,
-    /// Which part of the frame the pictures show, and which way up; they have the size of the frame,
-    /// turned with it.
+    /// Which part of the frame the pictures show, which way up, and in which colours; they have the
+    /// size of the frame, turned with it.
     pub view: View,
     /// What counts for every frame.
     pub controls: ControlList,
@@ -184,6 +184,11 @@ impl Prepared {
         &self.ready.plans
     }
 
+    /// How the pictures stand for colours; `None` where nobody wants pictures.
+    pub fn colour_space(&self) -> Option<ColourSpace> {
+        self.engine.colour_spaces().next()
+    }
+
     /// How frames will cross each link, unless a device changes its mind.
     pub fn links(&self) -> &[Link] {
         &self.ready.links
@@ -241,8 +246,9 @@ impl Prepared {
             };
             threads.push(spawn("sink", move || stage.run())?);
         }
+        let colour_space = engine.colour_spaces().next().unwrap_or(ColourSpace::RAW);
         let running = match engine
-            .start(streaming, ToSinks { sinks: to_sinks, progress: progress.clone() })
+            .start(streaming, ToSinks { sinks: to_sinks, colour_space, progress: progress.clone() })
         {
             Ok(running) => running,
             Err(error) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vcam_allocator::knowledge::Asked;
-use vcam_allocator::{LinkEnd, Method};
+use vcam_allocator::{ColourSpace, LinkEnd, Method};
 use vcam_sinks::{Frame, Sink, SinkCounts, Taken};
 
 use crate::engine::Slot;
@@ -21,6 +21,8 @@ use crate::stats::{CpuMeter, LatencyMeter, SteadyMeter};
 pub(crate) struct ToSinks {
     /// Each with the stream that it wants.
     pub(crate) sinks: Vec<(Slot, Sender<Frame>)>,
+    /// How the pictures stand for colours.
+    pub(crate) colour_space: ColourSpace,
     pub(crate) progress: Progress,
 }
 
@@ -36,15 +38,19 @@ impl Deliver for ToSinks {
             neutral: facts.and_then(|facts| neutral(&facts)),
         };
         let frame = |slot| {
-            let (buffer, ready) = match slot {
+            let (buffer, colour_space, ready) = match slot {
                 // The sensor is done with it.
-                Slot::Raw => (shot.raw.clone(), None),
-                Slot::Output(index) => (shot.outputs.get(index).cloned().flatten(), ready.clone()),
+                Slot::Raw => (shot.raw.clone(), ColourSpace::RAW, None),
+                Slot::Output(index) => {
+                    let buffer = shot.outputs.get(index).cloned().flatten();
+                    (buffer, self.colour_space, ready.clone())
+                }
             };
             Some(Frame {
                 sequence: shot.sequence,
                 timestamp: shot.taken.timestamp,
                 buffer: buffer?,
+                colour_space,
                 ready,
                 taken: Some(taken),
             })

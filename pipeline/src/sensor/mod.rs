@@ -18,6 +18,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use vcam_allocator::ColourSpace;
 use vcam_isp_gpu::{Cfa, RawFormat};
 
 pub mod config;
@@ -199,6 +200,11 @@ impl Sensor {
         self.format
     }
 
+    /// How the numbers of its frames stand for colours.
+    pub fn colour_space(&self) -> ColourSpace {
+        self.format.colour_space(self.size())
+    }
+
     /// Its times, and the limits that follow from them.
     pub fn timing(&self) -> &Timing {
         &self.timing
@@ -316,7 +322,8 @@ fn within(timing: &Timing, controls: Controls) -> Controls {
 fn optics(settings: &Settings, spec: &Spec, sees: Sees) -> Result<Optics, SettingsError> {
     let array = settings.readout.array(settings.frame());
     let view = spec.open(array)?;
-    Ok(Optics::new(view, array, settings.lens, settings.readout, sees, settings.light.kelvin))
+    let (lens, light) = (settings.lens(), settings.light());
+    Ok(Optics::new(view, array, lens, settings.readout, sees, light.kelvin))
 }
 #[cfg(test)]
 mod tests;

@@ -60,7 +60,7 @@ impl RawCamera {
             optics,
             format,
             size,
-            light: settings.light,
+            light: settings.light(),
             variance: if pixels.noise { 1.0 / averaged } else { 0.0 },
             seed: pixels.seed,
             hot: HotPixels::new(pixels.seed, pixels.hot, size.width, size.height),

@@ -125,7 +125,7 @@ mod tests {
     use std::time::Duration;
 
     use vcam_allocator::heaps::memfd::Memfd;
-    use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, Pool};
+    use vcam_allocator::{Alignment, ColourSpace, CpuAccess, Layout, Pool};
 
     use super::*;
 

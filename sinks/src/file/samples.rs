@@ -237,7 +237,7 @@ mod tests {
     use std::time::Duration;
 
     use vcam_allocator::heaps::memfd::Memfd;
-    use vcam_allocator::{Alignment, CpuAccess, Layout, Pool};
+    use vcam_allocator::{Alignment, ColourSpace, CpuAccess, Layout, Pool};
 
     use super::*;
     use crate::file::XYZ_TO_SRGB;

@@ -346,9 +346,7 @@ mod tests {
         sink.finish().unwrap();
         assert_eq!(sink.counts(), SinkCounts { displayed: 3, dropped: 0 });
         let bytes = std::fs::read(&path).unwrap();
-        assert!(bytes.starts_with(
-            b"YUV4MPEG2 W5 H3 F25:1 XCOLORRANGE=LIMITED C420jpeg\nFRAME\n"
-        ));
+        assert!(bytes.starts_with(b"YUV4MPEG2 W5 H3 F25:1 XCOLORRANGE=LIMITED C420jpeg\nFRAME\n"));
         let mut stream = y4m::decode(&bytes[..]).unwrap();
         for luma in [16, 60, 235] {
             let frame = stream.read_frame().unwrap();

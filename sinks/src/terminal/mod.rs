@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{Dmabuf, LinkEnd};
+use vcam_allocator::{Dmabuf, Fourcc, LinkEnd};
 
 use self::canvas::Canvas;
 use crate::sink::{Frame, Sink, SinkCounts, SinkError, read_by_the_cpu};

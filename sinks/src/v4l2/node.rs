@@ -193,7 +193,7 @@ impl Node {
         format!("{kind}:{}", self.driver)
     }
 
-    fn kind(&self) -> u32 {
+    pub(super) fn kind(&self) -> u32 {
         match (self.direction, self.multi_planar) {
             (Direction::Capture, false) => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE,
             (Direction::Output, false) => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT,

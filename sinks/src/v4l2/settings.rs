@@ -4,6 +4,7 @@ use std::os::raw::c_int;
 
 use rustix::io::Errno;
 
+use super::colorimetry::Colorimetry;
 use super::ioctl::{VIDIOC_G_SELECTION, VIDIOC_S_SELECTION, ioctl, sys, vidioc, zeroed};
 use super::node::{Direction, Format, Node};
 
@@ -46,6 +47,7 @@ impl Part {
 pub(super) struct Settings {
     connector: Option<u32>,
     format: Option<Format>,
+    colorimetry: Option<Colorimetry>,
     /// The target first: where it lies bounds how much of the source may be taken.
     parts: Vec<(Part, Rectangle)>,
     interval: Option<(u32, u32)>,
@@ -63,6 +65,7 @@ impl Settings {
         Self {
             connector: node.connector(),
             format: node.format().ok(),
+            colorimetry: node.colorimetry().ok(),
             parts: parts.collect(),
             interval: node.interval(),
             controls: node.controls(),
@@ -77,6 +80,9 @@ impl Settings {
         }
         if let Some(format) = &self.format {
             all.push(node.set_format(format).map(drop));
+        }
+        if let Some(colorimetry) = self.colorimetry {
+            all.push(node.set_colorimetry(colorimetry).map(drop));
         }
         for (part, rectangle) in &self.parts {
             all.push(node.set_part(*part, *rectangle).map(drop));

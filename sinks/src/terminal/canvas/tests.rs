@@ -15,7 +15,7 @@ use rustix::termios::{
     LocalModes, OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize,
 };
 use vcam_allocator::heaps::memfd::Memfd;
-use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, Pool};
+use vcam_allocator::{Alignment, ColourSpace, CpuAccess, Fourcc, Layout, Pool};
 
 use super::*;
 
