@@ -156,7 +156,7 @@ fn prepare(
     let controls = controls(args, &settings)?;
     let mut view = View { orientation: args.orientation.into(), ..View::default() };
     let shown = view.orientation.size(settings.size);
-    // Everybody is told this one.
+    // The ISP and every sink are told this one.
     let colour_space = ColourSpace::of(format, shown);
     view.colour_space = Some(colour_space);
     let pictures = Pictures { format, colour_space, size: Size(shown.0, shown.1), period };

@@ -56,7 +56,9 @@ impl Other {
         let fd = self.0.as_fd();
         get_properties(fd, object, kind, Some(&mut ids), Some(&mut values)).unwrap();
         let name = |id: u32| {
-            let name = get_property(fd, id, None, None).unwrap().name;
+            let (mut values, mut choices) = (Vec::new(), Vec::new());
+            let property = get_property(fd, id, Some(&mut values), Some(&mut choices));
+            let name = property.unwrap().name;
             let bytes: Vec<u8> =
                 name.iter().map(|byte| *byte as u8).take_while(|b| *b > 0).collect();
             String::from_utf8(bytes).unwrap()

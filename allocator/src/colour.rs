@@ -2,7 +2,7 @@
 //! range, in the words of libcamera's `ColorSpace` and of V4L2.
 //!
 //! A colour space is chosen once, when a stream is configured ([`ColourSpace::of`]), and travels with
-//! every frame. Who reads a frame asks the frame. The only other place where the custom of video
+//! every frame; readers ask the frame. The only other place where the custom of video
 //! ([`ColourSpace::of_video`]) counts is a file that says nothing of itself.
 //!
 //! Sources: ITU-R BT.601-7, BT.709-6, BT.2020-2; IEC 61966-2-1 (sRGB) and its amendment 1 (sYCC);

@@ -184,7 +184,7 @@ impl Prepared {
         &self.ready.plans
     }
 
-    /// How the pictures stand for colours; `None` where nobody wants pictures.
+    /// How the pictures stand for colours; `None` where no sink takes pictures.
     pub fn colour_space(&self) -> Option<ColourSpace> {
         self.engine.colour_spaces().next()
     }

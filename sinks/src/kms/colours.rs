@@ -32,7 +32,7 @@ fn choices(space: ColourSpace) -> impl Iterator<Item = (&'static str, &'static s
         .flat_map(|((_, encoding), (_, range))| [(ENCODING, encoding), (RANGE, range)])
 }
 
-/// Tells a plane, as far as it can be told.
+/// Sets what a plane has of these choices.
 pub(super) fn set(request: &mut Request, plane: &Object, space: ColourSpace) {
     for (property, choice) in choices(space) {
         if let Some((property, value)) = plane.choice(property, choice) {

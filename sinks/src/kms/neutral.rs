@@ -1,5 +1,5 @@
-//! What other programs may have left on a display that would change how pictures look, and what it
-//! is where nobody has touched it.
+//! What other programs may have left on a display that would change how pictures look, and its value
+//! on an untouched card.
 //!
 //! The kernel keeps every property until the next program sets it: a lookup table for the night, a
 //! plane that is half transparent, a range that was meant for an old television. So whatever
@@ -12,7 +12,7 @@
 use super::properties::Object;
 use super::request::Request;
 
-/// What a property is where nobody has touched it.
+/// What a property is on an untouched card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Neutral {
     /// Zero: off, or no blob.
