@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, Pool, heaps};
+use vcam_allocator::{Alignment, ColourSpace, CpuAccess, Fourcc, Layout, Pool, heaps};
 use vcam_isp_gpu::{Cfa, GpuIsp, Isp, IspParams, Job, Output, RawFormat};
 use vcam_pipeline::sensor::Sensor;
 use vcam_sinks::{Frame, KmsOptions, KmsSink, Sink};
@@ -47,8 +47,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             raw.release_after(fence.clone());
             picture.release_after(fence.clone());
         }
-        let timestamp = Duration::ZERO;
-        display.present(Frame { sequence, timestamp, buffer: picture, ready, taken: None })?;
+        let (timestamp, colour_space) = (Duration::ZERO, ColourSpace::SRGB);
+        let (buffer, taken) = (picture, None);
+        display.present(Frame { sequence, timestamp, buffer, colour_space, ready, taken })?;
     }
     display.finish()?;
     let link = display.link_end();

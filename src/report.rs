@@ -2,7 +2,7 @@
 //! words.
 
 use serde::Serialize;
-use vcam_allocator::{Accounting, sync_counts};
+use vcam_allocator::{Accounting, ColourSpace, sync_counts};
 use vcam_pipeline::{Frames, Latency, Link, Prepared, RunStats, Size, Steady, StreamPlan};
 
 use crate::settings::RunSettings;
@@ -30,6 +30,8 @@ pub(crate) struct Report {
     /// Memory that the run holds in dma-bufs, by exporter; `None` where there is no /proc.
     pub(crate) memory: Option<Accounting>,
     pub(crate) size: [u32; 2],
+    /// How the pictures stand for colours, as libcamera writes it; `None` where there are none.
+    pub(crate) colour_space: Option<ColourSpace>,
     pub(crate) sensor: Sensor,
     pub(crate) isp: Isp,
     /// The place that each sink shows on or writes to, such as `kms:vkms Virtual-1 1024x768@60`.
@@ -121,6 +123,7 @@ impl Report {
         self.isp.name = run.isp_description().unwrap_or(NO_ISP).to_owned();
         self.isp.reason = run.isp_reason().map(str::to_owned);
         self.links = run.links().to_vec();
+        self.colour_space = run.colour_space();
         self.note_plans(run.plans());
         self.memory = Accounting::read().ok();
     }

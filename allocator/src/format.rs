@@ -1,4 +1,5 @@
-//! Pixel formats and modifiers, by the names that DRM gives them.
+//! Pixel formats and modifiers, by the names that DRM gives them, and the table of what is known of
+//! each.
 //!
 //! Source: `include/uapi/drm/drm_fourcc.h`.
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// A four-character format code, as in `drm_fourcc.h`.
 ///
-/// Any code can be expressed; [`Fourcc::planes`] knows the geometry of those that vcam handles.
+/// Any code can be expressed; [`FORMATS`] describes those that vcam handles.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fourcc(pub u32);
@@ -42,49 +43,109 @@ impl Fourcc {
     /// Two pixels in four bytes: luma, blue difference, luma, red difference.
     pub const YUYV: Self = Self::new(*b"YUYV");
 
-    /// Every format whose geometry is known here.
-    pub const KNOWN: [Self; 13] = [
-        Self::R8,
-        Self::GR88,
-        Self::R16,
-        Self::XRGB8888,
-        Self::ARGB8888,
-        Self::XBGR8888,
-        Self::ABGR8888,
-        Self::RGB565,
-        Self::XRGB2101010,
-        Self::NV12,
-        Self::NV21,
-        Self::YUV420,
-        Self::YUYV,
-    ];
-
     /// The code of four ASCII characters.
     pub const fn new(code: [u8; 4]) -> Self {
         Self(u32::from_le_bytes(code))
     }
 
+    /// What is known of the format, or `None` for one that vcam does not handle.
+    pub const fn info(self) -> Option<&'static FormatInfo> {
+        let mut index = 0;
+        while index < FORMATS.len() {
+            if FORMATS[index].format.0 == self.0 {
+                return Some(&FORMATS[index]);
+            }
+            index += 1;
+        }
+        None
+    }
+
     /// The geometry of each plane, or `None` for a format that vcam does not handle.
     pub const fn planes(self) -> Option<&'static [PlaneFormat]> {
-        const fn plane(bytes: u32, hsub: u32, vsub: u32) -> PlaneFormat {
-            PlaneFormat { bytes, hsub, vsub }
+        match self.info() {
+            Some(info) => Some(info.planes),
+            None => None,
         }
-        Some(match self {
-            Self::R8 => &const { [plane(1, 1, 1)] },
-            Self::GR88 | Self::R16 | Self::RGB565 => &const { [plane(2, 1, 1)] },
-            Self::XRGB8888
-            | Self::ARGB8888
-            | Self::XBGR8888
-            | Self::ABGR8888
-            | Self::XRGB2101010 => &const { [plane(4, 1, 1)] },
-            Self::NV12 | Self::NV21 => &const { [plane(1, 1, 1), plane(2, 2, 2)] },
-            Self::YUV420 => &const { [plane(1, 1, 1), plane(1, 2, 2), plane(1, 2, 2)] },
-            // One sample of four bytes covers two pixels.
-            Self::YUYV => &const { [plane(4, 2, 1)] },
-            _ => return None,
-        })
+    }
+
+    /// Whether its pixels are luma and chroma; not for a format that vcam does not handle.
+    pub const fn is_yuv(self) -> bool {
+        matches!(self.info(), Some(FormatInfo { model: Model::Yuv, .. }))
+    }
+
+    /// Whether it is a picture that both ISPs render and that the CPU reads as RGB.
+    pub const fn is_picture(self) -> bool {
+        matches!(self.info(), Some(FormatInfo { model: Model::Rgb | Model::Yuv, .. }))
+    }
+
+    /// The formats of pictures: both ISPs render them, and every sink whose CPU reads pictures
+    /// takes them.
+    pub fn pictures() -> impl Iterator<Item = Self> {
+        FORMATS.iter().map(|info| info.format).filter(|format| format.is_picture())
     }
 }
+
+/// What the samples of a format stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// Numbers that mean nothing by themselves: a raw frame, or a plane of a picture.
+    Samples,
+    /// Red, green and blue.
+    Rgb,
+    /// Luma, and the blue and the red difference.
+    Yuv,
+}
+
+/// What is known of a format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormatInfo {
+    /// The format.
+    pub format: Fourcc,
+    /// What its samples stand for.
+    pub model: Model,
+    /// Bits of a component; of the widest where they differ.
+    pub bits: u8,
+    /// The geometry of each plane, subsampling included.
+    pub planes: &'static [PlaneFormat],
+}
+
+/// Every format that vcam handles.
+pub const FORMATS: [FormatInfo; 13] = {
+    use Model::{Rgb, Samples, Yuv};
+    const fn of(
+        format: Fourcc,
+        model: Model,
+        bits: u8,
+        planes: &'static [PlaneFormat],
+    ) -> FormatInfo {
+        FormatInfo { format, model, bits, planes }
+    }
+    const fn plane(bytes: u32, hsub: u32, vsub: u32) -> PlaneFormat {
+        PlaneFormat { bytes, hsub, vsub }
+    }
+    const BYTE: &[PlaneFormat] = &[plane(1, 1, 1)];
+    const HALF_WORD: &[PlaneFormat] = &[plane(2, 1, 1)];
+    const WORD: &[PlaneFormat] = &[plane(4, 1, 1)];
+    const SEMI_PLANAR: &[PlaneFormat] = &[plane(1, 1, 1), plane(2, 2, 2)];
+    const PLANAR: &[PlaneFormat] = &[plane(1, 1, 1), plane(1, 2, 2), plane(1, 2, 2)];
+    // One sample of four bytes covers two pixels.
+    const PACKED: &[PlaneFormat] = &[plane(4, 2, 1)];
+    [
+        of(Fourcc::R8, Samples, 8, BYTE),
+        of(Fourcc::GR88, Samples, 8, HALF_WORD),
+        of(Fourcc::R16, Samples, 16, HALF_WORD),
+        of(Fourcc::XRGB8888, Rgb, 8, WORD),
+        of(Fourcc::ARGB8888, Rgb, 8, WORD),
+        of(Fourcc::XBGR8888, Rgb, 8, WORD),
+        of(Fourcc::ABGR8888, Rgb, 8, WORD),
+        of(Fourcc::RGB565, Rgb, 6, HALF_WORD),
+        of(Fourcc::XRGB2101010, Rgb, 10, WORD),
+        of(Fourcc::NV12, Yuv, 8, SEMI_PLANAR),
+        of(Fourcc::NV21, Yuv, 8, SEMI_PLANAR),
+        of(Fourcc::YUV420, Yuv, 8, PLANAR),
+        of(Fourcc::YUYV, Yuv, 8, PACKED),
+    ]
+};
 
 /// The geometry of one plane of a format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +182,36 @@ impl fmt::Display for Fourcc {
 impl fmt::Debug for Fourcc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(feature = "drm-fourcc")]
+impl From<drm_fourcc::DrmFourcc> for Fourcc {
+    fn from(format: drm_fourcc::DrmFourcc) -> Self {
+        Self(format as u32)
+    }
+}
+
+#[cfg(feature = "drm-fourcc")]
+impl TryFrom<Fourcc> for drm_fourcc::DrmFourcc {
+    type Error = drm_fourcc::UnrecognizedFourcc;
+
+    fn try_from(format: Fourcc) -> Result<Self, Self::Error> {
+        Self::try_from(format.0)
+    }
+}
+
+#[cfg(feature = "drm-fourcc")]
+impl From<drm_fourcc::DrmModifier> for Modifier {
+    fn from(modifier: drm_fourcc::DrmModifier) -> Self {
+        Self(modifier.into())
+    }
+}
+
+#[cfg(feature = "drm-fourcc")]
+impl From<Modifier> for drm_fourcc::DrmModifier {
+    fn from(modifier: Modifier) -> Self {
+        modifier.0.into()
     }
 }
 
@@ -197,6 +288,40 @@ mod tests {
         for text in ["", "XR243", "a b", "é"] {
             assert!(text.parse::<Fourcc>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn formats_are_known_by_what_they_are() {
+        for FormatInfo { format, planes, bits, .. } in FORMATS {
+            assert_eq!(format.info().map(|info| info.planes), Some(planes), "{format}");
+            // No component is wider than the bits of the first plane's sample.
+            assert!(u32::from(bits) <= 8 * planes[0].bytes, "{format}");
+        }
+        let pictures: Vec<_> = Fourcc::pictures().map(|format| format.to_string()).collect();
+        assert_eq!(pictures.join(" "), "XR24 AR24 XB24 AB24 RG16 XR30 NV12 NV21 YU12 YUYV");
+        let yuv: Vec<_> = Fourcc::pictures().filter(|format| format.is_yuv()).collect();
+        assert_eq!(yuv, [Fourcc::NV12, Fourcc::NV21, Fourcc::YUV420, Fourcc::YUYV]);
+        assert!(!Fourcc::R8.is_picture() && Fourcc::new(*b"AB48").info().is_none());
+    }
+
+    #[cfg(feature = "drm-fourcc")]
+    #[test]
+    fn drm_fourcc_has_the_same_codes() {
+        use drm_fourcc::{DrmFourcc, DrmModifier};
+        for (ours, theirs) in [
+            (Fourcc::XRGB8888, DrmFourcc::Xrgb8888),
+            (Fourcc::XRGB2101010, DrmFourcc::Xrgb2101010),
+            (Fourcc::NV12, DrmFourcc::Nv12),
+            (Fourcc::YUV420, DrmFourcc::Yuv420),
+        ] {
+            assert_eq!((Fourcc::from(theirs), DrmFourcc::try_from(ours)), (ours, Ok(theirs)));
+        }
+        for FormatInfo { format, .. } in FORMATS {
+            assert!(DrmFourcc::try_from(format).is_ok(), "{format}");
+        }
+        assert!(DrmFourcc::try_from(Fourcc::new(*b"zzzz")).is_err());
+        assert_eq!(Modifier::from(DrmModifier::Linear), Modifier::LINEAR);
+        assert_eq!(DrmModifier::from(Modifier::INVALID), DrmModifier::Invalid);
     }
 
     #[test]

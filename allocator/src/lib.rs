@@ -22,6 +22,7 @@
 
 mod access;
 mod accounting;
+mod colour;
 pub mod constraints;
 pub mod cost;
 mod dmabuf;
@@ -51,10 +52,11 @@ pub use vcam_uapi::fault;
 
 pub use access::{AccessError, CpuAccess, CpuGuard, sync_counts};
 pub use accounting::{Accounting, Held};
+pub use colour::{ColourSpace, Primaries, Range, TransferFunction, YcbcrEncoding};
 pub use dmabuf::{BufferId, Dmabuf, JoinError, MAX_PLANES, WeakDmabuf, WrapError};
 pub use errno::errno_name;
 pub use fence::{Fence, FenceError};
-pub use format::{Fourcc, Modifier, ParseFourccError, PlaneFormat};
+pub use format::{FORMATS, FormatInfo, Fourcc, Model, Modifier, ParseFourccError, PlaneFormat};
 pub use free::BudgetOf;
 pub use heap::{AllocError, Capabilities, Heap, OpenError, RangeError, allocate_split};
 pub use import::{ImportCache, Importer, Refusal};

@@ -12,18 +12,7 @@ pub(crate) fn is_blue_first(format: Fourcc) -> bool {
     matches!(format, Fourcc::XRGB8888 | Fourcc::ARGB8888)
 }
 
-/// Whether a format is luma and chroma. No driver renders to one as a whole: each plane is rendered
-/// by itself.
-pub(crate) fn is_yuv(format: Fourcc) -> bool {
-    matches!(format, Fourcc::NV12 | Fourcc::NV21 | Fourcc::YUV420 | Fourcc::YUYV)
-}
-
 /// Whether a format is rendered with red and blue swapped, since llvmpipe does not render to XR30.
 pub(crate) fn is_rendered_swapped(format: Fourcc) -> bool {
     format == Fourcc::XRGB2101010
-}
-
-/// Whether GLES samples a format through external textures, which give RGB.
-pub(crate) fn is_sampled_externally(format: Fourcc) -> bool {
-    format == Fourcc::NV12
 }

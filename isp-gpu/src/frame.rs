@@ -1,12 +1,12 @@
 //! What both ISPs are asked for, what they ask of it before they touch it, and how it may fail.
 
-use vcam_allocator::{AccessError, Dmabuf, Fourcc, Modifier, Refusal};
+use vcam_allocator::{AccessError, ColourSpace, Dmabuf, Fourcc, Modifier, Refusal};
 
 use crate::egl::EglError;
 use crate::gles::{GlError, ShaderError};
 use crate::params::{IspParams, ParamsError};
 use crate::raw::RawFormat;
-use crate::view::{Crop, View};
+use crate::view::{Crop, View, is_made};
 
 /// A raw frame, and the pictures that are to be made of it.
 #[derive(Debug, Clone, Copy)]
@@ -41,21 +41,13 @@ impl<'a> Output<'a> {
     pub fn new(buffer: &'a Dmabuf) -> Self {
         Self { buffer, view: View::default() }
     }
-}
 
-/// The formats of pictures that both ISPs make.
-pub const OUTPUT_FORMATS: [Fourcc; 10] = [
-    Fourcc::XRGB8888,
-    Fourcc::ARGB8888,
-    Fourcc::XBGR8888,
-    Fourcc::ABGR8888,
-    Fourcc::RGB565,
-    Fourcc::XRGB2101010,
-    Fourcc::NV12,
-    Fourcc::NV21,
-    Fourcc::YUV420,
-    Fourcc::YUYV,
-];
+    /// How the levels of the picture stand for colours.
+    pub fn colour_space(&self) -> ColourSpace {
+        let chosen = self.view.colour_space;
+        chosen.unwrap_or_else(|| ColourSpace::of(self.buffer.format(), size_of(self.buffer)))
+    }
+}
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
@@ -83,12 +75,23 @@ pub enum IspError {
         should: (u32, u32),
     },
     /// The ISP does not make this format.
-    #[error("the output buffer '{name}' is {format}, but the ISP makes {}", list(&OUTPUT_FORMATS))]
+    #[error(
+        "the output buffer '{name}' is {format}, but the ISP makes {}",
+        list(Fourcc::pictures())
+    )]
     OutputFormat {
         /// The buffer's name.
         name: String,
         /// Its format.
         format: Fourcc,
+    },
+    /// The ISP does not make this format in these colours.
+    #[error("the ISP makes no {format} in {space}: its colours are those of sRGB")]
+    ColourSpace {
+        /// The format.
+        format: Fourcc,
+        /// The colour space.
+        space: ColourSpace,
     },
     /// The part that is to be shown is not in the frame, or has no pixels.
     #[error("{crop} is no part of a frame of {}x{}", size.0, size.1)]
@@ -152,8 +155,8 @@ pub enum IspError {
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
-fn list(formats: &[Fourcc]) -> String {
-    formats.iter().map(Fourcc::to_string).collect::<Vec<_>>().join(", ")
+fn list(formats: impl Iterator<Item = Fourcc>) -> String {
+    formats.map(|format| format.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 impl Job<'_> {
@@ -171,10 +174,15 @@ impl Job<'_> {
             let (name, carrier, should) = (raw.name().to_owned(), raw.format(), (columns, height));
             return Err(IspError::Carrier { name, format, size, carrier, is, expected, should });
         }
-        for Output { buffer, view } in self.outputs {
-            if !OUTPUT_FORMATS.contains(&buffer.format()) {
-                let (name, format) = (buffer.name().to_owned(), buffer.format());
-                return Err(IspError::OutputFormat { name, format });
+        for output in self.outputs {
+            let Output { buffer, view } = output;
+            let format = buffer.format();
+            if !format.is_picture() {
+                return Err(IspError::OutputFormat { name: buffer.name().to_owned(), format });
+            }
+            let space = output.colour_space();
+            if !is_made(space, format) {
+                return Err(IspError::ColourSpace { format, space });
             }
             let crop = view.crop_of(size);
             if !crop.is_within(size) {

@@ -103,7 +103,7 @@ pub mod view;
 
 pub use cpu::CpuIsp;
 pub use egl::{EglError, EglErrorCode};
-pub use frame::{IspError, Job, OUTPUT_FORMATS, Output};
+pub use frame::{IspError, Job, Output};
 pub use gles::{GlError, ShaderError};
 pub use gpu::{GpuError, GpuIsp};
 pub use isp::Isp;
@@ -113,4 +113,4 @@ pub use params::{
 pub use raw::{Cfa, RawFormat};
 pub use reference::{RawImage, reference};
 pub use stats::{Statistics, Zone};
-pub use view::{ColourSpace, Crop, Orientation, View};
+pub use view::{Crop, Orientation, View};

@@ -7,12 +7,11 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use vcam_allocator::probe::pattern::{self, Colours, compare, value};
+use vcam_allocator::probe::pattern::{self, compare, value};
 use vcam_allocator::probe::{FORMATS, Finding, ImporterInfo, Prober, Steps};
 use vcam_allocator::{AccessError, Dmabuf, Fourcc, Modifier, Refusal};
 
 use crate::egl::RendererChoice;
-use crate::formats::is_sampled_externally;
 use crate::gles::{
     CurrentContext, ExternalTexture, Framebuffer, GlesContext, Program, ShaderSource, Texture,
     TextureFormat, Uniform,
@@ -93,7 +92,7 @@ impl FromDmabuf for Framebuffer {
 fn listed(context: &GlesContext, usable: impl Fn(Fourcc, bool) -> bool) -> Vec<Fourcc> {
     let modifiers = |format| context.dmabuf_import().ok().and_then(|one| one.modifiers(format));
     let listed = |format: Fourcc| match modifiers(format) {
-        None => usable(format, is_sampled_externally(format)),
+        None => usable(format, format.is_yuv()),
         Some(modifiers) => modifiers
             .iter()
             .any(|(modifier, external)| *modifier == Modifier::LINEAR && usable(format, *external)),
@@ -174,7 +173,7 @@ impl Prober for TextureProber {
             steps(IMPORT);
             let begun = Instant::now();
             let sampled = match &self.convert {
-                Some(convert) if is_sampled_externally(buffer.format()) => externals
+                Some(convert) if buffer.format().is_yuv() => externals
                     .get_or_import(&gl, buffer)
                     .map(|texture| Sampled::External(texture, convert)),
                 _ => textures
@@ -196,8 +195,9 @@ impl Prober for TextureProber {
             let mut pixels = vec![0; stride * height as usize];
             own.read_pixels(&gl, &mut pixels);
             gl.check(READ).map_err(unknown)?;
-            let should = |seed, x, y| match is_sampled_externally(buffer.format()) {
-                true => pattern::nv12_rgb(Colours::default(), seed, x, y),
+            let to_rgb = pattern::COLOUR_SPACE.to_rgb();
+            let should = |seed, x, y| match buffer.format().is_yuv() {
+                true => pattern::nv12_rgb(&to_rgb, seed, x, y),
                 false => value(seed, x, y),
             };
             let compared = compare(buffer.format(), (width, height), seed, should, |x, y| {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use vcam_allocator::{ColourSpace, Fourcc, YcbcrEncoding};
+
 /// A part of the picture, in pixels of the raw frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crop {
@@ -72,89 +74,36 @@ impl Orientation {
     }
 }
 
-/// Which weights make luma of red, green and blue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Encoding {
-    /// BT.601, as standard-definition video and JPEG.
-    #[default]
-    Bt601,
-    /// BT.709, as high-definition video.
-    Bt709,
-}
-
-/// Which levels YUV uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Range {
-    /// Luma from 16 to 235, chroma from 16 to 240.
-    #[default]
-    Limited,
-    /// All of 0 to 255.
-    Full,
-}
-
-/// How the levels of a picture are to be understood. RGB formats have all of their range and no
-/// encoding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct ColourSpace {
-    /// The weights.
-    pub encoding: Encoding,
-    /// The range.
-    pub range: Range,
-}
-
-impl ColourSpace {
-    /// All four.
-    pub fn all() -> impl Iterator<Item = Self> {
-        [Encoding::Bt601, Encoding::Bt709].into_iter().flat_map(|encoding| {
-            [Range::Limited, Range::Full].map(|range| Self { encoding, range })
-        })
-    }
-
-    /// Rows that make Y, Cb and Cr of red, green and blue, all from 0 to 1, and what is added to
-    /// each: the levels are those of 8 bits over 255.
-    pub fn matrix(self) -> [[f32; 4]; 3] {
-        let (red, blue) = match self.encoding {
-            Encoding::Bt601 => (0.299, 0.114),
-            Encoding::Bt709 => (0.2126, 0.0722),
-        };
-        let (luma, chroma, black) = match self.range {
-            Range::Limited => (219.0 / 255.0, 224.0 / 255.0, 16.0 / 255.0),
-            Range::Full => (1.0, 1.0, 0.0),
-        };
-        let weights = [red, 1.0 - red - blue, blue];
-        let difference = |channel: usize, weight: f32| {
-            let factor = chroma / (2.0 * (1.0 - weight));
-            let of = |at: usize| factor * (f32::from(u8::from(at == channel)) - weights[at]);
-            [of(0), of(1), of(2), 128.0 / 255.0]
-        };
-        let [r, g, b] = weights.map(|weight| weight * luma);
-        [[r, g, b, black], difference(2, blue), difference(0, red)]
+/// Whether the ISP makes a format in these colours: it gives pictures the primaries and the transfer
+/// function of sRGB, and YUV any encoding and range.
+pub(crate) fn is_made(space: ColourSpace, format: Fourcc) -> bool {
+    let ColourSpace { primaries, transfer, encoding, .. } = space;
+    match format.is_yuv() {
+        true => {
+            primaries == ColourSpace::SRGB.primaries
+                && transfer == ColourSpace::SRGB.transfer
+                && encoding != YcbcrEncoding::None
+        }
+        false => space == ColourSpace::SRGB,
     }
 }
 
-impl fmt::Display for ColourSpace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.encoding {
-            Encoding::Bt601 => "BT.601",
-            Encoding::Bt709 => "BT.709",
-        })?;
-        f.write_str(match self.range {
-            Range::Limited => " limited",
-            Range::Full => " full",
-        })
-    }
+/// The rows of [`ColourSpace::from_rgb`] in the precision of the ISPs.
+pub(crate) fn yuv_rows(space: ColourSpace) -> [[f32; 4]; 3] {
+    space.from_rgb().map(|row| row.map(|factor| factor as f32))
 }
 
-/// What an output shows of the picture. The default is all of it, upright, in BT.601 limited if
-/// it is YUV.
+/// What an output shows of the picture. The default is all of it, upright, in the colours of
+/// [`ColourSpace::of`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct View {
     /// The part that is shown, scaled to the output's size; `None` is all of the frame.
     pub crop: Option<Crop>,
     /// Which way up.
     pub orientation: Orientation,
-    /// How YUV is made.
-    pub colour_space: ColourSpace,
+    /// How the levels stand for colours: [`ColourSpace::SRGB`] in RGB, and in YUV the same with an
+    /// encoding and a range. `None` is what [`ColourSpace::of`] says of the output.
+    pub colour_space: Option<ColourSpace>,
 }
 
 impl View {
@@ -234,12 +183,15 @@ mod tests {
     }
 
     #[test]
-    fn white_and_grey_have_no_chroma_and_white_is_the_top_of_the_range() {
-        for space in ColourSpace::all() {
-            let [luma, cb, cr] = space.matrix().map(|[r, g, b, offset]| r + g + b + offset);
-            let top = if space.range == Range::Full { 255.0 } else { 235.0 };
-            assert!((luma * 255.0 - top).abs() < 1e-3, "{space}");
-            assert!((cb * 255.0 - 128.0).abs() < 1e-3 && (cr * 255.0 - 128.0).abs() < 1e-3);
+    fn pictures_have_the_colours_of_srgb() {
+        let [sd, hd] = [576, 720].map(ColourSpace::of_video);
+        for space in [sd, hd, ColourSpace::SYCC] {
+            assert!(is_made(space, Fourcc::NV12) && !is_made(space, Fourcc::XRGB8888), "{space}");
+        }
+        assert!(is_made(ColourSpace::SRGB, Fourcc::XRGB8888));
+        assert!(!is_made(ColourSpace::SRGB, Fourcc::NV12));
+        for space in [ColourSpace::REC709, ColourSpace::SMPTE170M, ColourSpace::RAW] {
+            assert!(!is_made(space, Fourcc::NV12), "{space}");
         }
     }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use vcam_allocator::heaps::memfd::Memfd;
-use vcam_allocator::{CpuAccess, Fourcc, Method};
+use vcam_allocator::{ColourSpace, CpuAccess, Fourcc, Method};
 use vcam_isp_gpu::reference::{alike, statistics};
 use vcam_isp_gpu::{
     CpuIsp, Crop, Demosaic, Isp, IspError, IspParams, Job, Output, ParamsError, RawFormat, Tone,
@@ -84,6 +84,11 @@ fn frames_that_cannot_be_made_are_errors() {
     let crop = Some(Crop { x: 1, y: 0, width: 4, height: 4 });
     let outside = [Output { buffer: &xr24, view: View { crop, ..View::default() } }];
     assert!(matches!(error(&Job { outputs: &outside, ..job }), IspError::Crop { .. }));
+    let limited = Some(ColourSpace::REC709);
+    let coloured = View { colour_space: limited, ..View::default() };
+    let words = error(&Job { outputs: &[Output { buffer: &xr24, view: coloured }], ..job });
+    let words = words.to_string();
+    assert_eq!(words, "the ISP makes no XR24 in Rec709: its colours are those of sRGB");
     let thin = buffer(Fourcc::R8, (1, 4));
     assert!(matches!(error(&Job { size: (1, 4), raw: &thin, ..job }), IspError::TooSmall { .. }));
     let bad = IspParams { gains: [1.0, f32::NAN, 1.0], ..params };

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use image::{GenericImage, Rgb, RgbImage};
 use vcam_pipeline::sensor::delay::{Controls, EXPOSURE_DELAY};
+use vcam_pipeline::sensor::model::lens::Lens;
 use vcam_pipeline::sensor::scene::NAMED;
 use vcam_pipeline::sensor::{Light, Sensor, Settings};
 
@@ -36,7 +37,9 @@ fn tile(settings: &Settings, controls: Controls, bytes: u32) -> Result<RgbImage,
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("where to? name a PNG file")?;
-    let rows = (NAMED.len() as u32 + 1).div_ceil(COLUMNS);
+    // `bars100` is `bars`, and brighter.
+    let shown = || NAMED.iter().filter(|scene| scene.name != "bars100");
+    let rows = (shown().count() as u32 + 1).div_ceil(COLUMNS);
     let mut sheet = RgbImage::new(COLUMNS * TILE.0, rows * TILE.1);
     let mut place = 0;
     let mut put = |tile: &RgbImage| {
@@ -48,17 +51,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bright = Settings {
         size: TILE.into(),
         format: "XR24".parse()?,
-        light: Light { lux: 1000.0, ..Light::default() },
+        light: Some(Light { lux: 1000.0, ..Light::default() }),
+        lens: Some(Lens::ORDINARY),
         ..Settings::default()
     };
-    for scene in &NAMED {
+    for scene in shown() {
         let settings = Settings { source: scene.name.parse()?, ..bright.clone() };
         put(&tile(&settings, Controls::default(), 4)?)?;
     }
     let dark = Settings {
         format: "SRGGB8".parse()?,
         source: "colorchecker".parse()?,
-        light: Light { lux: 150.0, ..Light::default() },
+        light: Some(Light { lux: 150.0, ..Light::default() }),
         ..bright
     };
     put(&tile(&dark, Controls { exposure_us: 2000.0, gain: 16.0 }, 1)?)?;

@@ -45,7 +45,7 @@ fn simulate() -> Result<Vec<Point>, Box<dyn Error>> {
         size: (384, 256).into(),
         format: "SRGGB10".parse()?,
         source: "colorchecker".parse()?,
-        light: BEFORE,
+        light: Some(BEFORE),
         ..Settings::default()
     };
     let mut sensor = Sensor::open(&settings)?;

@@ -1,6 +1,6 @@
 //! Streams, from what is asked for to the port that sends them.
 
-use vcam_allocator::Fourcc;
+use vcam_allocator::{ColourSpace, Fourcc};
 use vcam_isp_gpu::View;
 
 use crate::sensor::Settings;
@@ -41,7 +41,7 @@ pub(crate) struct StreamSpec {
     pub(crate) format: Fourcc,
     /// The size of a buffer: a raw frame is rows of its carrier.
     pub(crate) size: Size,
-    /// The part of the frame that pictures show, and how; raw frames are whole.
+    /// The part of the frame that pictures show, how, and in which colours; raw frames are whole.
     pub(crate) view: View,
     /// The fewest buffers, however few would do.
     pub(crate) min_buffers: u64,
@@ -54,6 +54,17 @@ impl StreamSpec {
         let (carrier, columns) = format.carrier(sensor.size.width);
         let size = Size { width: columns, height: sensor.size.height };
         Some(Self { port: Port::Raw, format: carrier, size, view: View::default(), min_buffers })
+    }
+
+    /// How the numbers stand for colours.
+    pub(crate) fn colour_space(&self) -> ColourSpace {
+        match self.port {
+            Port::Raw => ColourSpace::RAW,
+            Port::Output(_) => {
+                let usual = || ColourSpace::of(self.format, self.size.into());
+                self.view.colour_space.unwrap_or_else(usual)
+            }
+        }
     }
 
     /// The name in reports.

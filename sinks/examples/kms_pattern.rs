@@ -29,7 +29,9 @@ use drm::control::property::ValueType;
 use drm::control::{self, Device as _, ResourceHandle, connector, framebuffer};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::ioctl;
-use vcam_allocator::{Alignment, CpuAccess, Fence, Fourcc, Layout, Method, Pool, heaps};
+use vcam_allocator::{
+    Alignment, ColourSpace, CpuAccess, Fence, Fourcc, Layout, Method, Pool, heaps,
+};
 use vcam_sinks::kms::Placement;
 use vcam_sinks::{Cards, Frame, KmsError, KmsOptions, KmsSink, Sink, cards, preferred_size};
 
@@ -330,6 +332,7 @@ fn frame(pool: &Pool, sequence: u64, ready: Option<OwnedFd>) -> Result<Frame> {
         sequence,
         timestamp: Duration::ZERO,
         buffer,
+        colour_space: ColourSpace::SRGB,
         ready: ready.map(Fence::from),
         taken: None,
     })

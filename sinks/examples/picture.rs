@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use vcam_allocator::heaps::memfd::Memfd;
-use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, Pool};
+use vcam_allocator::{Alignment, ColourSpace, CpuAccess, Fourcc, Layout, Pool};
 use vcam_sinks::{FileSink, Frame, NullSink, Sink, TerminalSink};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             sequence,
             timestamp: Duration::ZERO,
             buffer,
+            colour_space: ColourSpace::SRGB,
             ready: None,
             taken: None,
         })?;

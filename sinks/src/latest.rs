@@ -225,7 +225,7 @@ mod tests {
     use std::time::Duration;
 
     use vcam_allocator::heaps::memfd::Memfd;
-    use vcam_allocator::{Alignment, Fourcc, Layout, Pool};
+    use vcam_allocator::{Alignment, ColourSpace, Fourcc, Layout, Pool};
 
     use super::*;
 
@@ -242,7 +242,8 @@ mod tests {
 
     fn frame(pool: &Pool, sequence: u64) -> Frame {
         let buffer = pool.take(SOON).unwrap();
-        Frame { sequence, timestamp: Duration::ZERO, buffer, ready: None, taken: None }
+        let (timestamp, colour_space) = (Duration::ZERO, ColourSpace::SRGB);
+        Frame { sequence, timestamp, buffer, colour_space, ready: None, taken: None }
     }
 
     /// Is ready for a frame as often as it is told to be, and tells which it got.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use vcam_allocator::{AccessError, CpuAccess, CpuGuard, Dmabuf, Fence, FenceError, Fourcc};
+use vcam_allocator::{
+    AccessError, ColourSpace, CpuAccess, CpuGuard, Dmabuf, Fence, FenceError, Fourcc,
+};
 
 use crate::planar;
 
@@ -12,20 +14,6 @@ pub(crate) const READY_LIMIT: Duration = Duration::from_secs(5);
 /// The formats that streams are made of: four bytes of colour a pixel, and the one in YUV.
 pub(crate) const RGB_OR_NV12: [Fourcc; 5] =
     [Fourcc::XRGB8888, Fourcc::ARGB8888, Fourcc::XBGR8888, Fourcc::ABGR8888, Fourcc::NV12];
-
-/// The formats that are read as RGB.
-pub(crate) const READABLE: [Fourcc; 10] = [
-    Fourcc::XRGB8888,
-    Fourcc::ARGB8888,
-    Fourcc::XBGR8888,
-    Fourcc::ABGR8888,
-    Fourcc::RGB565,
-    Fourcc::XRGB2101010,
-    Fourcc::NV12,
-    Fourcc::NV21,
-    Fourcc::YUV420,
-    Fourcc::YUYV,
-];
 
 /// Why the CPU could not read a picture.
 #[derive(Debug, thiserror::Error)]
@@ -93,11 +81,14 @@ pub(crate) fn stride_of(buffer: &Dmabuf, plane: usize) -> usize {
     usize::try_from(stride).unwrap_or(usize::MAX)
 }
 
-/// Reads a whole picture as RGB, three bytes a pixel; returns its size.
+/// Reads a whole picture in this colour space as RGB, three bytes a pixel; returns its size.
 ///
-/// Nothing is allocated for a picture that is not larger than the one before.
+/// YUV becomes RGB by its encoding and range. Primaries and transfer function stay as they are: the
+/// camera makes those of sRGB. Nothing is allocated for a picture that is not larger than the one
+/// before.
 pub(crate) fn rgb(
     buffer: &Dmabuf,
+    space: ColourSpace,
     ready: Option<&Fence>,
     rgb: &mut Vec<u8>,
 ) -> Result<(u32, u32), ReadError> {
@@ -117,7 +108,7 @@ pub(crate) fn rgb(
         format if Order::of(format).is_some() => {
             read(buffer, ready, |rows, stride, order| to_rgb(rows, stride, order, size, rgb))?;
         }
-        _ => planar::yuv_as_rgb(buffer, ready, rgb)?,
+        _ => planar::yuv_as_rgb(buffer, space, ready, rgb)?,
     }
     Ok(size)
 }

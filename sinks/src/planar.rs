@@ -1,69 +1,41 @@
 //! Pictures as luma and two planes of chroma, each half as wide and half as high: what video
 //! encoders and players take.
 //!
-//! From RGB they are reckoned as ITU-R BT.601 and BT.709 say, in the limited range: luma from 16 to
-//! 235, chroma from 16 to 240. A chroma sample is the mean of the four pixels that it lies between.
+//! A chroma sample that is made here is the mean of the four pixels that it lies between.
 
-use vcam_allocator::{CpuGuard, Dmabuf, Fence, Fourcc};
+use vcam_allocator::{ColourSpace, CpuGuard, Dmabuf, Fence, Fourcc};
 
 use crate::pixels::{self, Order, ReadError};
 
-/// What the three components of luma weigh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Matrix {
-    /// Standard definition.
-    Bt601,
-    /// High definition.
-    Bt709,
-}
-
-impl Matrix {
-    /// The matrix of a picture with so many rows, as players (SDL's, mpv) guess it where nothing
-    /// says otherwise: that of high definition above the 576 rows of PAL.
-    pub(crate) fn of(height: u32) -> Self {
-        if height > 576 { Self::Bt709 } else { Self::Bt601 }
-    }
-
-    /// The name that people know.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Bt601 => "BT601",
-            Self::Bt709 => "BT709",
-        }
-    }
-
-    /// The weights of red and blue in luma; green has the rest. BT.601-7 2.5.1, BT.709-6 3.2.
-    fn weights(self) -> (f64, f64) {
-        match self {
-            Self::Bt601 => (0.299, 0.114),
-            Self::Bt709 => (0.2126, 0.0722),
-        }
-    }
-}
-
-/// Factors for red, green and blue, in units of 2^-16.
+/// The rows of [`ColourSpace::from_rgb`] in units of 2^-16.
 #[derive(Debug, Clone, Copy)]
-struct Factors {
+struct FromRgb {
     luma: [i32; 3],
     blue: [i32; 3],
     red: [i32; 3],
+    /// The level of black.
+    black: i32,
 }
 
-impl Factors {
-    fn of(matrix: Matrix) -> Self {
-        let (red, blue) = matrix.weights();
-        let fixed = |factor: f64| (factor * 65536.0).round() as i32;
-        // Green takes what rounding leaves, so that white is 235 and grey has no colour, exactly.
-        let luma = 219.0 / 255.0;
-        let (luma_red, luma_blue) = (fixed(luma * red), fixed(luma * blue));
-        let chroma = 224.0 / 255.0 / 2.0;
-        let own = fixed(chroma);
-        let (red_in_blue, blue_in_red) =
-            (fixed(-chroma * red / (1.0 - blue)), fixed(-chroma * blue / (1.0 - red)));
+/// A factor in units of 2^-16.
+fn fixed(factor: f64) -> i32 {
+    (factor * 65536.0).round() as i32
+}
+
+impl FromRgb {
+    fn of(space: ColourSpace) -> Self {
+        let [luma, blue, red] = space.from_rgb();
+        // Green takes what rounding leaves, so that white and grey come out exactly.
+        let row = |[of_red, _, of_blue, _]: [f64; 4], sum: f64| {
+            let [of_red, of_blue] = [of_red, of_blue].map(fixed);
+            [of_red, fixed(sum) - of_red - of_blue, of_blue]
+        };
+        let [r, g, b, black] = luma;
         Self {
-            luma: [luma_red, fixed(luma) - luma_red - luma_blue, luma_blue],
-            blue: [red_in_blue, -own - red_in_blue, own],
-            red: [own, -own - blue_in_red, blue_in_red],
+            luma: row(luma, r + g + b),
+            blue: row(blue, 0.0),
+            red: row(red, 0.0),
+            black: (255.0 * black).round() as i32,
         }
     }
 }
@@ -83,20 +55,29 @@ pub(crate) struct Planar {
 }
 
 impl Planar {
-    /// Reads a picture, once it is complete. The planes of NV12 are taken as they are, the pixels
-    /// of all other formats are converted.
+    /// Reads a picture in this colour space, once it is complete, and says in which one it is then.
+    /// The planes of NV12 are taken as they are; RGB is converted to what a player expects of its
+    /// size.
     ///
     /// Nothing is allocated for a picture that is not larger than the one before.
-    pub(crate) fn read(&mut self, buffer: &Dmabuf, ready: Option<&Fence>) -> Result<(), ReadError> {
+    pub(crate) fn read(
+        &mut self,
+        buffer: &Dmabuf,
+        space: ColourSpace,
+        ready: Option<&Fence>,
+    ) -> Result<ColourSpace, ReadError> {
         let size = (buffer.layout().width(), buffer.layout().height());
         if buffer.format() == Fourcc::NV12 {
-            return pixels::read_planes(buffer, ready, |planes| {
+            pixels::read_planes(buffer, ready, |planes| {
                 self.take_nv12(planes, [0, 1].map(|plane| pixels::stride_of(buffer, plane)), size);
-            });
+            })?;
+            return Ok(space);
         }
+        let video = ColourSpace::of_video(size.1);
         pixels::read(buffer, ready, |rows, stride, order| {
-            self.convert(rows, stride, order, size, Matrix::of(size.1));
-        })
+            self.convert(rows, stride, order, size, video);
+        })?;
+        Ok(video)
     }
 
     /// The three planes, in the order of I420.
@@ -131,9 +112,10 @@ impl Planar {
         stride: usize,
         order: Order,
         (width, height): (u32, u32),
-        matrix: Matrix,
+        space: ColourSpace,
     ) {
-        let factors = Factors::of(matrix);
+        let factors = FromRgb::of(space);
+        let black = (factors.black << 16) + (1 << 15);
         let (width, height) = (width as usize, height as usize);
         self.resize((width, height));
         let row = |y: usize| rows.get(y * stride..).unwrap_or_default();
@@ -141,7 +123,7 @@ impl Planar {
             |pixel: &[u8]| [order.red, order.green, order.blue].map(|at| i32::from(pixel[at]));
         for (y, luma) in self.luma.chunks_exact_mut(width.max(1)).enumerate() {
             for (pixel, luma) in row(y).chunks_exact(4).zip(luma) {
-                *luma = ((dot(factors.luma, rgb(pixel)) + (16 << 16) + (1 << 15)) >> 16) as u8;
+                *luma = ((dot(factors.luma, rgb(pixel)) + black) >> 16) as u8;
             }
         }
         let half = width.div_ceil(2).max(1);
@@ -162,7 +144,11 @@ impl Planar {
                     }
                 }
                 // The sum is of four.
-                let chroma = |factors| ((dot(factors, sum) + (128 << 18) + (1 << 17)) >> 18) as u8;
+                let chroma = |factors| {
+                    let level = (dot(factors, sum) + (128 << 18) + (1 << 17)) >> 18;
+                    // The full range has no level for the last half.
+                    level.min(255) as u8
+                };
                 (*blue, *red) = (chroma(factors.blue), chroma(factors.red));
             }
         }
@@ -216,9 +202,10 @@ fn samples(format: Fourcc) -> Option<([Samples; 3], usize)> {
 
 /// Reads a picture in YUV as RGB, three bytes a pixel, once it is complete.
 ///
-/// The reverse of what is done to RGB here; each chroma sample stands for all its pixels.
+/// Each chroma sample stands for all its pixels.
 pub(crate) fn yuv_as_rgb(
     buffer: &Dmabuf,
+    space: ColourSpace,
     ready: Option<&Fence>,
     rgb: &mut Vec<u8>,
 ) -> Result<(), ReadError> {
@@ -226,14 +213,10 @@ pub(crate) fn yuv_as_rgb(
     let ([luma, blue, red], vsub) = samples(format).ok_or(ReadError::Format(format))?;
     let (width, height) = (buffer.layout().width(), buffer.layout().height());
     let strides = [0, 1, 2].map(|plane| pixels::stride_of(buffer, plane));
-    let (red_weight, blue_weight) = Matrix::of(height).weights();
-    let green = 1.0 - red_weight - blue_weight;
-    let fixed = |factor: f64| (factor * 65536.0).round() as i32;
-    let (level, chroma) = (fixed(255.0 / 219.0), 2.0 * 255.0 / 224.0);
-    let (of_red, of_blue) = (chroma * (1.0 - red_weight), chroma * (1.0 - blue_weight));
-    let (red_of_red, blue_of_blue) = (fixed(of_red), fixed(of_blue));
-    let red_of_green = fixed(-of_red * red_weight / green);
-    let blue_of_green = fixed(-of_blue * blue_weight / green);
+    let [[level, _, red_of_red, _], [_, blue_of_green, red_of_green, _], [_, blue_of_blue, ..]] =
+        space.to_rgb().map(|row| row.map(fixed));
+    // White and grey come out exactly if black is taken off before the factor.
+    let black = FromRgb::of(space).black;
     pixels::read_planes(buffer, ready, |planes| {
         rgb.clear();
         rgb.reserve(width as usize * height as usize * 3);
@@ -242,7 +225,7 @@ pub(crate) fn yuv_as_rgb(
             let [blue, red] = [blue, red].map(|one| one.row(planes, strides, y / vsub));
             for x in 0..width as usize {
                 let (blue, red) = (blue.get(x / 2) - 128, red.get(x / 2) - 128);
-                let grey = level * (luma.get(x) - 16) + (1 << 15);
+                let grey = level * (luma.get(x) - black) + (1 << 15);
                 rgb.extend(
                     [
                         grey + red_of_red * red,
@@ -261,21 +244,21 @@ mod tests {
     use std::time::Duration;
 
     use vcam_allocator::heaps::memfd::Memfd;
-    use vcam_allocator::{Alignment, CpuAccess, Layout, Pool};
+    use vcam_allocator::{Alignment, CpuAccess, Layout, Pool, PooledBuffer};
 
     use super::*;
 
     const BGRX: Order = Order { red: 2, green: 1, blue: 0 };
 
-    fn converted(pixels: &[[u8; 4]], width: u32, height: u32, matrix: Matrix) -> Planar {
+    fn converted(pixels: &[[u8; 4]], width: u32, height: u32, space: ColourSpace) -> Planar {
         let mut planar = Planar::default();
-        planar.convert(&pixels.concat(), width as usize * 4, BGRX, (width, height), matrix);
+        planar.convert(&pixels.concat(), width as usize * 4, BGRX, (width, height), space);
         planar
     }
 
     /// The levels of a picture of one colour.
-    fn levels([red, green, blue]: [u8; 3], matrix: Matrix) -> [u8; 3] {
-        let planar = converted(&[[blue, green, red, 0]; 4], 2, 2, matrix);
+    fn levels([red, green, blue]: [u8; 3], space: ColourSpace) -> [u8; 3] {
+        let planar = converted(&[[blue, green, red, 0]; 4], 2, 2, space);
         let first = planar.planes().map(|plane| plane[0]);
         assert_eq!(planar.luma, [first[0]; 4]);
         first
@@ -294,23 +277,17 @@ mod tests {
             ([0, 0, 255], [41, 240, 110], [32, 240, 118]),
             ([0, 0, 0], [16, 128, 128], [16, 128, 128]),
         ] {
-            assert_eq!(levels(rgb, Matrix::Bt601), sd, "{rgb:?}");
-            assert_eq!(levels(rgb, Matrix::Bt709), hd, "{rgb:?}");
+            assert_eq!(levels(rgb, ColourSpace::of_video(576)), sd, "{rgb:?}");
+            assert_eq!(levels(rgb, ColourSpace::REC709), hd, "{rgb:?}");
         }
     }
 
     #[test]
-    fn high_definition_begins_above_576_rows() {
-        assert_eq!(
-            [480, 576, 577, 720].map(Matrix::of).map(Matrix::name),
-            ["BT601", "BT601", "BT709", "BT709"]
-        );
-    }
-
-    #[test]
     fn every_colour_is_within_rounding_of_the_formula() {
-        for matrix in [Matrix::Bt601, Matrix::Bt709] {
-            let (kr, kb) = matrix.weights();
+        // What the recommendations say the weights are.
+        for (space, [kr, kb]) in
+            [(ColourSpace::SMPTE170M, [0.299, 0.114]), (ColourSpace::REC709, [0.2126, 0.0722])]
+        {
             for step in 0..4096_u32 {
                 let rgb = [step >> 8, step >> 4 & 15, step & 15].map(|part| (part * 17) as u8);
                 let [r, g, b] = rgb.map(|part| f64::from(part) / 255.0);
@@ -320,7 +297,7 @@ mod tests {
                     128.0 + 112.0 * (b - y) / (1.0 - kb),
                     128.0 + 112.0 * (r - y) / (1.0 - kr),
                 ];
-                for (level, exact) in levels(rgb, matrix).into_iter().zip(exact) {
+                for (level, exact) in levels(rgb, space).into_iter().zip(exact) {
                     // Half a level, and a little for factors of 16 bits.
                     assert!((f64::from(level) - exact).abs() < 0.51, "{rgb:?}: {level}, {exact}");
                 }
@@ -336,7 +313,7 @@ mod tests {
             &[red, black, red, black, black, black, red, black, red],
             3,
             3,
-            Matrix::Bt601,
+            ColourSpace::SMPTE170M,
         );
         assert_eq!(planar.luma.len(), 9);
         // A quarter, a half (twice itself), a half, and the whole of 112 above 128.
@@ -344,33 +321,38 @@ mod tests {
         assert_eq!(planar.blue.len(), 4);
     }
 
+    /// A picture of NV12 in one colour.
+    fn nv12(width: u32, height: u32, [luma, chroma @ ..]: [u8; 3]) -> PooledBuffer {
+        let layout = Layout::linear(Fourcc::NV12, width, height, Alignment::default()).unwrap();
+        let pool = Pool::new(&Memfd::new(), &layout, "test", 1).unwrap();
+        let buffer = pool.take(Duration::ZERO).unwrap();
+        let mut planes = buffer.cpu_access(CpuAccess::Write).unwrap();
+        planes.plane_mut(0).fill(luma);
+        planes.plane_mut(1).chunks_mut(2).for_each(|pair| pair.copy_from_slice(&chroma));
+        planes.end().unwrap();
+        buffer
+    }
+
     #[test]
-    fn nv12_becomes_the_colours_that_it_was_made_of() {
-        // One pixel of 4x2 in red, the rest of its block too; then blue.
-        for (height, levels) in
-            [(2, [[81, 90, 240], [41, 240, 110]]), (578, [[63, 102, 240], [32, 240, 118]])]
-        {
-            let layout = Layout::linear(Fourcc::NV12, 4, height, Alignment::default()).unwrap();
-            let pool = Pool::new(&Memfd::new(), &layout, "test", 1).unwrap();
-            let buffer = pool.take(Duration::ZERO).unwrap();
-            let mut planes = buffer.cpu_access(CpuAccess::Write).unwrap();
-            let strides = [0, 1].map(|plane| layout.planes()[plane].stride as usize);
-            let [red, blue] = levels;
-            for row in planes.plane_mut(0).chunks_mut(strides[0]) {
-                row[..4].copy_from_slice(&[red[0], red[0], blue[0], blue[0]]);
-            }
-            for row in planes.plane_mut(1).chunks_mut(strides[1]) {
-                row[..4].copy_from_slice(&[red[1], red[2], blue[1], blue[2]]);
-            }
-            planes.end().unwrap();
-            let mut rgb = Vec::new();
-            yuv_as_rgb(&buffer, None, &mut rgb).unwrap();
-            assert_eq!(rgb.len(), 12 * height as usize);
-            for row in rgb.chunks(12) {
-                let expected = [255, 0, 0, 255, 0, 0, 0, 0, 255, 0, 0, 255];
-                for (level, expected) in row.iter().zip(expected) {
+    fn yuv_becomes_rgb_by_what_the_frame_says_at_every_size() {
+        // As ffmpeg's swscale reads these bytes (`-vf scale=in_color_matrix=…:in_range=…`).
+        for (space, levels, expected) in [
+            (ColourSpace::SMPTE170M, [73, 124, 145], [94, 54, 58]),
+            (ColourSpace::SYCC, [73, 124, 145], [97, 62, 66]),
+            (ColourSpace::REC709, [73, 124, 145], [97, 58, 58]),
+            // The red patch of a ColorChecker: 175, 54, 60.
+            (ColourSpace::of_video(576), [94, 113, 181], [175, 54, 60]),
+            (ColourSpace::of_video(577), [85, 118, 181], [175, 54, 60]),
+        ] {
+            for height in [2, 576, 578, 720] {
+                let buffer = nv12(4, height, levels);
+                let mut rgb = Vec::new();
+                yuv_as_rgb(&buffer, space, None, &mut rgb).unwrap();
+                assert_eq!(rgb.len(), 12 * height as usize);
+                for pixel in rgb.chunks(3) {
                     // A level of luma or chroma is up to 2.1 levels of a colour.
-                    assert!(level.abs_diff(expected) <= 2, "{row:?}");
+                    let off = pixel.iter().zip(expected).map(|(is, should)| is.abs_diff(should));
+                    assert!(off.max() <= Some(2), "{space} {height}: {pixel:?}");
                 }
             }
         }
@@ -408,7 +390,7 @@ mod tests {
             }
             planes.end().unwrap();
             let mut rgb = Vec::new();
-            yuv_as_rgb(&buffer, None, &mut rgb).unwrap();
+            yuv_as_rgb(&buffer, ColourSpace::SMPTE170M, None, &mut rgb).unwrap();
             assert_eq!(rgb.len(), 6 * 4 * 3);
             pictures.push(rgb);
         }
@@ -431,7 +413,8 @@ mod tests {
         }
         planes.end().unwrap();
         let mut planar = Planar::default();
-        planar.read(&buffer, None).unwrap();
+        let space = planar.read(&buffer, ColourSpace::SYCC, None).unwrap();
+        assert_eq!(space, ColourSpace::SYCC);
         assert_eq!(planar.luma, [0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24]);
         assert_eq!(planar.blue, [100, 102, 104, 110, 112, 114]);
         assert_eq!(planar.red, [101, 103, 105, 111, 113, 115]);

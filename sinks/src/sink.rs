@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use vcam_allocator::constraints::{Constraints, CpuUse, Rule, Statement};
-use vcam_allocator::{Dmabuf, Fence, Fourcc, Importer, LinkEnd, Modifier, PooledBuffer};
+use vcam_allocator::{
+    ColourSpace, Dmabuf, Fence, Fourcc, Importer, LinkEnd, Modifier, PooledBuffer,
+};
 
 #[cfg(feature = "file")]
 use crate::file::FileError;
@@ -20,6 +22,8 @@ pub struct Frame {
     pub timestamp: Duration,
     /// The frame. It goes back to its pool when the sink drops it.
     pub buffer: PooledBuffer,
+    /// How its numbers stand for colours. A sink obeys it, or says that it cannot.
+    pub colour_space: ColourSpace,
     /// Wait for this before reading the buffer; `None` if it is complete.
     pub ready: Option<Fence>,
     /// How it was taken; `None` if nobody says.
@@ -137,14 +141,18 @@ pub trait Sink: Send + std::fmt::Debug {
 
 /// What a sink needs whose CPU reads pictures in place and keeps some of them.
 #[cfg_attr(not(any(feature = "file", feature = "terminal")), allow(dead_code))]
-pub(crate) fn read_by_the_cpu(owner: &str, kept: u32, formats: &[Fourcc]) -> Constraints {
+pub(crate) fn read_by_the_cpu(
+    owner: &str,
+    kept: u32,
+    formats: impl IntoIterator<Item = Fourcc>,
+) -> Constraints {
     let cpu = CpuUse { read: true, cached: true, ..CpuUse::default() };
-    let linear = |format: &Fourcc| (*format, [Modifier::LINEAR].into());
+    let linear = |format| (format, [Modifier::LINEAR].into());
     [
         Statement::new(
             owner,
             "it is a program",
-            Rule::Formats(formats.iter().map(linear).collect()),
+            Rule::Formats(formats.into_iter().map(linear).collect()),
         ),
         Statement::new(owner, "it is a program", Rule::Cpu(cpu)),
         Statement::new(owner, "frames that it keeps", Rule::Camping(kept)),

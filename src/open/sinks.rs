@@ -62,6 +62,7 @@ impl Sinks {
             connector,
             transform: displays.transform,
             scale: displays.scale,
+            colour_space: settings.colour_space,
             ..KmsOptions::new(settings.picture_size(), settings.format)
         };
         let mut sink = KmsSink::open_beside(cards, &options)?;
@@ -135,6 +136,6 @@ fn open_any_file(path: &Path, settings: &RunSettings) -> Result<Box<dyn Sink>, E
 /// A V4L2 node that takes pictures.
 fn open_node(node: &Path, settings: &RunSettings) -> Result<Box<dyn Sink>, Error> {
     let (node, size) = (node.to_owned(), settings.picture_size());
-    let RunSettings { format, period, .. } = *settings;
-    Ok(Box::new(V4l2Sink::open(&V4l2Options { node, size, format, period })?))
+    let RunSettings { format, colour_space, period, .. } = *settings;
+    Ok(Box::new(V4l2Sink::open(&V4l2Options { node, size, format, colour_space, period })?))
 }

@@ -8,8 +8,8 @@ use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vcam_allocator::Fourcc;
-use vcam_isp_gpu::{OUTPUT_FORMATS, View};
+use vcam_allocator::{ColourSpace, Fourcc};
+use vcam_isp_gpu::View;
 use vcam_pipeline::controls::ControlList;
 use vcam_pipeline::sensor::Settings;
 use vcam_pipeline::sensor::format::Format;
@@ -30,6 +30,8 @@ pub(crate) struct RunSettings {
     pub(crate) period: Duration,
     /// The format of pictures.
     pub(crate) format: Fourcc,
+    /// How pictures stand for colours.
+    pub(crate) colour_space: ColourSpace,
     pub(crate) view: View,
     /// Controls that hold for every frame.
     pub(crate) controls: ControlList,
@@ -88,11 +90,16 @@ impl RunSettings {
         let (sensor, period) = sensor::resolve(args, &displays, cards)?;
         let format = format(args, &sensor)?;
         let controls = controls::resolve(&args.control, &sensor)?;
+        let mut view = View { orientation: args.orientation.into(), ..View::default() };
+        // The ISP and every sink are told this one.
+        let colour_space = ColourSpace::of(format, view.orientation.size(sensor.size.into()));
+        view.colour_space = Some(colour_space);
         Ok(Self {
             sensor,
             period,
             format,
-            view: View { orientation: args.orientation.into(), ..View::default() },
+            colour_space,
+            view,
             controls,
             isp,
             heaps: args.heap.iter().map(|name| HeapChoice::of(name)).collect(),
@@ -195,8 +202,8 @@ fn format(args: &RunArgs, sensor: &Settings) -> Result<Fourcc, Error> {
         let words = format!("the sensor sends {sent}, and there is no ISP to make {format} of it");
         return Err(Error::Usage(words));
     }
-    if !OUTPUT_FORMATS.contains(&format) {
-        let known: Vec<_> = OUTPUT_FORMATS.iter().map(Fourcc::to_string).collect();
+    if !format.is_picture() {
+        let known: Vec<_> = Fourcc::pictures().map(|format| format.to_string()).collect();
         let known = known.join(", ");
         let words = format!("the ISP makes no pictures in {format}; it makes {known}");
         return Err(Error::Usage(words));

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use vcam_allocator::{Alignment, CpuAccess, Dmabuf, Fourcc, Heap, Layout};
+use vcam_allocator::{
+    Alignment, ColourSpace, CpuAccess, Dmabuf, Fourcc, Heap, Layout, Range, YcbcrEncoding,
+};
 use vcam_isp_gpu::reference::{alike, off_by, statistics};
 use vcam_isp_gpu::{
-    Cfa, ColourCorrection, ColourSpace, Crop, Defects, Demosaic, Denoise, Isp, IspParams, Job,
-    OUTPUT_FORMATS, Orientation, Output, RawFormat, RawImage, Shading, Tone, View,
+    Cfa, ColourCorrection, Crop, Defects, Demosaic, Denoise, Isp, IspParams, Job, Orientation,
+    Output, RawFormat, RawImage, Shading, Tone, View,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -203,6 +205,22 @@ pub fn measures_what_it_is_told_to(isp: &mut dyn Isp, heap: &dyn Heap) {
     }
 }
 
+/// Every colour space that a format can have.
+fn colour_spaces(format: Fourcc) -> Vec<ColourSpace> {
+    use YcbcrEncoding::{Rec601, Rec709, Rec2020};
+    if !format.is_yuv() {
+        return vec![ColourSpace::SRGB];
+    }
+    let all = [Rec601, Rec709, Rec2020].into_iter().flat_map(|encoding| {
+        [Range::Limited, Range::Full].map(|range| ColourSpace {
+            encoding,
+            range,
+            ..ColourSpace::SRGB
+        })
+    });
+    all.collect()
+}
+
 /// Every output format and colour space: within a level.
 pub fn every_output_format(isp: &mut dyn Isp, heap: &dyn Heap) {
     let params = IspParams { gains: [1.3, 1.0, 1.6], ..IspParams::default() };
@@ -212,10 +230,10 @@ pub fn every_output_format(isp: &mut dyn Isp, heap: &dyn Heap) {
         let format = format.with_cfa(Some(cfa));
         for size in [(2, 2), (64, 18), (33, 17)] {
             let frame = RawFrame::new(heap, format, size, 1);
-            for output_format in OUTPUT_FORMATS {
-                for colour_space in ColourSpace::all() {
+            for output_format in Fourcc::pictures() {
+                for colour_space in colour_spaces(output_format) {
                     let to = allocate(heap, output_format, size);
-                    let view = View { colour_space, ..View::default() };
+                    let view = View { colour_space: Some(colour_space), ..View::default() };
                     let outputs = [Output { buffer: &to, view }];
                     let off = frame.make(isp, sequence, &outputs, &params);
                     let case = format!("{format} {size:?} {output_format} {colour_space}");

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use vcam_allocator::{Alignment, CpuAccess, Fourcc, Heap, Layout, Method, Pool, heaps};
+use vcam_allocator::{
+    Alignment, ColourSpace, CpuAccess, Fourcc, Heap, Layout, Method, Pool, heaps,
+};
 use vcam_isp_gpu::{
     Cfa, GpuIsp, Isp, IspParams, Job, Output, RawFormat, RawImage, View, reference,
 };
@@ -73,9 +75,9 @@ impl SteppedCamera {
         };
         let ready = self.isp.process(&job).unwrap();
         let timestamp = Duration::from_millis(sequence);
-        self.sink
-            .present(Frame { sequence, timestamp, buffer: output, ready, taken: None })
-            .unwrap();
+        let (buffer, colour_space, taken) = (output, ColourSpace::SRGB, None);
+        let frame = Frame { sequence, timestamp, buffer, colour_space, ready, taken };
+        self.sink.present(frame).unwrap();
     }
 
     /// Shows these frames and compares each with what the display scanned out, which `scanned_out`

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use vcam_allocator::{Alignment, CpuAccess, Dmabuf, Fence, Fourcc, Layout, Pool, heaps};
+use vcam_allocator::{
+    Alignment, ColourSpace, CpuAccess, Dmabuf, Fence, Fourcc, Layout, Pool, heaps,
+};
 use vcam_sinks::{Cards, Frame, KmsOptions, KmsSink, Sink, SinkCounts, SinkError};
 
 /// Width and height of the frames.
@@ -53,7 +55,8 @@ impl SteppedDisplay {
         let sequence = self.frames;
         self.frames += 1;
         let timestamp = Duration::from_millis(sequence);
-        self.sink.present(Frame { sequence, timestamp, buffer, ready, taken: None })
+        let (colour_space, taken) = (ColourSpace::SRGB, None);
+        self.sink.present(Frame { sequence, timestamp, buffer, colour_space, ready, taken })
     }
 
     /// Shows frames, with a pause in between, until the counts are as wanted.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vcam_allocator::{Alignment, CpuAccess, Fourcc, Heap, Layout, Pool};
+use vcam_allocator::{Alignment, ColourSpace, CpuAccess, Fourcc, Heap, Layout, Pool};
 use vcam_sinks::Frame;
 
 /// The time limit for a buffer to come back.
@@ -30,7 +30,9 @@ pub fn frame(pool: &Pool, sequence: u64, byte: impl Fn(u64, usize, usize) -> u8)
         }
     }
     pixels.end().unwrap();
-    Frame { sequence, timestamp: Duration::from_millis(sequence), buffer, ready: None, taken: None }
+    let (layout, timestamp) = (buffer.layout(), Duration::from_millis(sequence));
+    let colour_space = ColourSpace::of(layout.format(), (layout.width(), layout.height()));
+    Frame { sequence, timestamp, buffer, colour_space, ready: None, taken: None }
 }
 
 /// The bytes of a whole frame in a file, as the rule fills it.

@@ -35,8 +35,7 @@ fn luma(stream: &[u8], header: &str) -> Vec<Vec<u8>> {
     }
 }
 
-const HEADER: &str =
-    "YUV4MPEG2 W128 H48 F30:1 XCOLORRANGE=LIMITED XCOLORMATRIX=BT601 C420jpeg\nFRAME\n";
+const HEADER: &str = "YUV4MPEG2 W128 H48 F30:1 XCOLORRANGE=LIMITED C420jpeg\nFRAME\n";
 
 /// The names in a folder, hidden ones too.
 fn names(folder: &Path) -> Vec<String> {

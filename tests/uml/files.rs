@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vcam_allocator::heaps::memfd::Memfd;
-use vcam_allocator::{Alignment, Fourcc, Layout, Pool};
+use vcam_allocator::{Alignment, ColourSpace, Fourcc, Layout, Pool};
 use vcam_sinks::{
     Colour, FileError, Frame, RawDescription, RawFileSink, RawFrame, Sink, SinkCounts, SinkError,
     XYZ_TO_SRGB, write_dng,
@@ -127,8 +127,10 @@ fn a_full_disk_has_no_half_of_a_raw_frame() {
         // A frame is 150 KiB, and a page or two more.
         let error = (0..10).find_map(|sequence| {
             let buffer = pool.take(Duration::ZERO).unwrap();
-            let timestamp = Duration::ZERO;
-            sink.present(Frame { sequence, timestamp, buffer, ready: None, taken: None }).err()
+            let (timestamp, colour_space) = (Duration::ZERO, ColourSpace::RAW);
+            let frame =
+                Frame { sequence, timestamp, buffer, colour_space, ready: None, taken: None };
+            sink.present(frame).err()
         });
         let Some(SinkError::File(FileError::Stopped { frames: 6, source, .. })) = &error else {
             panic!("{error:?}")

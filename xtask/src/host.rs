@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Lab,
     /// To run the qemu machine.
     Qemu,
+    /// To compare what the tests make with what other programs make of it.
+    Test,
 }
 
 impl Purpose {
@@ -28,6 +30,7 @@ impl Purpose {
         match word {
             "lab" => Some(Self::Lab),
             "qemu" => Some(Self::Qemu),
+            "test" => Some(Self::Test),
             _ => None,
         }
     }

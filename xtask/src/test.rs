@@ -18,7 +18,7 @@ use clap::ValueEnum;
 
 use crate::build::executables;
 use crate::check::stanzas;
-use crate::host;
+use crate::host::{self, Purpose};
 use crate::lab::{self, Job, Kind, Lab, Output, list};
 use crate::process::{self, End};
 use crate::programs::{self, Manifest, Program, Selected};
@@ -88,8 +88,11 @@ pub(crate) fn test(workspace: &Workspace, plan: &Plan) -> Result<i32> {
         asked.iter().copied().filter(|place| plan.names.is_empty() || is_named(place)).collect();
     let kinds: Vec<Kind> = places.iter().filter_map(|place| place.machine()).collect();
     // All at once, so that a user who must install by hand does it once.
-    let needs = if kinds.is_empty() { &[] } else { lab::purposes(&kinds) };
-    host::provide(workspace, needs)?;
+    let mut needs = if kinds.is_empty() { Vec::new() } else { lab::purposes(&kinds).to_vec() };
+    if places.contains(&Place::Host) {
+        needs.push(Purpose::Test);
+    }
+    host::provide(workspace, &needs)?;
     // First, since a package may be missing for it.
     let machines = if kinds.is_empty() { None } else { Some(Lab::set_up(workspace, &kinds)?) };
     let (here, there): (Vec<Place>, Vec<Place>) =

@@ -17,7 +17,7 @@ use vcam_uapi::node::{numbered, open_read_write};
 
 use crate::constraints::FormatSet;
 use crate::dmabuf::Dmabuf;
-use crate::format::{Fourcc, Modifier};
+use crate::format::{FORMATS, Fourcc, Modifier};
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::layout::{Alignment, Layout, PlaneLayout};
 use crate::memory::Memory;
@@ -26,10 +26,6 @@ use crate::memory::Memory;
 pub const PREFIX: &str = "dumb:";
 
 pub(crate) const FOLDER: &str = "/dev/dri";
-
-/// The formats whose planes can lie below each other with one stride. The driver of a dumb buffer
-/// does not learn the format, so it cannot be asked for more.
-const FORMATS: [Fourcc; Fourcc::KNOWN.len()] = Fourcc::KNOWN;
 
 /// The nodes under `/dev/dri` whose names start with `prefix`, in the order of their numbers.
 pub(crate) fn nodes(prefix: &str) -> Vec<PathBuf> {
@@ -198,7 +194,10 @@ impl Heap for Dumb {
     }
 
     fn formats(&self) -> Option<FormatSet> {
-        Some(FORMATS.into_iter().map(|format| (format, [Modifier::LINEAR].into())).collect())
+        // Their planes lie below each other with one stride, which is all that can be asked of a
+        // driver that is told no format.
+        let all = FORMATS.iter().map(|info| (info.format, [Modifier::LINEAR].into()));
+        Some(all.collect())
     }
 
     fn chooses_layout(&self) -> bool {
@@ -212,7 +211,7 @@ impl Heap for Dumb {
             move |source| AllocError::System { heap: heap(), step, size: layout.size(), source }
         };
         let shape = Shape::of(format, width, height)
-            .filter(|_| FORMATS.contains(&format) && layout.modifier() == Modifier::LINEAR)
+            .filter(|_| format.info().is_some() && layout.modifier() == Modifier::LINEAR)
             .ok_or_else(|| AllocError::Format { heap: heap(), format })?;
         let card = self.card.as_fd();
         let dumb = drm::Dumb::create(card, shape.width, shape.rows, shape.bits)

@@ -17,7 +17,7 @@ use vcam_uapi::node::open_read_write;
 
 use crate::constraints::FormatSet;
 use crate::dmabuf::{Dmabuf, MAX_PLANES};
-use crate::format::{Fourcc, Modifier};
+use crate::format::{FORMATS, Fourcc, Modifier};
 use crate::gbm::{Device, GbmError, Use};
 use crate::heap::{AllocError, Capabilities, Heap, OpenError};
 use crate::heaps::dumb;
@@ -209,7 +209,8 @@ impl Heap for Gbm {
             true => [Modifier::LINEAR].into(),
             false => self.modifiers.iter().copied().collect(),
         };
-        let takes = Fourcc::KNOWN.into_iter().filter(|format| device.has_format(*format, usage));
+        let all = FORMATS.iter().map(|info| info.format);
+        let takes = all.filter(|format| device.has_format(*format, usage));
         Some(takes.map(|format| (format, modifiers.clone())).collect())
     }
 

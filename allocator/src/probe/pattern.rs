@@ -5,6 +5,7 @@
 //! whole-number arithmetic, which a GPU's shader can do without a rounding error.
 
 use crate::access::{AccessError, CpuAccess};
+use crate::colour::{ColourSpace, Range, YcbcrEncoding};
 use crate::dmabuf::Dmabuf;
 use crate::format::Fourcc;
 
@@ -42,31 +43,17 @@ pub fn tolerance(format: Fourcc) -> u8 {
     }
 }
 
-/// How YUV becomes red, green and blue; the default is what is taken for granted where nothing is
-/// said.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Colours {
-    /// BT.709 instead of BT.601.
-    pub bt709: bool,
-    /// Luma from 0 to 255 instead of 16 to 235, and chroma accordingly.
-    pub full_range: bool,
-}
+/// The colour space in which devices are asked to read the pattern in YUV, where they can be told.
+pub const COLOUR_SPACE: ColourSpace =
+    ColourSpace { encoding: YcbcrEncoding::Rec601, range: Range::Limited, ..ColourSpace::SRGB };
 
-/// Red, green and blue of a pixel of NV12.
-pub fn nv12_rgb(colours: Colours, seed: u32, x: u32, y: u32) -> [u8; 3] {
-    let luma = f32::from(value(seed, x, y)[0]);
-    let [_, cb, cr] = chroma(seed, x, y).map(|level| f32::from(level) - 128.0);
-    let (luma, widen) = match colours.full_range {
-        true => (luma, 1.0),
-        false => ((luma - 16.0) * 255.0 / 219.0, 255.0 / 224.0),
-    };
-    let [red, green_cb, green_cr, blue] = match colours.bt709 {
-        false => [1.402, 0.344_136, 0.714_136, 1.772],
-        true => [1.5748, 0.187_324, 0.468_124, 1.8556],
-    };
-    let (cb, cr) = (cb * widen, cr * widen);
-    [luma + red * cr, luma - green_cb * cb - green_cr * cr, luma + blue * cb]
-        .map(|level| level.round().clamp(0.0, 255.0) as u8)
+/// Red, green and blue of a pixel of NV12 that is read by the rows of [`ColourSpace::to_rgb`].
+pub fn nv12_rgb(to_rgb: &[[f64; 4]; 3], seed: u32, x: u32, y: u32) -> [u8; 3] {
+    let ([luma, ..], [_, blue, red]) = (value(seed, x, y), chroma(seed, x, y));
+    to_rgb.map(|[of_luma, of_blue, of_red, added]| {
+        let level = of_luma * f64::from(luma) + of_blue * f64::from(blue) + of_red * f64::from(red);
+        (level + 255.0 * added).round().clamp(0.0, 255.0) as u8
+    })
 }
 
 /// The chroma of a pixel: one for all of a large square, so that it does not matter whether the
@@ -227,10 +214,10 @@ mod tests {
     #[test]
     fn nv12_becomes_what_the_standards_say() {
         // Luma 73, and chroma 124 and 145.
-        let rgb = |bt709, full_range| nv12_rgb(Colours { bt709, full_range }, 1, 2, 2);
-        assert_eq!(rgb(false, false), [94, 54, 58]);
-        assert_eq!(rgb(false, true), [97, 62, 66]);
-        assert_eq!(rgb(true, false), [97, 58, 58]);
-        assert_eq!(rgb(true, true), [100, 66, 66]);
+        let rgb = |space: ColourSpace| nv12_rgb(&space.to_rgb(), 1, 2, 2);
+        assert_eq!(rgb(COLOUR_SPACE), [94, 54, 58]);
+        assert_eq!(rgb(ColourSpace::SYCC), [97, 62, 66]);
+        assert_eq!(rgb(ColourSpace::REC709), [97, 58, 58]);
+        assert_eq!(rgb(ColourSpace { range: Range::Full, ..ColourSpace::REC709 }), [100, 66, 66]);
     }
 }

@@ -39,6 +39,7 @@ use crate::isp::Isp;
 use crate::params::IspParams;
 use crate::raw::{Cfa, RawFormat};
 use crate::stats::{Meter, Statistics};
+use crate::view::yuv_rows;
 
 /// Makes pictures with the CPU, in the mapped buffers: nothing is imported and nothing copied.
 pub struct CpuIsp {
@@ -310,7 +311,7 @@ impl Isp for CpuIsp {
             [] => self.develop(job, &mut vec![(); job.size.1 as usize], 1, &|_, _| {}),
             [only] if is_direct(job, only) => {
                 let stride = cpu_stride(only.buffer, 0)?;
-                let (format, space) = (only.buffer.format(), only.view.colour_space);
+                let (format, space) = (only.buffer.format(), only.colour_space());
                 let mut to = only.buffer.cpu_access(CpuAccess::Write)?;
                 let row_bytes = only.buffer.layout().row_bytes(0) as usize;
                 self.develop(job, to.plane_mut(0), stride, &|levels, out: &mut [u8]| {
@@ -374,8 +375,8 @@ fn write(
     to: &mut CpuGuard<'_>,
     pool: &mut ThreadPool,
 ) -> Result<(), IspError> {
-    let (format, space) = (output.buffer.format(), output.view.colour_space);
-    let [luma, blue_difference, red_difference] = &space.matrix();
+    let (format, space) = (output.buffer.format(), output.colour_space());
+    let [luma, blue_difference, red_difference] = &yuv_rows(space);
     let layout = output.buffer.layout();
     for plane in 0..layout.planes().len() {
         let stride = cpu_stride(output.buffer, plane)?;

@@ -1,10 +1,10 @@
 //! Rows of levels become rows of bytes, in every output format.
 
 use multiversion::multiversion;
-use vcam_allocator::Fourcc;
+use vcam_allocator::{ColourSpace, Fourcc};
 
 use super::levels::{HALF, UNIT, decoded};
-use crate::view::ColourSpace;
+use crate::view::yuv_rows;
 
 /// Whether a row of the format's only plane is made of a row of pixels.
 pub(super) fn is_single(format: Fourcc) -> bool {
@@ -19,7 +19,7 @@ pub(super) fn row(format: Fourcc, space: ColourSpace, levels: [&[u16]; 3], out: 
         Fourcc::XBGR8888 | Fourcc::ABGR8888 => bytes(red, green, blue, out),
         Fourcc::XRGB2101010 => ten_bits(red, green, blue, out),
         Fourcc::RGB565 => five_six_five(red, green, blue, out),
-        Fourcc::YUYV => yuyv(&space.matrix(), red, green, blue, out),
+        Fourcc::YUYV => yuyv(&yuv_rows(space), red, green, blue, out),
         other => unreachable!("{other} has several planes, or is refused"),
     }
 }

@@ -15,13 +15,12 @@ use vcam_allocator::{Dmabuf, Fourcc, MAX_PLANES, Modifier, PlaneLayout};
 use super::lock::lock_software_renderer;
 use super::{EglDisplay, EglErrorCode, MissingExtension, function};
 use crate::fault;
-use crate::formats::is_sampled_externally;
 
 const EGL_LINUX_DMA_BUF_EXT: egl::Enum = 0x3270;
 const EGL_LINUX_DRM_FOURCC_EXT: egl::Int = 0x3271;
 /// How YUV becomes RGB. Without these hints a driver guesses, some by the size of the picture. They
-/// say what [`Colours::default`](vcam_allocator::probe::pattern::Colours) is: BT.601, and luma from
-/// 16 to 235.
+/// say the only space that is read here,
+/// [`COLOUR_SPACE`](vcam_allocator::probe::pattern::COLOUR_SPACE): BT.601 and limited.
 const YUV_HINTS: [[egl::Int; 2]; 2] = [
     // EGL_YUV_COLOR_SPACE_HINT_EXT: EGL_ITU_REC601_EXT
     [0x327B, 0x327F],
@@ -247,7 +246,7 @@ fn attributes<'a>(
     push(egl::WIDTH, int("width", size.0.into())?);
     push(egl::HEIGHT, int("height", size.1.into())?);
     push(EGL_LINUX_DRM_FOURCC_EXT, format.0 as egl::Int);
-    if is_sampled_externally(format) {
+    if format.is_yuv() {
         YUV_HINTS.into_iter().for_each(|[name, value]| push(name, value));
     }
     for ((fd, plane), [fd_name, offset, pitch, low, high]) in planes.zip(PLANES) {

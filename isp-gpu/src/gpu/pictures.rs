@@ -7,10 +7,11 @@ use super::quads::per_step;
 use super::readback::{self, ReadbackFormat};
 use super::scratch::{ScratchTargets, entry, fit, rendered};
 use super::{explain_copy, known};
-use crate::formats::{is_blue_first, is_rendered_swapped, is_yuv};
+use crate::formats::{is_blue_first, is_rendered_swapped};
 use crate::frame::{IspError, Job, Output, size_of};
 use crate::gles::{CurrentContext, Framebuffer, ShaderError, Texture, TextureFormat};
 use crate::import::{Imports, PlaneTargets};
+use crate::view::yuv_rows;
 
 /// The rendering of one frame's pictures.
 pub(super) struct PictureRender<'a> {
@@ -61,7 +62,7 @@ impl<'a> PictureRender<'a> {
     fn develop(&mut self, direct: Option<(&Framebuffer, &Output<'_>)>) -> Result<(), IspError> {
         let Self { gl, job, passes, scratch, .. } = self;
         let variant = match direct {
-            Some((_, output)) if is_yuv(output.buffer.format()) => DevelopOutput::Yuv,
+            Some((_, output)) if output.buffer.format().is_yuv() => DevelopOutput::Yuv,
             Some(_) => DevelopOutput::Pairs,
             None => DevelopOutput::Layers,
         };
@@ -73,7 +74,7 @@ impl<'a> PictureRender<'a> {
         if let Some((_, output)) = direct {
             let format = output.buffer.format();
             program.set_ints(swapped, &[is_blue_first(format).into()]);
-            let [luma, blue, red] = output.view.colour_space.matrix();
+            let [luma, blue, red] = yuv_rows(output.colour_space());
             let chroma = if format == Fourcc::NV21 { [red, blue] } else { [blue, red] };
             program.set_vectors(rows, &[luma, chroma[0], chroma[1]]);
         }
@@ -164,7 +165,7 @@ impl OutputDraw<'_> {
         let picture = rendered(if sharp { sharpened } else { picture });
         let shown = self.shown(picture, entry(shown, self.index))?;
         let format = self.output.buffer.format();
-        if is_yuv(format) {
+        if format.is_yuv() {
             self.yuv(plane, &shown, target)?;
         } else {
             self.view(rendering, shown.texture, target)?;
@@ -180,7 +181,7 @@ impl OutputDraw<'_> {
     ) -> Result<Shown<'p>, IspError> {
         let size = size_of(self.output.buffer);
         let whole = self.output.view.is_whole(self.job.size, size);
-        if whole || !is_yuv(self.output.buffer.format()) {
+        if whole || !self.output.buffer.format().is_yuv() {
             return Ok(Shown { texture: picture, layered: true });
         }
         let target = fit(slot, self.gl, TextureFormat::RGB10_A2, size)?;
@@ -221,7 +222,7 @@ impl OutputDraw<'_> {
         target: &Framebuffer,
     ) -> Result<(), ShaderError> {
         let (gl, size) = (self.gl, size_of(self.output.buffer));
-        let [luma, blue, red] = self.output.view.colour_space.matrix();
+        let [luma, blue, red] = yuv_rows(self.output.colour_space());
         let (kind, rows) = match (self.output.buffer.format(), plane) {
             (Fourcc::YUYV, _) => (PlaneKind::Yuyv, [luma, blue, red]),
             (_, 0) => (PlaneKind::Luma, [luma; 3]),

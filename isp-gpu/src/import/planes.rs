@@ -5,7 +5,7 @@ use vcam_allocator::{Dmabuf, Fourcc, Modifier, PlaneFormat, PlaneLayout, Refusal
 use super::check::{self, SOFTWARE_ALIGNMENT, image_refused, refused};
 use super::{FromDmabuf, IMPORT, QUERY, Usage, texture};
 use crate::egl::{DmabufImport, EglImage, ImageDescription};
-use crate::formats::{is_four_bytes, is_rendered_swapped, is_yuv};
+use crate::formats::{is_four_bytes, is_rendered_swapped};
 use crate::gles::{CurrentContext, Framebuffer, Texture};
 
 /// The framebuffers through which a buffer is rendered to.
@@ -41,9 +41,10 @@ impl FromDmabuf for PlaneTargets {
 /// Red first in memory, ten bits each; `DRM_FORMAT_ABGR2101010`.
 const ABGR2101010: Fourcc = Fourcc::new(*b"AB30");
 
-/// Whether each plane of a format is imported by itself, in another format.
+/// Whether each plane of a format is imported by itself, in another format: no driver renders to YUV
+/// as a whole.
 pub(super) fn is_imported_by_plane(format: Fourcc) -> bool {
-    is_yuv(format) || is_rendered_swapped(format)
+    format.is_yuv() || is_rendered_swapped(format)
 }
 
 /// Whether the driver lists every plane of such a format as one that it renders to.
@@ -129,7 +130,7 @@ fn quads(gl: &CurrentContext<'_>, device: &str, buffer: &Dmabuf) -> Option<Frame
         Texture::of_image(gl, image, size).ok()
     };
     let (even_rows, mut others) = (rows(0)?, vec![rows(1)?]);
-    if is_yuv(buffer.format()) {
+    if buffer.format().is_yuv() {
         others.push(plane(gl, device, buffer, 1).ok()?);
     }
     Framebuffer::with_others(gl, even_rows, others).ok()

@@ -1,19 +1,19 @@
 //! The output's format: levels become bytes, to the nearest whole number.
 //!
-//! YUV is made by [`ColourSpace::matrix`]. A chroma sample is that of the mean of its two or four
+//! YUV is made by [`ColourSpace::from_rgb`]. A chroma sample is that of the mean of its two or four
 //! pixels and so lies in their middle, as in JPEG; at an odd edge the last pixel counts twice.
 
-use vcam_allocator::Fourcc;
+use vcam_allocator::{ColourSpace, Fourcc};
 
 use super::DevelopedImage;
-use crate::view::ColourSpace;
+use crate::view::yuv_rows;
 
 pub(super) fn bytes(picture: &DevelopedImage, format: Fourcc, space: ColourSpace) -> Vec<Vec<u8>> {
     let pixels = |encode: fn([f32; 3]) -> u32, bytes: usize| {
         let words = picture.levels.iter().map(|levels| encode(*levels).to_le_bytes());
         vec![words.flat_map(|word| word.into_iter().take(bytes)).collect()]
     };
-    let yuv = Yuv { picture, matrix: space.matrix() };
+    let yuv = Yuv { picture, matrix: yuv_rows(space) };
     match format {
         Fourcc::XRGB8888 | Fourcc::ARGB8888 => {
             pixels(|[r, g, b]| 255 << 24 | bits(r, 8) << 16 | bits(g, 8) << 8 | bits(b, 8), 4)

@@ -30,7 +30,7 @@ mod view;
 pub use compare::{alike, off_by};
 pub(crate) use demosaic::FLAT;
 pub(crate) use sharpen::LUMA;
-use vcam_allocator::Fourcc;
+use vcam_allocator::{ColourSpace, Fourcc};
 
 use crate::mirror::mirrored;
 use crate::params::IspParams;
@@ -144,7 +144,8 @@ pub fn reference(
     size: (u32, u32),
 ) -> Vec<Vec<u8>> {
     let shown = view::show(&develop(raw, params), view, size);
-    encode::bytes(&shown, format, view.colour_space)
+    let space = view.colour_space.unwrap_or_else(|| ColourSpace::of(format, size));
+    encode::bytes(&shown, format, space)
 }
 
 #[cfg(test)]

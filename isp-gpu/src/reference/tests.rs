@@ -1,6 +1,6 @@
 use super::*;
 use crate::params::{ColourCorrection, Defects, Demosaic, Denoise, Shading, Tone};
-use crate::view::{ColourSpace, Crop, Encoding, Orientation, Range};
+use crate::view::{Crop, Orientation};
 
 /// The samples are the levels.
 const LINEAR: IspParams = IspParams {
@@ -265,7 +265,7 @@ fn scaling_keeps_a_ramp_and_a_crop_its_place() {
 #[test]
 fn bytes_are_in_the_order_of_the_format() {
     let picture = DevelopedImage { width: 1, height: 1, levels: vec![[1.0, 0.5, 0.0]] };
-    let bytes = |format| encode::bytes(&picture, format, Default::default());
+    let bytes = |format| encode::bytes(&picture, format, ColourSpace::SRGB);
     for (format, expected) in [
         (Fourcc::XRGB8888, vec![0, 128, 255, 255]),
         (Fourcc::ARGB8888, vec![0, 128, 255, 255]),
@@ -282,20 +282,20 @@ fn bytes_are_in_the_order_of_the_format() {
 fn yuv_is_that_of_the_standards() {
     // Pure red: luma 76.245 and 54.213 of 255.
     let red = DevelopedImage { width: 3, height: 3, levels: vec![[1.0, 0.0, 0.0]; 9] };
-    let bytes =
-        |format, encoding, range| encode::bytes(&red, format, ColourSpace { encoding, range });
+    let [sd, hd, jpeg] = [ColourSpace::of_video(576), ColourSpace::REC709, ColourSpace::SYCC];
+    let bytes = |format, space| encode::bytes(&red, format, space);
     let (y, cb, cr) = (76, 85, 255);
-    let full = bytes(Fourcc::NV12, Encoding::Bt601, Range::Full);
+    let full = bytes(Fourcc::NV12, jpeg);
     assert_eq!(full, [vec![y; 9], [cb, cr].repeat(4)]);
-    let full = bytes(Fourcc::NV21, Encoding::Bt601, Range::Full);
+    let full = bytes(Fourcc::NV21, jpeg);
     assert_eq!(full, [vec![y; 9], [cr, cb].repeat(4)]);
-    let full = bytes(Fourcc::YUV420, Encoding::Bt601, Range::Full);
+    let full = bytes(Fourcc::YUV420, jpeg);
     assert_eq!(full, [vec![y; 9], vec![cb; 4], vec![cr; 4]]);
-    let full = bytes(Fourcc::YUYV, Encoding::Bt601, Range::Full);
+    let full = bytes(Fourcc::YUYV, jpeg);
     assert_eq!(full, [[y, cb, y, cr].repeat(6)]);
     // ITU-R BT.601 and BT.709 give red as 81, 90, 240 and 63, 102, 240.
-    let limited = bytes(Fourcc::NV12, Encoding::Bt601, Range::Limited);
+    let limited = bytes(Fourcc::NV12, sd);
     assert_eq!(limited, [vec![81; 9], [90, 240].repeat(4)]);
-    let limited = bytes(Fourcc::NV12, Encoding::Bt709, Range::Limited);
+    let limited = bytes(Fourcc::NV12, hd);
     assert_eq!(limited, [vec![63; 9], [102, 240].repeat(4)]);
 }

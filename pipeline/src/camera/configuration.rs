@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use vcam_allocator::{Alignment, Fourcc, Layout, LayoutError};
-use vcam_isp_gpu::{ColourSpace, OUTPUT_FORMATS, Orientation, RawFormat};
+use vcam_allocator::{Alignment, ColourSpace, Fourcc, Layout, LayoutError, YcbcrEncoding};
+use vcam_isp_gpu::{Orientation, RawFormat};
 
 use crate::sensor::config::CameraDescription;
 use crate::sensor::format::Format;
@@ -32,6 +32,29 @@ pub enum StreamFormat {
     Picture(Fourcc),
 }
 
+impl StreamFormat {
+    /// Returns the colour space that frames of this size have if nothing else is asked for.
+    fn usual(self, size: Size) -> ColourSpace {
+        match self {
+            Self::Raw(_) => ColourSpace::RAW,
+            Self::Picture(format) => ColourSpace::of(format, size.into()),
+        }
+    }
+
+    /// Returns the colour space nearest to this one that there is: pictures have the primaries and
+    /// the transfer function of sRGB, and an ISP makes YUV of them in any encoding and range.
+    fn nearest(self, asked: ColourSpace, size: Size, has_isp: bool) -> ColourSpace {
+        let usual = self.usual(size);
+        match self {
+            Self::Picture(format) if has_isp && format.is_yuv() => match asked.encoding {
+                YcbcrEncoding::None => usual,
+                encoding => ColourSpace { encoding, range: asked.range, ..usual },
+            },
+            _ => usual,
+        }
+    }
+}
+
 impl fmt::Display for StreamFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -50,8 +73,10 @@ pub struct StreamConfiguration {
     pub size: Size,
     /// Buffers that the camera allocates for the application, besides those that it needs itself.
     pub buffer_count: u32,
-    /// How YUV is made; RGB and raw frames have the default.
-    pub colour_space: ColourSpace,
+    /// How the numbers stand for colours. `None` leaves it to [`CameraConfiguration::validate`],
+    /// which puts [`ColourSpace::of`] here, or [`ColourSpace::RAW`]. To be emptied again before the
+    /// format or the size changes, unless it is meant to stay.
+    pub colour_space: Option<ColourSpace>,
 }
 
 impl StreamConfiguration {
@@ -149,8 +174,8 @@ impl CameraConfiguration {
                 (Format::Raw(_), _) => StreamFormat::Picture(Fourcc::XRGB8888),
                 (Format::Picture(picture), _) => StreamFormat::Picture(picture.fourcc()),
             };
-            let colour_space = ColourSpace::default();
-            StreamConfiguration { pixel_format, size, buffer_count: DEFAULT_BUFFERS, colour_space }
+            let (buffer_count, colour_space) = (DEFAULT_BUFFERS, None);
+            StreamConfiguration { pixel_format, size, buffer_count, colour_space }
         };
         let streams = roles.iter().map(stream).collect();
         Self { streams, orientation: Orientation::UPRIGHT, camera }
@@ -182,7 +207,7 @@ impl CameraConfiguration {
                 (StreamFormat::Raw(_), Format::Raw(raw)) => StreamFormat::Raw(raw),
                 (_, Format::Picture(picture)) => StreamFormat::Picture(picture.fourcc()),
                 (StreamFormat::Picture(format), Format::Raw(_)) => {
-                    let is_made = OUTPUT_FORMATS.contains(&format);
+                    let is_made = format.is_picture();
                     StreamFormat::Picture(if is_made { format } else { Fourcc::XRGB8888 })
                 }
             };
@@ -204,10 +229,9 @@ impl CameraConfiguration {
             fit.set("size", &mut stream.size, size);
             let count = stream.buffer_count.clamp(*BUFFERS.start(), *BUFFERS.end());
             fit.set("buffer count", &mut stream.buffer_count, count);
-            let has_spaces = matches!(stream.pixel_format, StreamFormat::Picture(format)
-                if has_isp && is_yuv(format));
-            let space = if has_spaces { stream.colour_space } else { ColourSpace::default() };
-            fit.set("colour space", &mut stream.colour_space, space);
+            let space = stream.colour_space.get_or_insert_with(|| stream.pixel_format.usual(size));
+            let possible = stream.pixel_format.nearest(*space, size, has_isp);
+            fit.set("colour space", space, possible);
         }
         match changes.0.is_empty() {
             true => Status::Valid,
@@ -259,11 +283,6 @@ impl CameraConfiguration {
     pub(super) fn camera(&self) -> &CameraDescription {
         &self.camera
     }
-}
-
-/// Returns whether a format has a colour space to choose.
-fn is_yuv(format: Fourcc) -> bool {
-    [Fourcc::NV12, Fourcc::NV21, Fourcc::YUV420, Fourcc::YUYV].contains(&format)
 }
 
 /// The changes so far.
@@ -375,6 +394,40 @@ mod tests {
         let changes = changed(&mut direct);
         assert_eq!(changes.len(), 3, "{changes:?}");
         assert_eq!(direct.streams[0].size, (640, 480).into());
+    }
+
+    #[test]
+    fn a_colour_space_is_chosen_with_format_and_size_and_stays_what_was_asked_for() {
+        let roles = [StreamRole::Raw, StreamRole::VideoRecording, StreamRole::Viewfinder];
+        let spaces = |configuration: &CameraConfiguration| {
+            let each = configuration.streams.iter().map(|stream| stream.colour_space.unwrap());
+            each.map(|space| space.to_string()).collect::<Vec<_>>()
+        };
+        let mut three = CameraConfiguration::new(camera("SRGGB10"), &roles);
+        assert_eq!(three.validate(), Status::Valid);
+        assert_eq!(spaces(&three), ["RAW", "Rec709/sRGB/Rec601/Limited", "sRGB"]);
+        let mut large = CameraConfiguration::new(camera("SRGGB10"), &roles[1..2]);
+        large.streams[0].size = (1280, 720).into();
+        assert_eq!(large.validate(), Status::Valid);
+        assert_eq!(spaces(&large), ["Rec709/sRGB/Rec709/Limited"]);
+        large.streams[0].colour_space = Some(ColourSpace::SYCC);
+        assert_eq!(large.validate(), Status::Valid);
+        assert_eq!(spaces(&large), ["sYCC"]);
+        // The camera makes no primaries and no transfer function but its own.
+        large.streams[0].colour_space = Some(ColourSpace::SMPTE170M);
+        assert_eq!(
+            changed(&mut large),
+            ["stream 0: colour space SMPTE170M became Rec709/sRGB/Rec601/Limited"]
+        );
+        three.streams[2].colour_space = Some(ColourSpace::SYCC);
+        assert_eq!(changed(&mut three), ["stream 2: colour space sYCC became sRGB"]);
+        // A sensor that sends pictures has no choice.
+        let mut direct = CameraConfiguration::new(camera("NV12"), &roles[2..]);
+        direct.streams[0].colour_space = Some(ColourSpace::SYCC);
+        assert_eq!(
+            changed(&mut direct),
+            ["stream 0: colour space sYCC became Rec709/sRGB/Rec601/Limited"]
+        );
     }
 
     #[test]

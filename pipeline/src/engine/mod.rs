@@ -121,6 +121,7 @@ impl EngineConfig {
         let as_sent = |output: &StreamSpec| {
             output.format == picture.fourcc()
                 && output.view.is_whole(size.into(), output.size.into())
+                && output.colour_space() == self.sensor.colour_space()
         };
         match self.outputs.len() <= 1 && self.outputs.iter().all(as_sent) {
             true => Ok(()),
@@ -345,7 +346,7 @@ fn params(sensor: &Sensor, settings: &Settings) -> IspParams {
         // Its numbers are to be seen as they are.
         Source::Pattern(_) => params,
         Source::Scene(_) => {
-            IspParams { defects: Some(DEFECTS), shading: settings.lens.shading(), ..params }
+            IspParams { defects: Some(DEFECTS), shading: settings.lens().shading(), ..params }
         }
     }
 }

@@ -64,8 +64,8 @@ impl Rig {
             size: SIZE.into(),
             format: Format::Raw(format),
             source: scene.parse().unwrap(),
-            lens: Lens::IDEAL,
-            light,
+            lens: Some(Lens::IDEAL),
+            light: Some(light),
             pixels: Pixels { hot: 0.0, ..Pixels::default() },
             ..Settings::default()
         };

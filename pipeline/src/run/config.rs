@@ -76,8 +76,8 @@ impl Config {
         Self { sensor, ..self }
     }
 
-    /// Sets the part of the frame that pictures show, and which way up; they have the size of the
-    /// frame, turned with it.
+    /// Sets the part of the frame that pictures show, which way up, and in which colours; they have
+    /// the size of the frame, turned with it.
     pub fn view(self, view: View) -> Self {
         Self { view, ..self }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vcam_allocator::constraints::{Alternative, Rule};
-use vcam_allocator::{Fourcc, Heap, Pool};
+use vcam_allocator::{ColourSpace, Fourcc, Heap, Pool};
 use vcam_sinks::{Sink, Stream};
 
 use super::config::Config;
@@ -93,6 +93,11 @@ impl Prepared {
         &self.allocated.plans
     }
 
+    /// How the pictures stand for colours; `None` where no sink takes pictures.
+    pub fn colour_space(&self) -> Option<ColourSpace> {
+        self.engine.config().outputs.first().map(StreamSpec::colour_space)
+    }
+
     /// How frames will cross each link, unless a device changes its mind.
     pub fn links(&self) -> &[Link] {
         &self.allocated.links
@@ -122,6 +127,7 @@ impl Prepared {
     /// Starts the threads.
     pub fn start(self) -> Result<Run, StartError> {
         self.check_copies()?;
+        let colour_space = self.colour_space().unwrap_or(ColourSpace::RAW);
         let Self { allocated, mut engine, config } = self;
         let StreamAllocation { raw, outputs, consumers, asked, .. } = allocated;
         let mut controls = FrameControls::default();
@@ -159,7 +165,7 @@ impl Prepared {
             };
             threads.push(spawn("sink", move || stage.run())?);
         }
-        let to_sinks = ToSinks { sinks: to_sinks, progress: progress.clone() };
+        let to_sinks = ToSinks { sinks: to_sinks, colour_space, progress: progress.clone() };
         let running = match engine.start(streaming, to_sinks) {
             Ok(running) => running,
             Err(error) => {

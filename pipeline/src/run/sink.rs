@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vcam_allocator::knowledge::Asked;
-use vcam_allocator::{LinkEnd, Method};
+use vcam_allocator::{ColourSpace, LinkEnd, Method};
 use vcam_sinks::{Frame, Sink, SinkCounts, Taken};
 
 use super::config::SyscallCount;
@@ -22,6 +22,8 @@ use crate::stream::Port;
 pub(super) struct ToSinks {
     /// Each with the stream that it wants.
     pub(super) sinks: Vec<(Port, Sender<Frame>)>,
+    /// How the pictures stand for colours.
+    pub(super) colour_space: ColourSpace,
     pub(super) progress: Progress,
 }
 
@@ -37,15 +39,19 @@ impl FrameConsumer for ToSinks {
             neutral: metadata.and_then(|metadata| neutral(&metadata)),
         };
         let frame = |port| {
-            let (buffer, ready) = match port {
+            let (buffer, colour_space, ready) = match port {
                 // The sensor is done with it.
-                Port::Raw => (frame.raw.clone(), None),
-                Port::Output(index) => (frame.outputs.get(index).cloned().flatten(), ready.clone()),
+                Port::Raw => (frame.raw.clone(), ColourSpace::RAW, None),
+                Port::Output(index) => {
+                    let buffer = frame.outputs.get(index).cloned().flatten();
+                    (buffer, self.colour_space, ready.clone())
+                }
             };
             Some(Frame {
                 sequence: frame.sequence,
                 timestamp: frame.taken.timestamp,
                 buffer: buffer?,
+                colour_space,
                 ready,
                 taken: Some(taken),
             })

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use vcam_allocator::Fourcc;
+use vcam_allocator::{ColourSpace, Fourcc};
 use vcam_isp_gpu::RawFormat;
+
+use crate::size::Size;
 
 /// Pictures that a sensor with an ISP of its own sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,7 +27,7 @@ impl PictureFormat {
     pub const fn fourcc(self) -> Fourcc {
         match self {
             Self::Nv12 => Fourcc::NV12,
-            Self::Yuyv => Fourcc::new(*b"YUYV"),
+            Self::Yuyv => Fourcc::YUYV,
             Self::Xrgb8888 => Fourcc::XRGB8888,
         }
     }
@@ -54,6 +56,16 @@ impl fmt::Display for Format {
         match self {
             Self::Raw(format) => format.fmt(f),
             Self::Picture(format) => format.fourcc().fmt(f),
+        }
+    }
+}
+
+impl Format {
+    /// How its numbers stand for colours in frames of this size.
+    pub fn colour_space(self, size: Size) -> ColourSpace {
+        match self {
+            Self::Raw(_) => ColourSpace::RAW,
+            Self::Picture(picture) => ColourSpace::of(picture.fourcc(), size.into()),
         }
     }
 }

@@ -18,6 +18,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use vcam_allocator::ColourSpace;
 use vcam_isp_gpu::{Cfa, RawFormat};
 
 pub mod config;
@@ -198,6 +199,11 @@ impl Sensor {
     /// Returns the format that it sends.
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// How the numbers of its frames stand for colours.
+    pub fn colour_space(&self) -> ColourSpace {
+        self.format.colour_space(self.size())
     }
 
     /// Its times, and the limits that follow from them.

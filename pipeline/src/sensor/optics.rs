@@ -60,7 +60,7 @@ impl Optics {
         scene: &Spec,
         channels: Channels,
     ) -> Result<Self, SettingsError> {
-        let Settings { lens, readout, light, .. } = *settings;
+        let (lens, light, readout) = (settings.lens(), settings.light(), settings.readout);
         let array = readout.array(settings.size);
         Ok(Self::new(scene.open(array)?, array, lens, readout, channels, light.kelvin))
     }

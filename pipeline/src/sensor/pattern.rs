@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::encode;
+use super::encode::{self, Encoding};
 use super::format::{Format, PictureFormat};
 use super::frame_counter;
 use super::row_cache::RowCache;
@@ -91,7 +91,6 @@ enum Kind {
 #[derive(Debug)]
 pub(super) struct Painter {
     pattern: TestPattern,
-    format: Format,
     size: Size,
     /// The content of each row of the caches, and a row of the frame where it is.
     rows: Vec<(Kind, usize)>,
@@ -99,6 +98,7 @@ pub(super) struct Painter {
     planes: Vec<(RowCache, Option<u64>)>,
     colours: Vec<[f32; 3]>,
     numbers: Vec<u16>,
+    encoding: Encoding,
 }
 
 impl Painter {
@@ -141,12 +141,12 @@ impl Painter {
         }
         Self {
             pattern,
-            format,
             size,
             rows,
             planes: planes.into_iter().map(|cache| (cache, None)).collect(),
             colours: vec![[0.0; 3]; size.columns()],
             numbers: vec![0; size.columns()],
+            encoding: Encoding::new(format, size),
         }
     }
 
@@ -160,20 +160,20 @@ impl Painter {
         workers: &Workers,
     ) {
         let shows = if self.pattern == TestPattern::Test { frame } else { 0 };
-        let Self { format, size, rows, planes, colours, numbers, .. } = self;
+        let Self { size, rows, planes, colours, numbers, encoding, .. } = self;
         let Some((cache, shown)) = planes.get_mut(plane) else { return };
         if *shown != Some(shows) {
             for (row, (kind, y)) in cache.rows_mut().zip(rows) {
                 paint(*kind, shows, *size, colours);
-                match *format {
-                    Format::Raw(raw) => {
-                        encode::numbers(raw, *y, colours, numbers);
+                match &*encoding {
+                    Encoding::Raw(raw) => {
+                        encode::numbers(*raw, *y, colours, numbers);
                         raw.pack(numbers, row);
                     }
-                    Format::Picture(_) if plane == 1 => {
-                        encode::nv12_chroma([colours, colours], row);
+                    Encoding::Picture(encoder) if plane == 1 => {
+                        encoder.nv12_chroma([colours, colours], row);
                     }
-                    Format::Picture(picture) => encode::picture(picture, colours, row),
+                    Encoding::Picture(encoder) => encoder.row(colours, row),
                 }
             }
             *shown = Some(shows);

@@ -1,10 +1,11 @@
 //! Pictures of a scene, as of a camera with a perfect ISP inside: white is white under every lamp,
-//! and there is no noise. Exposure, gain and lens are those of any camera.
+//! and there is no noise. A scene comes as it is, as a screen would show it; only where a lamp is
+//! asked for do exposure and gain count, and only where a lens is, does it draw.
 
 use std::sync::OnceLock;
 
 use super::Capture;
-use super::encode;
+use super::encode::Encoder;
 use super::format::PictureFormat;
 use super::model::colour::linear_to_srgb;
 use super::model::expose::{ELECTRONS_PER_LUX_SECOND, FULL_WELL};
@@ -24,8 +25,10 @@ const STEPS: usize = 1 << 14;
 pub(super) struct ProcessedSensor {
     optics: Optics,
     format: PictureFormat,
+    encoder: Encoder,
     size: Size,
-    lux: f32,
+    /// The lamp's brightness; none where the scene's levels come as they are.
+    lux: Option<f32>,
     /// The rows of each plane, and which brightness they are for, where the scene stands still.
     caches: [Option<(Option<f32>, RowCache)>; 2],
     scratches: Vec<RowScratch>,
@@ -50,12 +53,13 @@ impl ProcessedSensor {
         let row = || vec![[0.0; 3]; size.columns()];
         let scratch = || RowScratch { optics: optics.scratch(), rows: [row(), row()] };
         let scratches = (0..bands).map(|_| scratch()).collect();
-        let lux = settings.light.lux;
-        Ok(Self { optics, format, size, lux, caches: [None, None], scratches })
+        let lux = settings.light.map(|light| light.lux);
+        let encoder = Encoder::new(format, size);
+        Ok(Self { optics, format, encoder, size, lux, caches: [None, None], scratches })
     }
 
     pub(super) fn set_lux(&mut self, lux: f32) {
-        self.lux = lux;
+        self.lux = Some(lux);
     }
 
     /// Writes a plane of a frame.
@@ -71,10 +75,12 @@ impl ProcessedSensor {
             return;
         }
         let seconds = capture.controls.exposure_us * 1e-6;
-        let electrons = ELECTRONS_PER_LUX_SECOND * self.lux * seconds;
-        let bright = electrons * capture.controls.gain / FULL_WELL;
+        let bright = self.lux.map_or(1.0, |lux| {
+            let electrons = ELECTRONS_PER_LUX_SECOND * lux * seconds;
+            electrons * capture.controls.gain / FULL_WELL
+        });
         self.optics.prepare(capture.frame);
-        let Self { optics, format, caches, scratches, .. } = self;
+        let Self { optics, format, encoder, caches, scratches, .. } = self;
         let table = table();
         let row_bytes = format.row_bytes(self.size.columns());
         let height = self.size.rows() >> plane;
@@ -88,10 +94,10 @@ impl ProcessedSensor {
             if plane == 1 {
                 levels(2 * y, above);
                 levels(2 * y + 1, below);
-                encode::nv12_chroma([above, below], row);
+                encoder.nv12_chroma([above, below], row);
             } else {
                 levels(y, above);
-                encode::picture(*format, above, row);
+                encoder.row(above, row);
             }
         };
         if !optics.is_still() {

@@ -61,7 +61,7 @@ impl RawSensor {
             optics,
             format,
             size,
-            light: settings.light,
+            light: settings.light(),
             variance: if pixels.noise { 1.0 / averaged } else { 0.0 },
             seed: pixels.seed,
             hot: HotPixels::new(pixels.seed, pixels.hot, size.columns(), size.rows()),

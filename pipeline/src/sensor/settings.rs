@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use vcam_allocator::ColourSpace;
 use vcam_isp_gpu::RawFormat;
 
 use super::format::{Format, PictureFormat};
@@ -116,10 +117,12 @@ pub struct Settings {
     pub readout: Readout,
     /// The pattern or scene that it shows.
     pub source: Source,
-    /// The lamp; test patterns know none.
-    pub light: Light,
-    /// The lens; test patterns know none.
-    pub lens: Lens,
+    /// The lamp. Without one, raw frames are taken in daylight in an office, and pictures are as
+    /// bright as the scene, whatever the exposure. Test patterns know none.
+    pub light: Option<Light>,
+    /// The lens. Without one, raw frames have a lens that darkens the corners by
+    /// [`Lens::ORDINARY`], and pictures an ideal one. Test patterns know none.
+    pub lens: Option<Lens>,
     /// The pixels; test patterns and pictures are without noise.
     pub pixels: Pixels,
     /// Whether the frame's number and time are burnt in; the test picture has its number anyway.
@@ -133,8 +136,8 @@ impl Default for Settings {
             format: Format::Raw(RawFormat::SRGGB8),
             readout: Readout::default(),
             source: Source::default(),
-            light: Light::default(),
-            lens: Lens { vignetting: 0.3, blur: 0.0 },
+            light: None,
+            lens: None,
             pixels: Pixels::default(),
             stamp: false,
         }
@@ -214,17 +217,35 @@ impl Settings {
         if array.width > *WIDTHS.end() || array.height > *HEIGHTS.end() {
             return Err(SettingsError::Array { readout: self.readout, width, height });
         }
-        self.light.validate()?;
+        self.light().validate()?;
         // Written so that what is no number is refused.
         let within = |name, value: f32, valid: bool, range| match valid {
             true => Ok(()),
             false => Err(SettingsError::Range { name, value, range }),
         };
-        let Lens { vignetting, blur } = self.lens;
+        let Lens { vignetting, blur } = self.lens();
         within("lens.vignetting", vignetting, (0.0..1.0).contains(&vignetting), "0 to below 1")?;
         within("lens.blur", blur, (0.0..=MAX_BLUR).contains(&blur), "0 to 8 pixels")?;
         let hot = self.pixels.hot;
         within("pixels.hot", hot, (0.0..=MAX_HOT).contains(&hot), "0 to 0.01")
+    }
+
+    /// The lamp that shines where one does.
+    pub fn light(&self) -> Light {
+        self.light.unwrap_or_default()
+    }
+
+    /// The lens that there is.
+    pub fn lens(&self) -> Lens {
+        self.lens.unwrap_or(match self.format {
+            Format::Raw(_) => Lens::ORDINARY,
+            Format::Picture(_) => Lens::IDEAL,
+        })
+    }
+
+    /// How the numbers of its frames stand for colours.
+    pub fn colour_space(&self) -> ColourSpace {
+        self.format.colour_space(self.size)
     }
 }
 
@@ -279,10 +300,10 @@ mod tests {
         assert!(with(&|s| (s.format, s.size) = (format("YUYV"), (640, 481).into())).is_ok());
         for value in [f32::NAN, -1.0, f32::INFINITY] {
             let changes: [&dyn Fn(&mut Settings); 5] = [
-                &|s| s.light.kelvin = value,
-                &|s| s.light.lux = value,
-                &|s| s.lens.vignetting = value,
-                &|s| s.lens.blur = value,
+                &|s| s.light = Some(Light { kelvin: value, ..Light::default() }),
+                &|s| s.light = Some(Light { lux: value, ..Light::default() }),
+                &|s| s.lens = Some(Lens { vignetting: value, blur: 0.0 }),
+                &|s| s.lens = Some(Lens { vignetting: 0.0, blur: value }),
                 &|s| s.pixels.hot = value,
             ];
             for change in changes {

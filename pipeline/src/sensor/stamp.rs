@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::encode;
+use super::encode::{self, Encoding};
 use super::format::{Format, PictureFormat};
 use super::frame_counter;
 use crate::size::Size;
@@ -15,6 +15,7 @@ pub(super) struct Stamp {
     height: usize,
     levels: Vec<[f32; 3]>,
     numbers: Vec<u16>,
+    encoding: Encoding,
     /// The bytes of a row of each strip.
     rows: [Vec<u8>; 2],
 }
@@ -30,6 +31,7 @@ impl Stamp {
             height: frame_counter::rows(size.rows()),
             levels: vec![[0.0; 3]; size.columns()],
             numbers: vec![0; size.columns()],
+            encoding: Encoding::new(format, size),
             rows: [vec![0; row_bytes], vec![0; row_bytes]],
         }
     }
@@ -43,17 +45,19 @@ impl Stamp {
         bytes: &mut [u8],
         stride: usize,
     ) {
-        let Self { format, height, levels, numbers, rows } = self;
+        let Self { format, height, levels, numbers, encoding, rows } = self;
         for (number, row) in [frame as u32, time.as_micros() as u32].into_iter().zip(&mut *rows) {
             frame_counter::write(number, levels, [0.0; 3], [1.0; 3]);
-            match *format {
-                Format::Raw(raw) => {
+            match &*encoding {
+                Encoding::Raw(raw) => {
                     // Black and white are the same through all filters.
-                    encode::numbers(raw, 0, levels, numbers);
+                    encode::numbers(*raw, 0, levels, numbers);
                     raw.pack(numbers, row);
                 }
-                Format::Picture(_) if plane == 1 => encode::nv12_chroma([levels, levels], row),
-                Format::Picture(picture) => encode::picture(picture, levels, row),
+                Encoding::Picture(encoder) if plane == 1 => {
+                    encoder.nv12_chroma([levels, levels], row);
+                }
+                Encoding::Picture(encoder) => encoder.row(levels, row),
             }
         }
         let halved = matches!(format, Format::Picture(PictureFormat::Nv12)) && plane == 1;

@@ -11,7 +11,7 @@ use super::*;
 fn ideal(scene: &str) -> Settings {
     Settings {
         source: scene.parse().unwrap(),
-        lens: Lens::IDEAL,
+        lens: Some(Lens::IDEAL),
         pixels: Pixels { noise: false, hot: 0.0, seed: 0 },
         ..Settings::default()
     }
@@ -198,7 +198,7 @@ fn binning_halves_the_noise_and_skipping_does_not() {
 fn hot_pixels_glow_in_the_dark_and_stay_where_they_are() {
     for noise in [false, true] {
         let pixels = Pixels { noise, hot: 1e-3, seed: 9 };
-        let light = Light { lux: 0.001, ..Light::default() };
+        let light = Some(Light { lux: 0.001, ..Light::default() });
         let source = "solid".parse().unwrap();
         let settings =
             Settings { pixels, light, source, format: raw("Y16").1, ..Settings::default() };
@@ -219,7 +219,7 @@ fn hot_pixels_glow_in_the_dark_and_stay_where_they_are() {
 #[test]
 fn a_lamp_flickers_and_whole_periods_do_not_show_it() {
     let rows = |exposure_us| {
-        let light = Light { lux: 100.0, mains: Some(Mains::Hz50), ..Light::default() };
+        let light = Some(Light { lux: 100.0, mains: Some(Mains::Hz50), ..Light::default() });
         // Lines of 0.8 µs would read 480 rows in a twentieth of a flicker.
         let settings =
             Settings { light, format: raw("Y16").1, size: (16_384, 480).into(), ..ideal("solid") };
@@ -244,7 +244,7 @@ fn a_lamp_flickers_and_whole_periods_do_not_show_it() {
 #[test]
 fn pictures_are_white_under_every_lamp() {
     for kelvin in [2800.0, 6500.0] {
-        let light = Light { kelvin, lux: 1000.0, ..Light::default() };
+        let light = Some(Light { kelvin, lux: 1000.0, ..Light::default() });
         let settings = Settings { light, ..ideal("colorchecker") };
         let xrgb = Format::Picture(PictureFormat::Xrgb8888);
         let mut sensor = Sensor::open(&Settings { format: xrgb, ..settings.clone() }).unwrap();
@@ -264,12 +264,38 @@ fn pictures_are_white_under_every_lamp() {
 }
 
 #[test]
+fn pictures_come_as_they_are_unless_a_lens_and_a_lamp_are_asked_for() {
+    let level = |settings: Settings, x: usize, exposure_us: f32| {
+        let format = Format::Picture(PictureFormat::Xrgb8888);
+        let mut sensor = Sensor::open(&Settings { format, ..settings }).unwrap();
+        sensor.start_with(Controls { exposure_us, gain: 1.0 });
+        sensor.expose(0, Duration::ZERO);
+        let mut bytes = vec![0; 640 * 4 * 480];
+        sensor.fill(0, &mut bytes, 640 * 4);
+        bytes[x * 4]
+    };
+    let white = || Settings { source: "bars100".parse().unwrap(), ..Settings::default() };
+    // In the corner and in the middle of the white bar's top row, at every exposure.
+    for (x, exposure_us) in [(0, 10_000.0), (70, 10_000.0), (70, 1000.0)] {
+        assert_eq!(level(white(), x, exposure_us), 255);
+    }
+    // 1000 lux for 10 ms fill a pixel under white, and half of the light is level 188.
+    let light = Some(Light { lux: 1000.0, ..Light::default() });
+    assert_eq!(level(Settings { light, ..white() }, 0, 10_000.0), 255);
+    let half = level(Settings { light, ..white() }, 0, 5000.0);
+    assert!(half.abs_diff(188) <= 1, "{half}");
+    // 70 % of the light is level 218.
+    let lens = Some(Lens::ORDINARY);
+    let corner = level(Settings { lens, ..white() }, 0, 10_000.0);
+    assert!(corner.abs_diff(218) <= 1, "{corner}");
+}
+
+#[test]
 fn pictures_in_yuv_have_all_their_planes() {
     for (format, planes) in [("NV12", 2), ("YUYV", 1)] {
         for scene in ["bars", "bars:moving", "test"] {
             let format = format.parse().unwrap();
-            let light = Light { lux: 1000.0, ..Light::default() };
-            let settings = Settings { format, light, ..ideal(scene) };
+            let settings = Settings { format, ..ideal(scene) };
             let mut sensor = Sensor::open(&settings).unwrap();
             let mut red = Vec::new();
             for plane in 0..planes {

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{Dmabuf, LinkEnd};
+use vcam_allocator::{Dmabuf, Fourcc, LinkEnd};
 
 use crate::file::beside::Beside;
 use crate::file::number::Pattern;
 use crate::file::{FileError, Kind, Still, png, ppm};
-use crate::pixels::{self, READABLE};
+use crate::pixels;
 use crate::sink::{Frame, Sink, SinkCounts, SinkError, read_by_the_cpu};
 
 /// Writes each picture to a file of its own, as PNG or PPM.
@@ -49,7 +49,7 @@ impl FileSink {
 
 /// Writes one frame, whole or not at all.
 fn write(still: Still, path: &Path, frame: &Frame, rgb: &mut Vec<u8>) -> Result<(), SinkError> {
-    let size = pixels::rgb(&frame.buffer, frame.ready.as_ref(), rgb)?;
+    let size = pixels::rgb(&frame.buffer, frame.colour_space, frame.ready.as_ref(), rgb)?;
     Beside::write(path, |file| match still {
         Still::Png => png::encode(file, size, rgb),
         Still::Ppm => ppm::encode(file, size, rgb),
@@ -63,7 +63,7 @@ impl Sink for FileSink {
     }
 
     fn constraints(&self) -> Constraints {
-        read_by_the_cpu(&self.name(), 1, &READABLE)
+        read_by_the_cpu(&self.name(), 1, Fourcc::pictures())
     }
 
     fn prepare(&mut self, _: &[Dmabuf]) {}
@@ -125,7 +125,7 @@ mod tests {
     use std::time::Duration;
 
     use vcam_allocator::heaps::memfd::Memfd;
-    use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, Pool};
+    use vcam_allocator::{Alignment, ColourSpace, CpuAccess, Layout, Pool};
 
     use super::*;
 
@@ -135,7 +135,8 @@ mod tests {
         let mut pixels = buffer.cpu_access(CpuAccess::Write).unwrap();
         pixels.plane_mut(0).fill(sequence as u8);
         pixels.end().unwrap();
-        Frame { sequence, timestamp: Duration::ZERO, buffer, ready: None, taken: None }
+        let (timestamp, colour_space) = (Duration::ZERO, ColourSpace::SRGB);
+        Frame { sequence, timestamp, buffer, colour_space, ready: None, taken: None }
     }
 
     fn pool() -> Pool {

@@ -144,7 +144,7 @@ impl Sink for RawFileSink {
     }
 
     fn constraints(&self) -> Constraints {
-        read_by_the_cpu(&self.name(), 1, &[self.description.carrier])
+        read_by_the_cpu(&self.name(), 1, [self.description.carrier])
     }
 
     fn prepare(&mut self, _: &[Dmabuf]) {}
@@ -205,7 +205,7 @@ mod tests {
     use std::time::Duration;
 
     use vcam_allocator::heaps::memfd::Memfd;
-    use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, Pool};
+    use vcam_allocator::{Alignment, ColourSpace, CpuAccess, Fourcc, Layout, Pool};
 
     use super::*;
     use crate::file::XYZ_TO_SRGB;
@@ -255,7 +255,7 @@ mod tests {
         }
         bytes.end().unwrap();
         let timestamp = Duration::from_nanos(1_000 + sequence);
-        Frame { sequence, timestamp, buffer, ready: None, taken }
+        Frame { sequence, timestamp, buffer, ready: None, taken, colour_space: ColourSpace::RAW }
     }
 
     /// The values of a tag in a file's first directory, as TIFF 6.0 has it: in chapter 2, entries of

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{Dmabuf, Fourcc, LinkEnd};
+use vcam_allocator::{ColourSpace, Dmabuf, LinkEnd, Range, YcbcrEncoding};
 use y4m::{Colorspace, Ratio, VendorExtensionString};
 
 use crate::file::beside::Beside;
 use crate::file::pipe::{Pipe, StreamReader};
 use crate::file::{FileError, Kind, Stream};
 use crate::pixels::RGB_OR_NV12;
-use crate::planar::{Matrix, Planar};
+use crate::planar::Planar;
 use crate::sink::{Frame, Sink, SinkCounts, SinkError, read_by_the_cpu};
 
 /// The rate that a stream states if there is none.
@@ -86,13 +86,13 @@ impl StreamSink {
         }
     }
 
-    /// Writes what was read of a frame of this size and format.
-    fn write(&mut self, size: (u32, u32), format: Fourcc) -> io::Result<()> {
+    /// Writes what was read of a frame of this size, in this colour space.
+    fn write(&mut self, size: (u32, u32), space: ColourSpace) -> io::Result<()> {
         let encoder = match (&mut self.encoder, &mut self.target) {
             (Some(encoder), _) => encoder,
             (None, Some(target)) => {
                 let out = target.out()?;
-                self.encoder.insert(Encoder::start(self.encoding, out, size, self.rate, format)?)
+                self.encoder.insert(Encoder::start(self.encoding, out, size, self.rate, space)?)
             }
             (None, None) => return Ok(()),
         };
@@ -148,7 +148,7 @@ impl Sink for StreamSink {
     }
 
     fn constraints(&self) -> Constraints {
-        read_by_the_cpu(&self.name, 1, &RGB_OR_NV12)
+        read_by_the_cpu(&self.name, 1, RGB_OR_NV12)
     }
 
     fn prepare(&mut self, _: &[Dmabuf]) {}
@@ -159,11 +159,12 @@ impl Sink for StreamSink {
             return Ok(());
         }
         let layout = frame.buffer.layout();
-        let (size, format) = ((layout.width(), layout.height()), layout.format());
-        self.picture.read(&frame.buffer, frame.ready.as_ref())?;
+        let size = (layout.width(), layout.height());
+        let (space, ready) = (frame.colour_space, frame.ready.as_ref());
+        let space = self.picture.read(&frame.buffer, space, ready)?;
         // It was read, so the next picture may go into it.
         drop(frame);
-        self.write(size, format).or_else(|error| self.stop(error))?;
+        self.write(size, space).or_else(|error| self.stop(error))?;
         Ok(())
     }
 
@@ -234,12 +235,12 @@ impl Encoder {
         out: Out,
         size: (u32, u32),
         rate: Ratio,
-        format: Fourcc,
+        space: ColourSpace,
     ) -> io::Result<Self> {
         Ok(match encoding {
             Stream::Yuv => Self::Yuv(out),
             Stream::Y4m => {
-                let header = header(size, rate, format).map_err(io_error)?;
+                let header = header(size, rate, space).map_err(io_error)?;
                 Self::Y4m(header.write_header(out).map_err(io_error)?)
             }
         })
@@ -259,21 +260,30 @@ impl Encoder {
 /// What a stream of this size and rate says of itself.
 ///
 /// `C420jpeg` puts chroma samples amid their four pixels, as they are reckoned here. Range and
-/// matrix have no place in the format: the range is in the extension that ffmpeg reads and writes;
-/// the matrix, of pictures that are converted here, stands after it for people to read.
+/// encoding have no place in the format: the range is in the extension that ffmpeg and the encoders
+/// of AV1 read. None of them reads an extension for the encoding, and headers are to be short; so it
+/// is there only where it is not that which players expect ([`ColourSpace::of_video`]).
 fn header(
     (width, height): (u32, u32),
     rate: Ratio,
-    format: Fourcc,
+    space: ColourSpace,
 ) -> Result<y4m::EncoderBuilder, y4m::Error> {
-    let mut header = y4m::encode(width as usize, height as usize, rate)
+    let range: &[u8] = match space.range {
+        Range::Limited => b"COLORRANGE=LIMITED",
+        Range::Full => b"COLORRANGE=FULL",
+    };
+    let header = y4m::encode(width as usize, height as usize, rate)
         .with_colorspace(Colorspace::C420jpeg)
-        .append_vendor_extension(VendorExtensionString::new(b"COLORRANGE=LIMITED".into())?);
-    if format != Fourcc::NV12 {
-        let matrix = format!("COLORMATRIX={}", Matrix::of(height).name());
-        header = header.append_vendor_extension(VendorExtensionString::new(matrix.into())?);
+        .append_vendor_extension(VendorExtensionString::new(range.into())?);
+    if space.encoding == ColourSpace::of_video(height).encoding {
+        return Ok(header);
     }
-    Ok(header)
+    let encoding: &[u8] = match space.encoding {
+        YcbcrEncoding::None | YcbcrEncoding::Rec601 => b"COLORMATRIX=BT601",
+        YcbcrEncoding::Rec709 => b"COLORMATRIX=BT709",
+        YcbcrEncoding::Rec2020 => b"COLORMATRIX=BT2020",
+    };
+    Ok(header.append_vendor_extension(VendorExtensionString::new(encoding.into())?))
 }
 
 fn io_error(error: y4m::Error) -> io::Error {
@@ -304,7 +314,7 @@ fn rate(period: Duration) -> Ratio {
 #[cfg(test)]
 mod tests {
     use vcam_allocator::heaps::memfd::Memfd;
-    use vcam_allocator::{Alignment, CpuAccess, Layout, Pool};
+    use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, Pool};
 
     use super::*;
 
@@ -319,7 +329,8 @@ mod tests {
         let mut pixels = buffer.cpu_access(CpuAccess::Write).unwrap();
         pixels.plane_mut(0).fill(sequence as u8);
         pixels.end().unwrap();
-        Frame { sequence, timestamp: Duration::ZERO, buffer, ready: None, taken: None }
+        let (timestamp, colour_space) = (Duration::ZERO, ColourSpace::SRGB);
+        Frame { sequence, timestamp, buffer, colour_space, ready: None, taken: None }
     }
 
     #[test]
@@ -335,9 +346,7 @@ mod tests {
         sink.finish().unwrap();
         assert_eq!(sink.counts(), SinkCounts { displayed: 3, dropped: 0 });
         let bytes = std::fs::read(&path).unwrap();
-        assert!(bytes.starts_with(
-            b"YUV4MPEG2 W5 H3 F25:1 XCOLORRANGE=LIMITED XCOLORMATRIX=BT601 C420jpeg\nFRAME\n"
-        ));
+        assert!(bytes.starts_with(b"YUV4MPEG2 W5 H3 F25:1 XCOLORRANGE=LIMITED C420jpeg\nFRAME\n"));
         let mut stream = y4m::decode(&bytes[..]).unwrap();
         for luma in [16, 60, 235] {
             let frame = stream.read_frame().unwrap();
@@ -347,6 +356,26 @@ mod tests {
         }
         assert!(matches!(stream.read_frame(), Err(y4m::Error::EOF)));
         assert_eq!(dir.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_header_says_what_players_would_not_guess() {
+        let written = |height, space| {
+            let mut bytes = Vec::new();
+            let header = header((640, height), NOMINAL_RATE, space).unwrap();
+            let _ = header.write_header(&mut bytes).unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        for (height, space, tags) in [
+            (576, ColourSpace::of_video(576), "XCOLORRANGE=LIMITED C420jpeg"),
+            (720, ColourSpace::of_video(720), "XCOLORRANGE=LIMITED C420jpeg"),
+            (480, ColourSpace::SYCC, "XCOLORRANGE=FULL C420jpeg"),
+            (720, ColourSpace::SYCC, "XCOLORRANGE=FULL XCOLORMATRIX=BT601 C420jpeg"),
+            (480, ColourSpace::REC709, "XCOLORRANGE=LIMITED XCOLORMATRIX=BT709 C420jpeg"),
+        ] {
+            let expected = format!("YUV4MPEG2 W640 H{height} F30:1 {tags}\n");
+            assert_eq!(written(height, space), expected);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use vcam_allocator::{Fence, ImportCache, LinkEnd, PooledBuffer};
 
 use super::KmsOptions;
 use super::card::Card;
+use super::colours;
 use super::constraints::Limits;
 use super::dumb::Dumb;
 use super::error::KmsError;
@@ -90,6 +91,10 @@ impl Display {
         let limits = Limits::of(&card)?;
         let snapshot = Snapshot::take(&card, &output)?;
         let fit = Fit::find(&card, &output, options)?;
+        if let Some(words) = colours::unheard(&output.plane, options.colour_space) {
+            let (card, space) = (card.name(), options.colour_space);
+            tracing::warn!(card, "colours may be off: pictures are {space}, and {words}");
+        }
         let flip = Flip::new(&output)?;
         Ok(Self {
             card,
@@ -211,7 +216,7 @@ impl Display {
         if self.writeback.is_none() {
             let writeback = Writeback::open(&self.card, &self.output, self.fit.mode.size())?;
             let connector = &writeback.connector;
-            self.snapshot.add_connector(connector)?;
+            self.snapshot.add_connector(&self.card, connector)?;
             self.fit.setup.set(
                 connector.id,
                 connector.property("CRTC_ID")?,

@@ -164,12 +164,12 @@ pub enum KmsError {
         /// What was asked for.
         transform: Transform,
     },
-    /// A frame differs in size or format from what the sink was opened for.
+    /// A frame differs in size, format or colour space from what the sink was opened for.
     #[error("a frame is {got}, but the display was set up for {expected}")]
     WrongFrame {
-        /// Size and format of the frame.
+        /// Size, format and colour space of the frame.
         got: String,
-        /// Size and format that were announced.
+        /// Size, format and colour space that were announced.
         expected: String,
     },
     /// The kernel does not answer a question about the card.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use drm::control::{self, AtomicCommitFlags};
 use rustix::io::Errno;
-use vcam_allocator::{Fourcc, Refusal};
+use vcam_allocator::{ColourSpace, Fourcc, Refusal};
 
 use super::card::Card;
+use super::colours;
 use super::dumb::Dumb;
 use super::error::KmsError;
 use super::modes::{ModeInfo, Placement};
+use super::neutral;
 use super::output::Output;
 use super::present;
 use super::properties::{Blob, Object};
@@ -41,13 +43,17 @@ pub(crate) struct View {
     /// Where it is on the screen.
     pub(crate) placement: Placement,
     pub(crate) transform: Transform,
+    /// How its numbers stand for colours.
+    pub(crate) colour_space: ColourSpace,
+    /// Bits of each of its colours.
+    pub(crate) bits: u8,
 }
 
 impl View {
     /// A picture as it is.
-    pub(crate) fn plain(placement: Placement) -> Self {
+    pub(crate) fn plain(placement: Placement, colour_space: ColourSpace) -> Self {
         let source = (placement.width, placement.height);
-        Self { source, placement, transform: Transform::default() }
+        Self { source, placement, transform: Transform::default(), colour_space, bits: 8 }
     }
 }
 
@@ -60,7 +66,9 @@ impl Fit {
         output: &Output,
         options: &KmsOptions,
     ) -> Result<Self, KmsError> {
-        let KmsOptions { size, transform, .. } = *options;
+        let KmsOptions { size, transform, colour_space, .. } = *options;
+        let bits = options.format.info().map_or(8, |info| info.bits);
+        let view = |placement| View { source: size, placement, transform, colour_space, bits };
         let turned = transform.turned(size);
         let mut refused = None;
         let mut ask = |mode: &(control::Mode, ModeInfo), view: &View| {
@@ -69,21 +77,21 @@ impl Fit {
         };
         if let Some(mode) = &output.favourite {
             let placement = Placement::scaled(mode.1.size(), turned);
-            if let Ok(fit) = ask(mode, &View { source: size, placement, transform })? {
+            if let Ok(fit) = ask(mode, &view(placement))? {
                 return Ok(fit);
             }
         }
         for mode in &output.modes {
             let screen = mode.1.size();
             let placement = Placement::centred(screen, turned);
-            let errno = match ask(mode, &View { source: size, placement, transform })? {
+            let errno = match ask(mode, &view(placement))? {
                 Ok(fit) => return Ok(fit),
                 Err(errno) => errno,
             };
             let whole = Placement { x: 0, y: 0, width: screen.0, height: screen.1 };
             if size != screen
                 && transform.is_none()
-                && let Ok(fit) = ask(mode, &View::plain(whole))?
+                && let Ok(fit) = ask(mode, &View { bits, ..View::plain(whole, colour_space) })?
             {
                 let must_cover = Some(too_small(card, size, &mode.1, errno));
                 return Ok(Self { placement, must_cover, ..fit });
@@ -167,8 +175,10 @@ fn set_up(
     let mut request = Request::default();
     let Output { connector, crtc, plane, others, .. } = output;
     request.set(connector.id, connector.property("CRTC_ID")?, crtc.id.into());
+    neutral::reset(&mut request, connector, &neutral::CONNECTOR, view.bits);
     request.set(crtc.id, crtc.property("MODE_ID")?, mode.id());
     request.set(crtc.id, crtc.property("ACTIVE")?, 1);
+    neutral::reset(&mut request, crtc, &neutral::CRTC, view.bits);
     for other in others.iter().chain(&output.below) {
         if below.is_none_or(|(plane, _)| plane.id != other.id) {
             request.set(other.id, other.property("FB_ID")?, 0);
@@ -177,17 +187,16 @@ fn set_up(
     }
     if let Some((plane, black)) = below {
         let whole = Placement { x: 0, y: 0, width: screen.0, height: screen.1 };
-        let shown = place(&mut request, plane, crtc.id, &View::plain(whole))?;
+        let black_view = View::plain(whole, ColourSpace::SRGB);
+        let shown = place(&mut request, plane, crtc.id, &black_view)?;
         request.put(shown, black.framebuffer().id.into());
     }
     let shown = place(&mut request, plane, crtc.id, view)?;
+    if let Some((below, _)) = below {
+        neutral::stack(&mut request, plane, below);
+    }
     Ok((request, shown))
 }
-
-/// How pictures in YUV are to be understood, by the kernel's names (`drm_color_mgmt.c`); it means
-/// nothing to those in RGB.
-pub(crate) const COLOUR_SPACE: [(&str, &str); 2] =
-    [("COLOR_ENCODING", "ITU-R BT.601 YCbCr"), ("COLOR_RANGE", "YCbCr limited range")];
 
 /// Puts a plane on the screen, opaque; the slot is that of its framebuffer.
 pub(crate) fn place(
@@ -197,7 +206,8 @@ pub(crate) fn place(
     view: &View,
 ) -> Result<Slot, KmsError> {
     let shown = request.set(plane.id, plane.property("FB_ID")?, 0);
-    let View { source, placement: Placement { x, y, width, height }, transform } = *view;
+    let View { source, placement: Placement { x, y, width, height }, transform, .. } = *view;
+    let View { colour_space, bits, .. } = *view;
     // Positions in the source are fixed-point numbers with 16 bits after the point.
     for (name, value) in [
         ("CRTC_ID", u64::from(crtc)),
@@ -212,19 +222,13 @@ pub(crate) fn place(
     ] {
         request.set(plane.id, plane.property(name)?, value);
     }
-    // What somebody before us may have left, too.
-    for (name, value) in [("rotation", transform.bits()), ("alpha", 0xffff)] {
-        if let Some(property) = plane.optional(name) {
-            request.set(plane.id, property, value);
-        } else if name == "rotation" && !transform.is_none() {
-            return Err(KmsError::Transform { card: plane.card().to_owned(), transform });
-        }
+    if let Some(property) = plane.settable("rotation") {
+        request.set(plane.id, property.id, transform.bits());
+    } else if !transform.is_none() {
+        return Err(KmsError::Transform { card: plane.card().to_owned(), transform });
     }
-    for (name, choice) in COLOUR_SPACE {
-        if let Some((property, value)) = plane.choice(name, choice) {
-            request.set(plane.id, property, value);
-        }
-    }
+    neutral::reset(request, plane, &neutral::PLANE, bits);
+    colours::set(request, plane, colour_space);
     Ok(shown)
 }
 

@@ -17,7 +17,9 @@
 //! three dumb buffers of the card and takes the same way. [`LinkEnd`] says from which frame on,
 //! and why.
 //!
-//! Everything that is touched is put back at the end as it was found, even after a panic.
+//! Everything that is touched is put back at the end as it was found, even after a panic. What
+//! another program left that would change how pictures look, such as a lookup table, is reset with
+//! the mode, and put back as well.
 //!
 //! A display may be unplugged, its card taken out, or another program become the card's master. The
 //! run goes on: frames that arrive meanwhile count as dropped, the sink looks about once a second
@@ -29,6 +31,7 @@
 //! `drm-atomic.c` for the fences.
 
 mod card;
+mod colours;
 mod constraints;
 mod display;
 mod dumb;
@@ -38,7 +41,9 @@ mod fences;
 mod fit;
 mod import;
 mod modes;
+mod neutral;
 mod output;
+mod pipelines;
 mod present;
 pub mod probe;
 mod properties;
@@ -54,7 +59,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{Dmabuf, Fourcc, Importer, LinkEnd, Refusal, sysfs};
+use vcam_allocator::{ColourSpace, Dmabuf, Fourcc, Importer, LinkEnd, Refusal, sysfs};
 
 pub use card::{CardInfo, ConnectorInfo, cards};
 pub use error::KmsError;
@@ -83,6 +88,8 @@ pub struct KmsOptions {
     pub size: (u32, u32),
     /// Format of the frames.
     pub format: Fourcc,
+    /// How their numbers stand for colours.
+    pub colour_space: ColourSpace,
     /// How frames are turned and mirrored; an error where the plane cannot.
     pub transform: Transform,
     /// Whether frames are to be as large as the display's favourite mode has room for. Where the
@@ -93,13 +100,14 @@ pub struct KmsOptions {
 }
 
 impl KmsOptions {
-    /// Frames as they are, on the first display there is.
+    /// Frames as they are, on the first display there is, in the colours of [`ColourSpace::of`].
     pub fn new(size: (u32, u32), format: Fourcc) -> Self {
         Self {
             card: None,
             connector: None,
             size,
             format,
+            colour_space: ColourSpace::of(format, size),
             transform: Transform::default(),
             scale: false,
             plane: PlaneChoice::default(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use drm::control::AtomicCommitFlags;
 use rustix::io::Errno;
-use vcam_allocator::{CpuAccess, Fence, FenceError, Refusal};
+use vcam_allocator::{ColourSpace, CpuAccess, Fence, FenceError, Fourcc, Refusal};
 
 use super::display::{Account, Display, Shown, Trouble};
 use super::dumb::Dumb;
@@ -34,7 +34,7 @@ const DUMB_BUFFERS: usize = 3;
 
 impl Display {
     pub(super) fn show(&mut self, frame: Frame, account: &mut Account) -> Result<(), KmsError> {
-        self.check(&frame.buffer)?;
+        self.check(&frame)?;
         match self.import(&frame.buffer) {
             Some(framebuffer) => self.show_imported(frame, framebuffer, account),
             None => self.show_copy(frame, account),
@@ -53,18 +53,17 @@ impl Display {
         }
     }
 
-    fn check(&self, buffer: &Dmabuf) -> Result<(), KmsError> {
-        let layout = buffer.layout();
-        if (layout.width(), layout.height()) == self.options.size
-            && layout.format() == self.options.format
-        {
+    fn check(&self, frame: &Frame) -> Result<(), KmsError> {
+        let (layout, space) = (frame.buffer.layout(), frame.colour_space);
+        let got = ((layout.width(), layout.height()), layout.format(), space);
+        let expected = (self.options.size, self.options.format, self.options.colour_space);
+        if got == expected {
             return Ok(());
         }
-        let text = |size: (u32, u32), format| format!("{}x{} {format}", size.0, size.1);
-        Err(KmsError::WrongFrame {
-            got: text((layout.width(), layout.height()), layout.format()),
-            expected: text(self.options.size, self.options.format),
-        })
+        let text = |((width, height), format, space): ((u32, u32), Fourcc, ColourSpace)| {
+            format!("{width}x{height} {format} in {space}")
+        };
+        Err(KmsError::WrongFrame { got: text(got), expected: text(expected) })
     }
 
     /// The framebuffer of a buffer; `None` if the card refuses it, for the reason in the cache.
@@ -243,6 +242,8 @@ impl Display {
             let flags = AtomicCommitFlags::NONBLOCK | AtomicCommitFlags::PAGE_FLIP_EVENT;
             (&mut flip.request, flags)
         } else {
+            // It stays so until the display is put back.
+            self.changed |= self.snapshot.bypass_pipelines(&self.card)?;
             self.fit.setup.put(self.fit.setup_shown, framebuffer.id.into());
             (&mut self.fit.setup, AtomicCommitFlags::ALLOW_MODESET)
         };

@@ -16,16 +16,17 @@ use std::time::Instant;
 
 use drm::control::{AtomicCommitFlags, Device as _, PlaneType, connector};
 use rustix::io::Errno;
-use vcam_allocator::probe::pattern::{self, Colours, compare};
+use vcam_allocator::probe::pattern::{self, compare};
 use vcam_allocator::probe::{self, FORMATS, Finding, ImporterInfo, Prober, Steps};
 use vcam_allocator::{Dmabuf, Fourcc, Layout, Refusal};
 
 use super::KmsOptions;
 use super::card::{self, Card, ConnectorInfo};
+use super::colours;
 use super::constraints::Limits;
 use super::dumb::Dumb;
 use super::error::KmsError;
-use super::fit::{COLOUR_SPACE, Fit, View, place};
+use super::fit::{Fit, View, place};
 use super::import::import;
 use super::modes::{self, ModeInfo, Placement};
 use super::output::{self, Output};
@@ -68,7 +69,7 @@ pub fn probers(node: &Path) -> Result<Vec<Box<dyn Prober>>, KmsError> {
         Ok(mut screen) => {
             for Plane { object, kind, .. } in &planes {
                 if *kind != PlaneType::Primary {
-                    screen.snapshot.add_plane(object)?;
+                    screen.snapshot.add_plane(&card, object)?;
                 }
             }
             Ok(RefCell::new(screen))
@@ -150,7 +151,10 @@ impl Screen {
         let preferred =
             modes::preferred(&ConnectorInfo::from(&connector).modes).map(ModeInfo::size);
         for size in std::iter::once(probe::SIZE).chain(preferred) {
-            let options = KmsOptions::new(size, BACKDROP);
+            let options = KmsOptions {
+                colour_space: pattern::COLOUR_SPACE,
+                ..KmsOptions::new(size, BACKDROP)
+            };
             let output = match Output::choose(card, &connector, &options, &[]) {
                 Ok(mut output) => {
                     if connector.interface() == connector::Interface::Virtual {
@@ -184,7 +188,7 @@ impl Screen {
             && connector.interface() != connector::Interface::Virtual;
         let writeback = match Writeback::open(card, &output, fit.mode.size()) {
             Ok(writeback) if !seen => {
-                snapshot.add_connector(&writeback.connector)?;
+                snapshot.add_connector(card, &writeback.connector)?;
                 Some(writeback)
             }
             Ok(_) | Err(KmsError::NoWriteback { .. }) => None,
@@ -210,7 +214,12 @@ impl Screen {
                 let Placement { x, y, .. } = self.fit.placement;
                 let placement = Placement { x, y, width: size.0, height: size.1 };
                 let crtc = self.output.crtc.id;
-                let shown = place(&mut request, &plane.object, crtc, &View::plain(placement))?;
+                let shown = place(
+                    &mut request,
+                    &plane.object,
+                    crtc,
+                    &View::plain(placement, pattern::COLOUR_SPACE),
+                )?;
                 request.put(shown, framebuffer.into());
             }
         }
@@ -300,9 +309,10 @@ impl PlaneProber {
         steps(WRITEBACK);
         let captured = writeback.collect().map_err(|error| failed(WRITEBACK, error))?;
         let Placement { x: left, y: top, .. } = screen.fit.placement;
-        let colours = colours(&self.plane.object);
+        let understood = colours::understood(&self.plane.object, pattern::COLOUR_SPACE);
+        let to_rgb = understood.to_rgb();
         let should = |seed, x, y| match buffer.format() {
-            Fourcc::NV12 => pattern::nv12_rgb(colours, seed, x, y),
+            Fourcc::NV12 => pattern::nv12_rgb(&to_rgb, seed, x, y),
             _ => pattern::value(seed, x, y),
         };
         let is = |x, y| captured.pixel(left + x, top + y).unwrap_or_default();
@@ -311,15 +321,6 @@ impl PlaneProber {
             Err(how) => Finding::WrongPixels(time, how),
         })
     }
-}
-
-/// How the plane understands YUV once [`place`] has put it on the screen: as we ask, or, where it
-/// has no such choice, as it always does.
-fn colours(plane: &Object) -> Colours {
-    // `DRM_COLOR_YCBCR_BT709` and `DRM_COLOR_YCBCR_FULL_RANGE` of `drm_color_mgmt.h`.
-    let stays_one = |(name, choice)| plane.choice(name, choice).is_none() && plane.value(name) == 1;
-    let [encoding, range] = COLOUR_SPACE;
-    Colours { bt709: stays_one(encoding), full_range: stays_one(range) }
 }
 
 /// Somebody else's being in the way says nothing about the buffer.

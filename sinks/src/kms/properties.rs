@@ -11,14 +11,26 @@ use vcam_uapi::drm::retry;
 use super::card::Card;
 use super::error::KmsError;
 
+/// A property, as it was when its object was read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Property {
+    pub(crate) id: u32,
+    pub(crate) value: u64,
+    /// Whether a program may set it.
+    pub(crate) mutable: bool,
+    /// Whether the value stands for bytes that the kernel keeps.
+    pub(crate) is_blob: bool,
+    /// The highest value, if there is a range.
+    pub(crate) most: Option<u64>,
+}
+
 /// A connector, CRTC or plane.
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) id: u32,
     kind: &'static str,
     card: String,
-    /// Number and value, as they were when this was read.
-    properties: HashMap<String, (u32, u64)>,
+    properties: HashMap<String, Property>,
     /// What can be chosen, by property and by the choice's name.
     choices: HashMap<(String, String), u64>,
 }
@@ -41,9 +53,29 @@ impl Object {
                     choices.insert((name.clone(), word), choice.value());
                 }
             }
-            properties.insert(name, (u32::from(property), value));
+            let property = Property {
+                id: property.into(),
+                value,
+                mutable: info.mutable(),
+                is_blob: matches!(info.value_type(), ValueType::Blob),
+                most: match info.value_type() {
+                    ValueType::UnsignedRange(_, most) => Some(*most),
+                    _ => None,
+                },
+            };
+            properties.insert(name, property);
         }
         Ok(Self { id: handle.into(), kind, card: card.name().to_owned(), properties, choices })
+    }
+
+    /// An object that no kernel has.
+    #[cfg(test)]
+    pub(crate) fn with(
+        id: u32,
+        properties: HashMap<String, Property>,
+        choices: HashMap<(String, String), u64>,
+    ) -> Self {
+        Self { id, kind: "object", card: "test".to_owned(), properties, choices }
     }
 
     /// The card that it belongs to, as reports name it.
@@ -62,7 +94,17 @@ impl Object {
 
     /// The number of a property that only some have.
     pub(crate) fn optional(&self, name: &str) -> Option<u32> {
-        self.properties.get(name).map(|(id, _)| *id)
+        self.property_of(name).map(|property| property.id)
+    }
+
+    /// A property that only some have.
+    pub(crate) fn property_of(&self, name: &str) -> Option<Property> {
+        self.properties.get(name).copied()
+    }
+
+    /// A property that only some have, if it may be set.
+    pub(crate) fn settable(&self, name: &str) -> Option<Property> {
+        self.property_of(name).filter(|property| property.mutable)
     }
 
     /// The number of a property and the value of one of its choices, if there is such a choice.
@@ -73,7 +115,7 @@ impl Object {
 
     /// The value that a property had when this was read; 0 if there is none.
     pub(crate) fn value(&self, name: &str) -> u64 {
-        self.properties.get(name).map_or(0, |(_, value)| *value)
+        self.property_of(name).map_or(0, |property| property.value)
     }
 }
 
@@ -85,7 +127,7 @@ pub(crate) struct Blob {
 }
 
 impl Blob {
-    /// Stores a mode, or its bytes.
+    /// Stores a mode, or the bytes of any property.
     pub(crate) fn new<T: ?Sized>(card: &Arc<Card>, mode: &T) -> Result<Self, KmsError> {
         let value = card.create_property_blob(mode).map_err(card.failed("store a mode"))?;
         Ok(Self { card: card.clone(), id: value.into() })

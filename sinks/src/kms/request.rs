@@ -49,6 +49,15 @@ impl Request {
         self.values[slot.0]
     }
 
+    /// Object, property and value of each.
+    #[cfg(test)]
+    pub(crate) fn properties(&self) -> impl Iterator<Item = (u32, u32, u64)> {
+        let objects = self.objects.iter().zip(&self.counts);
+        let objects = objects.flat_map(|(object, count)| (0..*count).map(|_| *object));
+        let rest = self.properties.iter().zip(&self.values);
+        objects.zip(rest).map(|(object, (property, value))| (object, *property, *value))
+    }
+
     /// Commits, or asks whether a commit would succeed (`TEST_ONLY`).
     pub(crate) fn commit(&mut self, card: &Card, flags: AtomicCommitFlags) -> Result<(), Errno> {
         retry(|| {

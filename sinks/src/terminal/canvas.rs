@@ -65,7 +65,8 @@ impl Canvas {
     }
 
     pub(super) fn draw(&mut self, frame: &Frame) -> Result<(), SinkError> {
-        let size = pixels::rgb(&frame.buffer, frame.ready.as_ref(), &mut self.whole)?;
+        let size =
+            pixels::rgb(&frame.buffer, frame.colour_space, frame.ready.as_ref(), &mut self.whole)?;
         let terminal = Terminal::of(&self.out);
         let cells = cells(size, terminal.cells);
         let wanted = match self.protocol {

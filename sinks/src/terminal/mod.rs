@@ -19,10 +19,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use vcam_allocator::constraints::Constraints;
-use vcam_allocator::{Dmabuf, LinkEnd};
+use vcam_allocator::{Dmabuf, Fourcc, LinkEnd};
 
 use self::canvas::Canvas;
-use crate::pixels::READABLE;
 use crate::sink::{Frame, Sink, SinkCounts, SinkError, read_by_the_cpu};
 
 /// Not more often than this: a terminal is slow, and it may be at the other end of a network.
@@ -89,7 +88,7 @@ impl Sink for TerminalSink {
     }
 
     fn constraints(&self) -> Constraints {
-        read_by_the_cpu(&self.name(), 2, &READABLE)
+        read_by_the_cpu(&self.name(), 2, Fourcc::pictures())
     }
 
     fn prepare(&mut self, _: &[Dmabuf]) {}

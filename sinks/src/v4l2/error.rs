@@ -68,12 +68,12 @@ pub enum V4l2Error {
         /// The smallest and the largest size that it lists.
         sizes: Option<((u32, u32), (u32, u32))>,
     },
-    /// A frame differs in size or format from what the sink was opened for.
+    /// A frame differs in size, format or colour space from what the sink was opened for.
     #[error("a frame is {got}, but the node was set up for {expected}")]
     WrongFrame {
-        /// Size and format of the frame.
+        /// Size, format and colour space of the frame.
         got: String,
-        /// Size and format that were announced.
+        /// Size, format and colour space that were announced.
         expected: String,
     },
     /// The device was unplugged, or its driver unloaded.

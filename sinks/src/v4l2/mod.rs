@@ -3,6 +3,7 @@
 //! Source: `Documentation/userspace-api/media/v4l/dmabuf.rst`.
 
 mod agree;
+mod colorimetry;
 pub mod constraints;
 mod error;
 mod looped;

@@ -29,7 +29,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use vcam_allocator::constraints::{Constraints, Rule, Statement};
 use vcam_allocator::heaps::v4l2::{self as heap, pixel_formats};
-use vcam_allocator::{Dmabuf, Fourcc, ImportCache, Importer, LinkEnd, Refusal, sysfs};
+use vcam_allocator::{
+    ColourSpace, Dmabuf, FORMATS, Fourcc, ImportCache, Importer, LinkEnd, Refusal, sysfs,
+};
 use vcam_uapi::v4l2::{Format, MIN_BUFFERS_FOR_OUTPUT};
 
 use super::constraints::{Memory as Stated, Offer};
@@ -52,6 +54,8 @@ pub struct V4l2Options {
     pub size: (u32, u32),
     /// Format of the frames.
     pub format: Fourcc,
+    /// How their numbers stand for colours, which the node is told.
+    pub colour_space: ColourSpace,
     /// Time from one frame to the next, which some nodes tell their readers; zero if there is none.
     pub period: Duration,
 }
@@ -65,6 +69,9 @@ pub struct V4l2Sink {
     pub(super) listed: Vec<u32>,
     pub(super) size: (u32, u32),
     pub(super) format: Fourcc,
+    pub(super) colour_space: ColourSpace,
+    /// Whether it was told that the driver takes the colours for others.
+    pub(super) colours_told: bool,
     pub(super) period: Duration,
     /// What the driver makes of that by itself, for buffers of its own.
     pub(super) natural: Format,
@@ -92,8 +99,8 @@ impl V4l2Sink {
     /// Nothing is set before the first buffers are handed over, but that somebody else streams into
     /// the node is told now.
     pub fn open(options: &V4l2Options) -> Result<Self, V4l2Error> {
-        let V4l2Options { node, size, format, period } = options;
-        let (size, format, period) = (*size, *format, *period);
+        let V4l2Options { node, size, format, colour_space, period } = options;
+        let (size, format, colour_space, period) = (*size, *format, *colour_space, *period);
         let node = open(&Path::new("/dev").join(node))?;
         let name = node.name();
         let failed = |step| {
@@ -121,7 +128,7 @@ impl V4l2Sink {
         }
         let depth = minimum.max(DEPTH);
         let constraints = match &imports_nothing {
-            Some(_) => read_by_the_cpu(&name, 0, &[format]),
+            Some(_) => read_by_the_cpu(&name, 0, [format]),
             None => {
                 let stated = Stated::of(&node);
                 let ways = offers.iter().map(|offer| offer.statements(&name, &stated));
@@ -139,6 +146,8 @@ impl V4l2Sink {
             listed,
             size,
             format,
+            colour_space,
+            colours_told: false,
             period,
             natural,
             constraints,
@@ -199,7 +208,8 @@ fn outputs() -> Vec<String> {
 /// by its own.
 fn formats(listed: &[u32]) -> Vec<String> {
     let has = |format: &Fourcc| pixel_formats(*format).any(|pixel| listed.contains(&pixel.code));
-    let known: Vec<_> = Fourcc::KNOWN.into_iter().filter(has).map(|one| one.to_string()).collect();
+    let known = FORMATS.iter().map(|info| info.format).filter(has);
+    let known: Vec<_> = known.map(|one| one.to_string()).collect();
     match known.is_empty() {
         true => listed.iter().map(|code| Fourcc(*code).to_string()).collect(),
         false => known,
@@ -331,7 +341,8 @@ mod tests {
     fn a_missing_node_is_told_from_others() {
         let open = |node: &str| {
             let (node, size, format) = (node.into(), (64, 64), Fourcc::XRGB8888);
-            V4l2Sink::open(&V4l2Options { node, size, format, period: Duration::ZERO })
+            let (colour_space, period) = (ColourSpace::SRGB, Duration::ZERO);
+            V4l2Sink::open(&V4l2Options { node, size, format, colour_space, period })
         };
         let missing = open("video4294967295").unwrap_err();
         assert!(matches!(missing, V4l2Error::Missing { .. }), "{missing}");

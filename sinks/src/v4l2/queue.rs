@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
-use vcam_allocator::{Dmabuf, Importer, MAX_PLANES, MemoryKind, Refusal, WeakDmabuf};
+use vcam_allocator::{
+    ColourSpace, Dmabuf, Fourcc, Importer, MAX_PLANES, MemoryKind, Refusal, WeakDmabuf,
+};
 use vcam_uapi::v4l2::{Dequeued, Format, Fraction, Memory, QueuedPlane, Target};
 
 use super::agree::{agree, fits};
@@ -221,8 +223,21 @@ impl V4l2Sink {
         }
     }
 
-    /// All of the picture, at the camera's rate. Many nodes have neither to choose.
-    fn tune(&self) {
+    /// The colours that the pictures have; all of the picture, at the camera's rate. Many nodes have
+    /// none of these to choose.
+    fn tune(&mut self) {
+        match self.node.tell_colours(self.colour_space, self.format.is_yuv()) {
+            Ok(None) => {}
+            Ok(Some(words)) if self.colours_told => tracing::debug!(device = self.name, "{words}"),
+            Ok(Some(words)) => {
+                let (device, space) = (&self.name, self.colour_space);
+                tracing::warn!(device, "takes pictures that are {space} for what has {words}");
+                self.colours_told = true;
+            }
+            Err(errno) => {
+                tracing::warn!(%errno, device = self.name, "cannot be told what colours are");
+            }
+        }
         let corner = whole(self.size);
         if self.node.part(Target::Crop).is_ok_and(|part| part != corner)
             && let Err(errno) = self.node.set_part(Target::Crop, corner)
@@ -235,7 +250,7 @@ impl V4l2Sink {
     }
 
     pub(super) fn show(&mut self, frame: Frame) -> Result<(), V4l2Error> {
-        self.check(&frame.buffer)?;
+        self.check(&frame)?;
         if let Some(ready) = &frame.ready {
             ready.wait(READY_LIMIT).map_err(V4l2Error::Fence)?;
         }
@@ -260,16 +275,17 @@ impl V4l2Sink {
         self.wait_until(|held| held.len() <= depth)
     }
 
-    fn check(&self, buffer: &Dmabuf) -> Result<(), V4l2Error> {
-        let layout = buffer.layout();
-        if (layout.width(), layout.height()) == self.size && layout.format() == self.format {
+    fn check(&self, frame: &Frame) -> Result<(), V4l2Error> {
+        let layout = frame.buffer.layout();
+        let got = ((layout.width(), layout.height()), layout.format(), frame.colour_space);
+        let expected = (self.size, self.format, self.colour_space);
+        if got == expected {
             return Ok(());
         }
-        let text = |size: (u32, u32), format| format!("{}x{} {format}", size.0, size.1);
-        Err(V4l2Error::WrongFrame {
-            got: text((layout.width(), layout.height()), layout.format()),
-            expected: text(self.size, self.format),
-        })
+        let text = |((width, height), format, space): ((u32, u32), Fourcc, ColourSpace)| {
+            format!("{width}x{height} {format} in {space}")
+        };
+        Err(V4l2Error::WrongFrame { got: text(got), expected: text(expected) })
     }
 
     /// Queues a frame where it lies; gives it back, with the reason, if that cannot be.

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 use vcam_uapi::v4l2::{
-    self, Control, ControlFlags, ControlKind, Format, Fraction, Rectangle, Target,
+    self, Colorimetry, Control, ControlFlags, ControlKind, Format, Fraction, Rectangle, Target,
 };
 
 use super::node::{Direction, Node};
@@ -19,6 +19,7 @@ pub(super) fn whole((width, height): (u32, u32)) -> Rectangle {
 pub(super) struct Settings {
     connector: Option<u32>,
     format: Option<Format>,
+    colorimetry: Option<Colorimetry>,
     /// The target first: where it lies bounds how much of the source may be taken.
     parts: Vec<(Target, Rectangle)>,
     interval: Option<Fraction>,
@@ -36,6 +37,7 @@ impl Settings {
         Self {
             connector: node.connector(),
             format: node.format().ok(),
+            colorimetry: node.colorimetry().ok(),
             parts: parts.collect(),
             interval: node.interval(),
             controls: node.controls(),
@@ -50,6 +52,9 @@ impl Settings {
         }
         if let Some(format) = &self.format {
             all.push(node.set_format(format).map(drop));
+        }
+        if let Some(colorimetry) = self.colorimetry {
+            all.push(node.set_colorimetry(colorimetry).map(drop));
         }
         for (part, rectangle) in &self.parts {
             all.push(node.set_part(*part, *rectangle).map(drop));

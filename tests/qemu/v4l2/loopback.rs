@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use vcam_allocator::{Fourcc, Method, Pool, heaps};
+use vcam_allocator::{ColourSpace, Fourcc, Method, Pool, heaps};
 use vcam_pipeline::sensor::frame_counter;
 use vcam_sinks::v4l2::{V4l2Error, V4l2Options, V4l2Sink};
 use vcam_sinks::{Sink, SinkCounts};
@@ -27,7 +27,8 @@ const REASON: &str = "v4l2-output:v4l2 loopback: VIDIOC_REQBUFS: EINVAL (Invalid
 
 fn open_as(node: &Path, format: Fourcc, size: (u32, u32)) -> Result<V4l2Sink, V4l2Error> {
     let (node, period) = (node.to_owned(), Duration::ZERO);
-    V4l2Sink::open(&V4l2Options { node, size, format, period })
+    let colour_space = ColourSpace::of(format, size);
+    V4l2Sink::open(&V4l2Options { node, size, format, colour_space, period })
 }
 
 /// A sink that is ready for the pool's buffers.

@@ -12,11 +12,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use khronos_egl as egl;
 use vcam_allocator::foreign::{self, Claim, ForeignError};
-use vcam_allocator::probe::pattern::{self, Colours};
+use vcam_allocator::probe::pattern;
 use vcam_allocator::probe::{Cell, Finding, Outcome, Prober, probe};
 use vcam_allocator::{
-    Alignment, CpuAccess, Dmabuf, Fourcc, Heap, Layout, LayoutError, WrapError, allocate_split,
-    heaps,
+    Alignment, ColourSpace, CpuAccess, Dmabuf, Fourcc, Heap, Layout, LayoutError, Range, WrapError,
+    YcbcrEncoding, allocate_split, heaps,
 };
 use vcam_isp_gpu::{GpuIsp, Isp};
 use vcam_testing::accounting::BufferUsage;
@@ -50,13 +50,14 @@ fn assert_pattern(pixels: &[[u8; 3]], seed: u32) {
 ///
 /// Both sides convert in floating point, whose errors are a small fraction of a level, and round
 /// once: so a level that lies next to a half may come out one apart, and no level more.
-fn assert_nv12(pixels: &[[u8; 3]], colours: Colours, seed: u32) {
+fn assert_nv12(pixels: &[[u8; 3]], space: ColourSpace, seed: u32) {
+    let to_rgb = space.to_rgb();
     for (index, pixel) in (0..).zip(pixels) {
         let (x, y) = (index % SIZE.0, index / SIZE.0);
         if pattern::is_compared(Fourcc::NV12, x, y) {
-            let should = pattern::nv12_rgb(colours, seed, x, y);
+            let should = pattern::nv12_rgb(&to_rgb, seed, x, y);
             let off = pixel.iter().zip(should).any(|(is, should)| is.abs_diff(should) > 1);
-            assert!(!off, "{pixel:?} instead of {should:?} at {x},{y} with {colours:?}");
+            assert!(!off, "{pixel:?} instead of {should:?} at {x},{y} in {space}");
         }
     }
 }
@@ -263,12 +264,15 @@ fn nv12_is_sampled_with_the_colours_that_are_asked_for() {
     let egl = Egl::new();
     let buffer = buffer(Fourcc::NV12);
     pattern::fill(&buffer, 3).unwrap();
-    for (bt709, space) in [(false, raw::ITU_REC601), (true, raw::ITU_REC709)] {
-        for (full_range, range) in [(false, raw::YUV_NARROW_RANGE), (true, raw::YUV_FULL_RANGE)] {
-            let hints = [(raw::COLOR_SPACE_HINT, space), (raw::SAMPLE_RANGE_HINT, range)];
+    use YcbcrEncoding::{Rec601, Rec709};
+    for (encoding, named) in [(Rec601, raw::ITU_REC601), (Rec709, raw::ITU_REC709)] {
+        for (range, hint) in
+            [(Range::Limited, raw::YUV_NARROW_RANGE), (Range::Full, raw::YUV_FULL_RANGE)]
+        {
+            let hints = [(raw::COLOR_SPACE_HINT, named), (raw::SAMPLE_RANGE_HINT, hint)];
             let image = egl.import(&with(&raw::attributes(&buffer), &hints)).unwrap();
             let pixels = image.sample_external(SIZE).unwrap();
-            assert_nv12(&pixels, Colours { bt709, full_range }, 3);
+            assert_nv12(&pixels, ColourSpace { encoding, range, ..ColourSpace::SRGB }, 3);
         }
     }
 }
@@ -310,8 +314,7 @@ fn nv12_is_proven_as_a_texture_with_its_planes_in_different_heaps() {
     // Proof that both planes are read: another chroma is another picture.
     let egl = Egl::new();
     let image = egl.import(&raw::attributes(&buffers[0])).unwrap();
-    let colours = Colours::default();
-    assert_nv12(&image.sample_external(SIZE).unwrap(), colours, 1);
+    assert_nv12(&image.sample_external(SIZE).unwrap(), pattern::COLOUR_SPACE, 1);
     buffers[0].cpu_access(CpuAccess::Write).unwrap().plane_mut(1).fill(128);
     let grey = image.sample_external(SIZE).unwrap();
     let off = |pixel: &[u8; 3]| pixel[0].abs_diff(pixel[1]).max(pixel[1].abs_diff(pixel[2]));

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use vcam_allocator::{Fourcc, Importer, Method, Pool, Refusal};
+use vcam_allocator::{ColourSpace, Fourcc, Importer, Method, Pool, Refusal};
 use vcam_sinks::{Frame, Sink};
 use vcam_testing::accounting::BufferUsage;
 use vcam_testing::kms_rig::KmsRig;
@@ -23,7 +23,9 @@ fn frame_of(displays: &mut [SteppedDisplay], pool: &Pool) {
         let (sequence, timestamp, ready) = (display.frames, Duration::ZERO, None);
         display.frames += 1;
         let buffer = buffer.clone();
-        display.sink.present(Frame { sequence, timestamp, buffer, ready, taken: None }).unwrap();
+        let (colour_space, taken) = (ColourSpace::SRGB, None);
+        let frame = Frame { sequence, timestamp, buffer, colour_space, ready, taken };
+        display.sink.present(frame).unwrap();
     }
 }
 

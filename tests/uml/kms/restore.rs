@@ -43,9 +43,9 @@ fn a_panic_puts_the_display_back() {
         .take(Duration::ZERO)
         .unwrap();
         let (sequence, timestamp, ready) = (0, Duration::ZERO, None);
-        latest
-            .present(vcam_sinks::Frame { sequence, timestamp, buffer, ready, taken: None })
-            .unwrap();
+        let (colour_space, taken) = (vcam_allocator::ColourSpace::SRGB, None);
+        let frame = vcam_sinks::Frame { sequence, timestamp, buffer, colour_space, ready, taken };
+        latest.present(frame).unwrap();
         panic!("a test's");
     });
     assert!(result.is_err());

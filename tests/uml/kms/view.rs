@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use vcam_allocator::{CpuAccess, Fourcc};
+use vcam_allocator::{ColourSpace, CpuAccess, Fourcc};
 use vcam_sinks::{
     Captured, Frame, KmsError, KmsOptions, KmsSink, Latest, PlaneChoice, Rotate, Sink, Transform,
 };
@@ -42,6 +42,7 @@ fn shown(options: &KmsOptions) -> (Captured, vcam_sinks::kms::Placement) {
         sequence: 0,
         timestamp: Duration::ZERO,
         buffer,
+        colour_space: ColourSpace::SRGB,
         ready: None,
         taken: None,
     })
@@ -174,8 +175,9 @@ fn only_the_latest_frame_waits_for_the_vertical_blank() {
     for sequence in 0..FRAMES {
         let buffer = buffers.take(Duration::from_secs(60)).unwrap();
         stepped_display::paint(&buffer, sequence);
-        let timestamp = Duration::ZERO;
-        latest.present(Frame { sequence, timestamp, buffer, ready: None, taken: None }).unwrap();
+        let (timestamp, colour_space) = (Duration::ZERO, ColourSpace::SRGB);
+        let frame = Frame { sequence, timestamp, buffer, colour_space, ready: None, taken: None };
+        latest.present(frame).unwrap();
     }
     latest.finish().unwrap();
     let (counts, passed) = (latest.counts(), latest.passed_over());

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use vcam_allocator::{Fourcc, Heap, Method, Pool, heaps};
+use vcam_allocator::{ColourSpace, Fourcc, Heap, Method, Pool, heaps};
 use vcam_sinks::v4l2::{V4l2Error, V4l2Options, V4l2Sink};
 use vcam_sinks::{Sink, SinkCounts, SinkError};
 use vcam_testing::accounting;
@@ -28,7 +28,8 @@ const SIZE: (u32, u32) = (320, 180);
 
 fn open(node: &Path, format: Fourcc) -> V4l2Sink {
     let (node, period) = (node.to_owned(), Duration::ZERO);
-    V4l2Sink::open(&V4l2Options { node, size: SIZE, format, period }).unwrap()
+    let (size, colour_space) = (SIZE, ColourSpace::of(format, SIZE));
+    V4l2Sink::open(&V4l2Options { node, size, format, colour_space, period }).unwrap()
 }
 
 fn pool(heap: &dyn Heap, format: Fourcc) -> Pool {
@@ -69,6 +70,55 @@ fn connect_for(instance: u32, code: &str, (width, height): (u32, u32)) -> PathBu
     ctl(&capture, &format!("--set-selection=target=compose,{corner}"));
     ctl(&capture, &format!("--set-selection=target=crop,{corner}"));
     capture
+}
+
+/// What `v4l2-ctl` reads of an output's colours: colorspace, transfer function, encoding and
+/// quantization.
+fn colours(output: &Path) -> [String; 4] {
+    let format = ctl(output, "--get-fmt-video-out");
+    ["Colorspace", "Transfer Function", "YCbCr/HSV Encoding", "Quantization"].map(|field| {
+        let line = format.lines().find_map(|line| line.trim().strip_prefix(field));
+        let value = line.unwrap_or_else(|| panic!("{field}: {format}")).trim_start();
+        value.trim_start_matches(':').trim().to_owned()
+    })
+}
+
+/// vivid keeps the colorspace and leaves the rest at its default, of which v4l2-ctl says what it is.
+#[test]
+fn a_node_is_told_what_colours_are() {
+    let output = node(VMALLOC, "out");
+    for (size, format, expected, unheard) in [
+        ((640, 480), "YUYV", ["sRGB", "sRGB", "601", "Limited"], false),
+        ((1280, 720), "YUYV", ["Rec. 709", "Rec. 709", "709", "Limited"], true),
+        ((1280, 720), "XR24", ["sRGB", "sRGB", "", "Full"], false),
+    ] {
+        connect_for(VMALLOC, format, size);
+        let before = ctl(&output, "--all");
+        let fourcc = format.parse().unwrap();
+        let (node, colour_space) = (output.clone(), ColourSpace::of(fourcc, size));
+        let period = Duration::ZERO;
+        let options = V4l2Options { node, size, format: fourcc, colour_space, period };
+        let mut sink = V4l2Sink::open(&options).unwrap();
+        let pool = test_pattern::pool(&*heaps::open("udmabuf").unwrap(), fourcc, size);
+        sink.prepare(pool.buffers());
+        sink.present(frame(&pool, 0, byte)).unwrap();
+        let colours = colours(&output);
+        for (is, should) in colours.iter().zip(expected) {
+            assert!(is.contains(should), "{size:?} {format}: {colours:?}");
+        }
+        sink.finish().unwrap();
+        drop(sink);
+        assert_eq!(ctl(&output, "--all"), before);
+        let (width, height) = size;
+        let ran = vcam(&format!(
+            "--isp cpu --heap udmabuf --frames 2 --format {format} --size {width}x{height} \
+             --output v4l2:{}",
+            output.display()
+        ));
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let told = "a transfer function of Rec. 709 instead of sRGB";
+        assert_eq!(ran.stderr.contains(told), unheard, "{ran:?}");
+    }
 }
 
 /// Presents frames while `v4l2-ctl` reads pictures from the other end, and returns the pictures.
@@ -521,7 +571,8 @@ fn what_cannot_be_is_refused_with_what_can() {
     let wrong = vcam(&format!("--format XR30 --output v4l2:{names}"));
     wrong.failed_with(4, &["v4l2-output:vivid does not take XR30; it takes: ", "XR24", "NV12"]);
     let (node, size, format) = (output.clone(), (20_000, 100), Fourcc::XRGB8888);
-    let wrong = V4l2Sink::open(&V4l2Options { node, size, format, period: Duration::ZERO });
+    let (colour_space, period) = (ColourSpace::SRGB, Duration::ZERO);
+    let wrong = V4l2Sink::open(&V4l2Options { node, size, format, colour_space, period });
     let wrong = wrong.unwrap_err();
     assert!(matches!(wrong, V4l2Error::Size { .. }), "{wrong:?}");
     let words = "does not take pictures of 20000x100; it takes 16384x100 in their place";

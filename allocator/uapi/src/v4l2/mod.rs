@@ -13,6 +13,7 @@
 
 mod buffer;
 mod capability;
+mod colorimetry;
 mod connector;
 mod control;
 mod format;
@@ -25,6 +26,7 @@ pub use buffer::{
     querybuf, reqbufs, streamoff, streamon,
 };
 pub use capability::{Capabilities, Capability, querycap};
+pub use colorimetry::{Colorimetry, g_colorimetry, s_colorimetry};
 pub use connector::{Connector, enuminput, enumoutput, g_input, g_output, s_input, s_output};
 pub use control::{
     Control, ControlFlags, ControlKind, MIN_BUFFERS_FOR_CAPTURE, MIN_BUFFERS_FOR_OUTPUT, g_ctrl,

@@ -160,12 +160,15 @@ fn camera(text: &str, table: Table, folder: &Path) -> Result<CameraDescription, 
     settings.source = source.relative_to(folder);
     settings.stamp = table.stamp.unwrap_or(settings.stamp);
 
-    places.take("light.kelvin", table.light.kelvin, &mut settings.light.kelvin);
-    places.take("light.lux", table.light.lux, &mut settings.light.lux);
+    let LightTable { kelvin, lux, mains } = &table.light;
+    let has_light = kelvin.is_some() || lux.is_some() || mains.is_some();
+    let mut light = settings.light();
+    places.take("light.kelvin", table.light.kelvin, &mut light.kelvin);
+    places.take("light.lux", table.light.lux, &mut light.lux);
     if let Some(mains) = table.light.mains {
         let mut hertz = 0;
         places.take("light.mains", Some(mains), &mut hertz);
-        settings.light.mains = match hertz {
+        light.mains = match hertz {
             0 => None,
             50 => Some(Mains::Hz50),
             60 => Some(Mains::Hz60),
@@ -175,8 +178,12 @@ fn camera(text: &str, table: Table, folder: &Path) -> Result<CameraDescription, 
             }
         };
     }
-    places.take("lens.vignetting", table.lens.vignetting, &mut settings.lens.vignetting);
-    places.take("lens.blur", table.lens.blur, &mut settings.lens.blur);
+    settings.light = has_light.then_some(light);
+    let has_lens = table.lens.vignetting.is_some() || table.lens.blur.is_some();
+    let mut lens = settings.lens();
+    places.take("lens.vignetting", table.lens.vignetting, &mut lens.vignetting);
+    places.take("lens.blur", table.lens.blur, &mut lens.blur);
+    settings.lens = has_lens.then_some(lens);
     let pixels = &mut settings.pixels;
     places.take("pixels.hot", table.pixels.hot, &mut pixels.hot);
     pixels.noise = table.pixels.noise.unwrap_or(pixels.noise);
@@ -242,8 +249,8 @@ mod tests {
         assert_eq!(settings.format.to_string(), "SGRBG12P");
         assert_eq!(settings.source.to_string(), "/etc/vcam/pictures/wall.png:moving");
         assert_eq!((settings.readout, settings.stamp), (Readout::Bin2, true));
-        assert_eq!((settings.light.kelvin, settings.light.mains), (2800.0, Some(Mains::Hz60)));
-        assert_eq!((settings.lens.vignetting, settings.lens.blur), (0.0, 1.5));
+        assert_eq!((settings.light().kelvin, settings.light().mains), (2800.0, Some(Mains::Hz60)));
+        assert_eq!((settings.lens().vignetting, settings.lens().blur), (0.0, 1.5));
         assert_eq!((settings.pixels.noise, settings.pixels.seed), (false, 7));
     }
 

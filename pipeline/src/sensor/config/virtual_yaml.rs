@@ -1,6 +1,7 @@
 //! The configuration of libcamera's virtual camera (`src/libcamera/pipeline/virtual/README.md`).
 //!
-//! Its cameras send NV12, and show coloured bars or diagonal lines that move, or pictures.
+//! Its cameras send NV12, and show coloured bars or diagonal lines that move, or pictures that are
+//! stretched to the frame, each for four frames.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,6 +54,12 @@ fn default_rates() -> Vec<f64> {
     vec![30.0, 60.0]
 }
 
+/// Frames that each picture of a folder stays (`frameRepeat` of `image_frame_generator.h`).
+const FRAME_REPEAT: u64 = 4;
+
+/// libcamera's bars are as bright as can be (`test_pattern_generator.cpp`).
+const BARS: &str = "bars100";
+
 /// Reads the cameras of a document; files are looked for in this folder.
 pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<CameraDescription>, Wrong> {
     let blocks: BTreeMap<String, Spanned<Block>> =
@@ -80,15 +87,19 @@ fn camera(name: String, at: Spanned<Block>, folder: &Path) -> Result<CameraDescr
         (Some(_), Some(frames)) => {
             return Err(fault(frames, "frames", "cannot be set with test_pattern"));
         }
-        (None, Some(frames)) => Source::Scene(Spec::file(folder.join(&frames.value.path))),
+        (None, Some(frames)) => {
+            let pictures = Spec::file(folder.join(&frames.value.path));
+            Source::Scene(pictures.stretched().each_for(FRAME_REPEAT))
+        }
         (Some(pattern), None) => match pattern.value.as_str() {
-            name @ ("bars" | "lines") => moving(name),
+            "bars" => moving(BARS),
+            "lines" => moving("lines"),
             other => {
                 let message = format!("'{other}' is neither bars nor lines");
                 return Err(fault(pattern, "test_pattern", message));
             }
         },
-        (None, None) => moving("bars"),
+        (None, None) => moving(BARS),
     };
     let mut settings =
         Settings { format: Format::Picture(PictureFormat::Nv12), source, ..Settings::default() };
@@ -181,6 +192,9 @@ mod tests {
         assert_eq!(first.settings.format.to_string(), "NV12");
         assert_eq!((first.location, &*first.model), (Location::Back, "Virtual Video Device"));
         assert_eq!(second.settings.source.to_string(), "/etc/pictures/");
+        let pictures = Spec::file("/etc/pictures/").stretched().each_for(4);
+        assert_eq!(second.settings.source, Source::Scene(pictures));
+        assert_eq!(third.settings.source.to_string(), "bars100:moving");
         assert_eq!(second.modes, [Mode { size: (800, 1080).into(), rates: [30.0, 60.0] }]);
         assert_eq!(third.settings.size, (1920, 1080).into());
         assert_eq!(third.model, "Unknown");

@@ -17,6 +17,11 @@ pub(super) fn make(_: Size) -> Box<dyn Scene> {
     Box::new(Bars { lit: srgb_to_linear(LIT) })
 }
 
+/// The same bars at the highest level, as libcamera's virtual camera has them.
+pub(super) fn make_full(_: Size) -> Box<dyn Scene> {
+    Box::new(Bars { lit: 1.0 })
+}
+
 impl Scene for Bars {
     fn row(&self, _: u64, _: usize, row: &mut [[f32; 3]]) {
         let width = row.len();

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::Scene;
 use super::error::{MAX_SIDE, SceneError};
 use super::picture::{Picture, Slides};
 use super::video::Video;
+use super::{Scene, Show};
 use crate::size::Size;
 
 /// Files of pictures larger than this are taken for a mistake, or for an attack.
@@ -26,11 +26,11 @@ pub(super) struct Opened {
 }
 
 /// Opens a picture, a video, or a folder of pictures.
-pub(super) fn open(path: &Path, size: Size) -> Result<Opened, SceneError> {
+pub(super) fn open(path: &Path, size: Size, show: Show) -> Result<Opened, SceneError> {
     let failed = |source| SceneError::Read { path: path.to_owned(), source };
     let kind = path.metadata().map_err(failed)?;
     if kind.is_dir() {
-        let scene = Box::new(slides(path, size)?);
+        let scene = Box::new(slides(path, size, show)?);
         return Ok(Opened { scene, changes: true });
     }
     if !kind.is_file() {
@@ -41,10 +41,10 @@ pub(super) fn open(path: &Path, size: Size) -> Result<Opened, SceneError> {
     let mut start = Vec::new();
     file.by_ref().take(y4m_start().len() as u64).read_to_end(&mut start).map_err(failed)?;
     if start == y4m_start() {
-        let scene = Box::new(Video::open(path, size)?);
+        let scene = Box::new(Video::open(path, size, show)?);
         return Ok(Opened { scene, changes: true });
     }
-    let scene = Box::new(decode(path, size)?);
+    let scene = Box::new(decode(path, size, show)?);
     Ok(Opened { scene, changes: false })
 }
 
@@ -53,25 +53,26 @@ const fn y4m_start() -> &'static [u8] {
 }
 
 /// The pictures `0.jpg`, `1.jpg` and so on of a folder, as libcamera's virtual camera names them.
-fn slides(folder: &Path, size: Size) -> Result<Slides, SceneError> {
+fn slides(folder: &Path, size: Size, show: Show) -> Result<Slides, SceneError> {
     let mut pictures = Vec::new();
     loop {
         let path = folder.join(format!("{}.jpg", pictures.len()));
         if !path.exists() {
             break;
         }
-        let picture = decode(&path, size)?;
+        let picture = decode(&path, size, show)?;
         if picture.bytes() * (pictures.len() as u64 + 1) > MAX_SLIDES {
             let what = format!("more than {} MiB of pictures", MAX_SLIDES >> 20);
             return Err(SceneError::TooLarge { path: folder.to_owned(), what });
         }
         pictures.push(picture);
     }
-    Slides::new(pictures).ok_or_else(|| SceneError::EmptyFolder { path: folder.to_owned() })
+    Slides::new(pictures, show.frames)
+        .ok_or_else(|| SceneError::EmptyFolder { path: folder.to_owned() })
 }
 
 /// Decodes a picture, within limits.
-fn decode(path: &Path, size: Size) -> Result<Picture, SceneError> {
+fn decode(path: &Path, size: Size, show: Show) -> Result<Picture, SceneError> {
     let owned = || path.to_owned();
     let failed = |source| SceneError::Read { path: owned(), source };
     let mut data = Vec::new();
@@ -96,7 +97,7 @@ fn decode(path: &Path, size: Size) -> Result<Picture, SceneError> {
     limits.max_alloc = Some(MAX_DECODED);
     reader.limits(limits);
     match reader.decode() {
-        Ok(image) => Ok(Picture::new(&image, size)),
+        Ok(image) => Ok(Picture::new(&image, size, show)),
         Err(image::ImageError::Limits(limit)) => {
             Err(SceneError::TooLarge { path: owned(), what: limit.to_string() })
         }
@@ -212,6 +213,7 @@ mod tests {
             let image = RgbImage::from_pixel(16, 8, Rgb([level; 3]));
             image.save(folder.path().join(name)).unwrap();
         }
+        let slow = Spec::file(folder.path()).each_for(4).open(SIZE).unwrap();
         let view = Spec::file(folder.path()).open(SIZE).unwrap();
         let mut row = [[0.0; 3]; 64];
         let mut light = |frame| {
@@ -222,5 +224,10 @@ mod tests {
         assert!(dark < 0.05 && bright > 0.5, "{dark} {bright}");
         assert_eq!(light(2), dark);
         assert!(!view.is_still());
+        let shown = [0, 3, 4, 7, 8].map(|frame| {
+            slow.row(frame, 3, &mut row);
+            row[30][1]
+        });
+        assert_eq!(shown, [dark, dark, bright, bright, dark]);
     }
 }

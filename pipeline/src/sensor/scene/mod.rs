@@ -68,8 +68,9 @@ pub struct Named {
 }
 
 /// Every scene that has a name.
-pub const NAMED: [Named; 11] = [
+pub const NAMED: [Named; 12] = [
     named("bars", "eight colour bars at three quarters of full brightness", bars::make),
+    named("bars100", "eight colour bars at full brightness", bars::make_full),
     named("ramp", "a grey ramp from no light to white", ramp::make),
     named("colorchecker", "24 patches of known colours", colorchecker::make),
     named(
@@ -98,6 +99,22 @@ const fn named(name: &'static str, shows: &'static str, make: Make) -> Named {
 pub struct Spec {
     what: What,
     moving: Option<bool>,
+    show: Show,
+}
+
+/// How the pictures of a file fill the scene.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Show {
+    /// Out of shape, if need be, instead of cut off where they are longer.
+    stretched: bool,
+    /// Frames that each picture of a folder stays.
+    frames: u64,
+}
+
+impl Default for Show {
+    fn default() -> Self {
+        Self { stretched: false, frames: 1 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,13 +127,13 @@ enum What {
 impl Spec {
     /// The pictures of a file, or of a folder's `0.jpg`, `1.jpg` and so on.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self { what: What::File(path.into()), moving: None }
+        Self { what: What::File(path.into()), moving: None, show: Show::default() }
     }
 
     /// A scene of [`NAMED`]; a name that is not there is a file's.
     pub fn named(name: &str) -> Self {
         match NAMED.iter().position(|scene| scene.name == name) {
-            Some(index) => Self { what: What::Named(index), moving: None },
+            Some(index) => Self { what: What::Named(index), moving: None, show: Show::default() },
             None => Self::file(name),
         }
     }
@@ -125,6 +142,18 @@ impl Spec {
     #[must_use]
     pub fn moving(self) -> Self {
         Self { moving: Some(true), ..self }
+    }
+
+    /// The same, with pictures of another shape stretched to the scene's.
+    #[must_use]
+    pub fn stretched(self) -> Self {
+        Self { show: Show { stretched: true, ..self.show }, ..self }
+    }
+
+    /// The same, with each picture of a folder shown for so many frames, at least one.
+    #[must_use]
+    pub fn each_for(self, frames: u64) -> Self {
+        Self { show: Show { frames: frames.max(1), ..self.show }, ..self }
     }
 
     /// The same, with the path taken from this folder if it is not absolute.
@@ -144,7 +173,7 @@ impl Spec {
                 (make(size), *motion, *name == "ball")
             }
             What::File(path) => {
-                let opened = file::open(path, size)?;
+                let opened = file::open(path, size, self.show)?;
                 let motion = if opened.changes { Motion::Own } else { Motion::Pan };
                 (opened.scene, motion, opened.changes)
             }

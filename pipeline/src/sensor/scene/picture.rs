@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageBuffer, Rgb};
 
-use super::Scene;
+use super::{Scene, Show};
 use crate::sensor::model::colour::srgb_to_linear;
 use crate::size::Size;
 
-/// A picture that fills the scene: scaled to cover it, and cut off where it is longer.
+/// A picture that fills the scene: scaled to cover it, and cut off where it is longer, or stretched.
 pub(super) struct Picture {
     width: usize,
     /// Linear light in 65 535ths.
@@ -34,8 +34,15 @@ fn linear(level: u16) -> u16 {
 }
 
 /// The largest part of something of this size, in its middle, that has the shape of `scene`: first
-/// column and row, then width and height.
-pub(super) fn crop(width: u32, height: u32, scene: Size) -> [u32; 4] {
+/// column and row, then width and height. Of what is stretched that is all.
+pub(super) fn part(width: u32, height: u32, scene: Size, show: Show) -> [u32; 4] {
+    match show.stretched {
+        true => [0, 0, width, height],
+        false => crop(width, height, scene),
+    }
+}
+
+fn crop(width: u32, height: u32, scene: Size) -> [u32; 4] {
     let sides = [width, height].map(u64::from);
     let shape = [scene.width as u64, scene.height as u64];
     // Either side as long as it is, or as the other one allows; at least a pixel.
@@ -50,8 +57,8 @@ pub(super) fn crop(width: u32, height: u32, scene: Size) -> [u32; 4] {
 
 impl Picture {
     /// Scales the picture, in linear light.
-    pub(super) fn new(image: &DynamicImage, size: Size) -> Self {
-        let [x, y, width, height] = crop(image.width(), image.height(), size);
+    pub(super) fn new(image: &DynamicImage, size: Size, show: Show) -> Self {
+        let [x, y, width, height] = part(image.width(), image.height(), size, show);
         let cut = image.crop_imm(x, y, width, height).into_rgb16();
         let mut light: ImageBuffer<Rgb<u16>, Vec<u16>> = cut;
         light.iter_mut().for_each(|level| *level = linear(*level));
@@ -79,18 +86,23 @@ impl Scene for Picture {
 
 /// Pictures, one after the other, again and again.
 #[derive(Debug)]
-pub(super) struct Slides(Vec<Picture>);
+pub(super) struct Slides {
+    pictures: Vec<Picture>,
+    /// Frames that each stays.
+    frames: u64,
+}
 
 impl Slides {
     /// `None` where there is no picture.
-    pub(super) fn new(pictures: Vec<Picture>) -> Option<Self> {
-        (!pictures.is_empty()).then_some(Self(pictures))
+    pub(super) fn new(pictures: Vec<Picture>, frames: u64) -> Option<Self> {
+        (!pictures.is_empty()).then_some(Self { pictures, frames })
     }
 }
 
 impl Scene for Slides {
     fn row(&self, frame: u64, y: usize, row: &mut [[f32; 3]]) {
-        self.0[(frame % self.0.len() as u64) as usize].row(0, y, row);
+        let at = frame / self.frames.max(1) % self.pictures.len() as u64;
+        self.pictures[at as usize].row(0, y, row);
     }
 }
 
@@ -106,6 +118,8 @@ mod tests {
         assert_eq!(crop(100, 100, scene), [0, 25, 100, 50]);
         assert_eq!(crop(1, 1, scene), [0, 0, 1, 1]);
         assert_eq!(crop(1, 1000, scene), [0, 499, 1, 1]);
+        let stretched = Show { stretched: true, ..Show::default() };
+        assert_eq!(part(100, 20, scene, stretched), [0, 0, 100, 20]);
     }
 
     #[test]
@@ -113,7 +127,7 @@ mod tests {
         // Black and white in turn: the grey between is nearly half the light, where half the level
         // would be a fifth of it.
         let image = image::RgbImage::from_fn(4, 2, |x, _| Rgb([(x % 2) as u8 * 255; 3]));
-        let picture = Picture::new(&image.into(), Size { width: 2, height: 1 });
+        let picture = Picture::new(&image.into(), Size { width: 2, height: 1 }, Show::default());
         let light = f32::from(picture.light[0][0]) / 65_535.0;
         assert!((0.4..0.6).contains(&light), "{light}");
     }

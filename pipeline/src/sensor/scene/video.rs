@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use vcam_allocator::{ColourSpace, Range, YcbcrEncoding};
 use y4m::{Colorspace, Decoder, Error};
 
-use super::Scene;
 use super::error::{MAX_SIDE, SceneError};
-use super::picture::crop;
+use super::picture::part;
+use super::{Scene, Show};
 use crate::sensor::model::colour::srgb_to_linear;
 use crate::size::Size;
 
@@ -35,6 +36,8 @@ pub(super) struct Video {
     rows: Vec<usize>,
     /// Linear light of a level.
     linear: [f32; 256],
+    /// Rows that make red, green and blue, 0 to 255, of luma and both differences.
+    to_rgb: [[f32; 4]; 3],
     /// Whether reading has failed, and was complained about.
     failed: bool,
 }
@@ -61,7 +64,7 @@ impl<R: Read> Read for Counted<'_, R> {
 
 impl Video {
     /// Reads the whole video once, so that what is wrong with it is told before it is shown.
-    pub(super) fn open(path: &Path, size: Size) -> Result<Self, SceneError> {
+    pub(super) fn open(path: &Path, size: Size, show: Show) -> Result<Self, SceneError> {
         let owned = || path.to_owned();
         let read = |source| SceneError::Read { path: owned(), source };
         check_sides(path)?;
@@ -106,7 +109,12 @@ impl Video {
             _ => Some([1, 1]),
         };
         // Sides are at most `MAX_SIDE`.
-        let [x, y, cut_width, cut_height] = crop(width as u32, height as u32, size);
+        let [x, y, cut_width, cut_height] = part(width as u32, height as u32, size, show);
+        let space = colour_space(path, decoder.get_raw_params(), height as u32);
+        // Levels are rounded by what is added, before they are cut off to whole numbers.
+        let to_rgb = space.to_rgb().map(|[of_luma, of_blue, of_red, added]| {
+            [of_luma, of_blue, of_red, 255.0 * added + 0.5].map(|factor| factor as f32)
+        });
         let nearest = |start: u32, length: u32, target: usize| {
             let at = move |index: usize| (2 * index + 1) * length as usize / (2 * target);
             (0..target).map(move |index| start as usize + at(index)).collect()
@@ -122,6 +130,7 @@ impl Video {
             columns: nearest(x, cut_width, size.columns()),
             rows: nearest(y, cut_height, size.rows()),
             linear: std::array::from_fn(|level| srgb_to_linear(level as f32 / 255.0)),
+            to_rgb,
             failed: false,
         };
         video.read().map_err(|source| SceneError::Video { path: owned(), source })?;
@@ -155,6 +164,37 @@ impl Video {
         }
         Ok(())
     }
+}
+
+/// What a video says of its colours, by the extensions of its header: `XCOLORRANGE`, as ffmpeg and
+/// the encoders of AV1 write it, and `XCOLORMATRIX`, as vcam does.
+///
+/// A file that says nothing is all there is to go by, so it is taken for what players take it for
+/// ([`ColourSpace::of_video`]). The primaries and the transfer function are those of sRGB.
+fn colour_space(path: &Path, header: &[u8], height: u32) -> ColourSpace {
+    let mut space = ColourSpace::of_video(height);
+    for word in header.split(u8::is_ascii_whitespace) {
+        let text = String::from_utf8_lossy(word);
+        let unknown = || {
+            let path = path.display();
+            tracing::warn!("{path} says {text}, which is not known; it is read as {space}");
+        };
+        if let Some(range) = word.strip_prefix(b"XCOLORRANGE=") {
+            match range {
+                b"FULL" => space.range = Range::Full,
+                b"LIMITED" => space.range = Range::Limited,
+                _ => unknown(),
+            }
+        } else if let Some(encoding) = word.strip_prefix(b"XCOLORMATRIX=") {
+            match encoding {
+                b"BT601" | b"BT470BG" | b"SMPTE170M" => space.encoding = YcbcrEncoding::Rec601,
+                b"BT709" => space.encoding = YcbcrEncoding::Rec709,
+                b"BT2020" | b"BT2020NC" => space.encoding = YcbcrEncoding::Rec2020,
+                _ => unknown(),
+            }
+        }
+    }
+    space
 }
 
 fn rewound(path: &Path) -> Result<Decoder<BufReader<File>>, Error> {
@@ -204,22 +244,19 @@ impl Scene for Video {
                 let at = (y >> vertical) * width + (x >> horizontal);
                 [f32::from(blue[at]), f32::from(red[at])]
             });
-            *pixel = bt601(level, cb - 128.0, cr - 128.0)
-                .map(|level| self.linear[level.clamp(0.0, 255.0) as usize]);
+            *pixel = self.to_rgb.map(|[of_luma, of_blue, of_red, added]| {
+                let level = of_luma * level + of_blue * cb + of_red * cr + added;
+                self.linear[level.clamp(0.0, 255.0) as usize]
+            });
         }
     }
-}
-
-/// Red, green and blue levels, 0 to 255, of BT.601's limited range, as Y4M has it.
-fn bt601(luma: f32, cb: f32, cr: f32) -> [f32; 3] {
-    let luma = 1.164_384 * (luma - 16.0) + 0.5;
-    [luma + 1.596_027 * cr, luma - 0.391_762 * cb - 0.812_968 * cr, luma + 2.017_232 * cb]
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Spec;
     use super::*;
+    use crate::sensor::model::colour::linear_to_srgb;
 
     const SIZE: Size = Size { width: 8, height: 4 };
 
@@ -262,11 +299,40 @@ mod tests {
         }
     }
 
+    /// The level of sRGB that the scene shows for a video of one colour, in 4:2:0.
+    fn shown(header: &str, height: usize, [luma, blue, red]: [u8; 3]) -> [u8; 3] {
+        let mut file = format!("YUV4MPEG2 W8 H{height} F30:1 {header}\nFRAME\n").into_bytes();
+        file.extend(std::iter::repeat_n(luma, 8 * height));
+        file.extend(std::iter::repeat_n(blue, 2 * height));
+        file.extend(std::iter::repeat_n(red, 2 * height));
+        let mut row = [[0.0; 3]; 8];
+        opened(&file).unwrap().row(0, 1, &mut row);
+        row[3].map(|light| (linear_to_srgb(light) * 255.0).round() as u8)
+    }
+
     #[test]
-    fn colours_are_those_of_bt_601() {
-        let level = |channel: f32| channel as i32;
-        // Pure red, as BT.601 has it in eight bits.
-        assert_eq!(bt601(81.0, 90.0 - 128.0, 240.0 - 128.0).map(level), [254, 0, 0]);
+    fn a_video_is_read_as_it_says_and_one_that_says_nothing_as_players_read_it() {
+        // As ffmpeg's swscale reads these bytes (`-vf scale=in_color_matrix=…:in_range=…`).
+        let levels = [73, 124, 145];
+        for (header, height, expected) in [
+            ("C420jpeg", 576, [94, 54, 58]),
+            ("C420jpeg", 578, [97, 58, 58]),
+            ("C420jpeg XCOLORRANGE=LIMITED", 578, [97, 58, 58]),
+            ("C420jpeg XCOLORMATRIX=BT601", 578, [94, 54, 58]),
+            ("C420jpeg XCOLORMATRIX=BT709", 64, [97, 58, 58]),
+            ("C420jpeg XCOLORRANGE=FULL", 64, [97, 62, 66]),
+            ("XCOLORRANGE=FULL XCOLORMATRIX=BT709 C420jpeg", 64, [100, 66, 66]),
+            ("C420jpeg XCOLORRANGE=SOME XCOLORMATRIX=SOME", 64, [94, 54, 58]),
+        ] {
+            assert_eq!(shown(header, height, levels), expected, "{header} {height}");
+        }
+    }
+
+    #[test]
+    fn grey_of_the_full_range_comes_as_it_is() {
+        for level in [0, 16, 128, 240, 255] {
+            assert_eq!(shown("C420jpeg XCOLORRANGE=FULL", 8, [level, 128, 128]), [level; 3]);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use rustix::termios::{
     LocalModes, OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize,
 };
 use vcam_allocator::heaps::memfd::Memfd;
-use vcam_allocator::{Alignment, CpuAccess, Fourcc, Layout, Pool};
+use vcam_allocator::{Alignment, ColourSpace, CpuAccess, Fourcc, Layout, Pool};
 
 use super::*;
 use crate::terminal::palette;
@@ -98,7 +98,8 @@ fn frame(colour: fn(u32, u32) -> [u8; 3]) -> (Pool, Frame) {
     }
     pixels.end().unwrap();
     let timestamp = Duration::ZERO;
-    (pool, Frame { sequence: 0, timestamp, buffer, ready: None, taken: None })
+    let colour_space = ColourSpace::SRGB;
+    (pool, Frame { sequence: 0, timestamp, buffer, colour_space, ready: None, taken: None })
 }
 
 /// The picture in so many pixels.
