@@ -236,18 +236,27 @@ impl Scene for Video {
     fn row(&self, _: u64, y: usize, row: &mut [[f32; 3]]) {
         let y = self.rows[y];
         let luma = &self.planes[0][y * self.width..][..self.width];
-        let [blue, red] = &self.planes[1..] else { unreachable!("there are three planes") };
+        let [blues, reds] = &self.planes[1..] else { unreachable!("there are three planes") };
+        // Luma has the same factor in all three, red difference none in blue, and vice versa.
+        let [
+            [of_luma, _, red_of_red, red],
+            [_, blue_of_green, red_of_green, green],
+            [_, blue_of_blue, _, blue],
+        ] = self.to_rgb;
         for (pixel, &x) in row.iter_mut().zip(&self.columns) {
             let level = f32::from(luma[x]);
             let [cb, cr] = self.subsampling.map_or([128.0; 2], |[horizontal, vertical]| {
                 let width = self.width.div_ceil(1 << horizontal);
                 let at = (y >> vertical) * width + (x >> horizontal);
-                [f32::from(blue[at]), f32::from(red[at])]
+                [f32::from(blues[at]), f32::from(reds[at])]
             });
-            *pixel = self.to_rgb.map(|[of_luma, of_blue, of_red, added]| {
-                let level = of_luma * level + of_blue * cb + of_red * cr + added;
-                self.linear[level.clamp(0.0, 255.0) as usize]
-            });
+            let grey = of_luma * level;
+            *pixel = [
+                grey + red_of_red * cr + red,
+                grey + blue_of_green * cb + red_of_green * cr + green,
+                grey + blue_of_blue * cb + blue,
+            ]
+            .map(|level| self.linear[level.clamp(0.0, 255.0) as usize]);
         }
     }
 }
