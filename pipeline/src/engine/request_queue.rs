@@ -14,7 +14,7 @@ use crate::stream::Port;
 /// some frames earlier.
 const AHEAD: usize = EXPOSURE_DELAY + 1;
 
-/// Where frames are ordered.
+/// The queue of frames to make.
 pub(crate) enum RequestQueue {
     /// As many as this, all with the same controls.
     FreeRunning { left: u64, controls: FrameControls },
@@ -29,8 +29,8 @@ pub(crate) struct FrameRequest {
 }
 
 impl RequestQueue {
-    /// Waits for the next order, or for the end; under [`DropPolicy::DropFrames`], for nothing.
-    /// `false`: there will be no more.
+    /// Waits for the next request, or for the end; under [`DropPolicy::DropFrames`], for nothing.
+    /// Returns `false` if there will be no more.
     pub(crate) fn wait(&mut self, stop: &StopHandle) -> bool {
         match self {
             Self::FreeRunning { left, .. } => *left > 0,
@@ -42,11 +42,11 @@ impl RequestQueue {
     pub(crate) fn controls(&self, ahead: usize) -> Option<&FrameControls> {
         match self {
             Self::FreeRunning { controls, .. } => Some(controls),
-            Self::Requests(queue) => queue.window.get(ahead).map(|order| &order.controls),
+            Self::Requests(queue) => queue.window.get(ahead).map(|frame| &frame.controls),
         }
     }
 
-    /// The last word on all controls so far.
+    /// Returns the latest value of every control.
     pub(crate) fn latest(&self) -> FrameControls {
         match self {
             Self::FreeRunning { controls, .. } => *controls,
@@ -54,7 +54,7 @@ impl RequestQueue {
         }
     }
 
-    /// Whether there is one.
+    /// Returns whether a frame is asked for now.
     pub(crate) fn is_due(&self) -> bool {
         match self {
             Self::FreeRunning { left, .. } => *left > 0,
@@ -68,7 +68,7 @@ impl RequestQueue {
         match self {
             Self::FreeRunning { .. } => true,
             Self::Requests(queue) => {
-                let request = queue.window.front().and_then(|order| order.request.as_ref());
+                let request = queue.window.front().and_then(|frame| frame.request.as_ref());
                 port == Port::Raw && !request.is_some_and(|request| request.has(port))
             }
         }
@@ -91,7 +91,7 @@ impl RequestQueue {
             Self::FreeRunning { .. } => Vec::new(),
             Self::Requests(requests) => {
                 let PendingRequests { window, queue, .. } = *requests;
-                let waiting = window.into_iter().filter_map(|order| order.request);
+                let waiting = window.into_iter().filter_map(|frame| frame.request);
                 waiting.chain(queue.try_iter()).collect()
             }
         }

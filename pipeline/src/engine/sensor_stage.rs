@@ -102,8 +102,8 @@ impl SensorStage {
             let taken = self.sensor.expose(sequence, monotonic());
             let asked = self.requests.controls(0);
             if due && asked.is_none_or(|asked| Exposure::is(asked, taken.controls, &self.sensor)) {
-                let Some(order) = self.requests.take() else { break };
-                let frame = self.make(sequence, taken, order, pooled, meter)?;
+                let Some(asked) = self.requests.take() else { break };
+                let frame = self.make(sequence, taken, asked, pooled, meter)?;
                 self.next.send(frame);
             }
             exposure.automatic = self.wanted.try_iter().last().or(exposure.automatic);
@@ -144,11 +144,11 @@ impl SensorStage {
         &mut self,
         sequence: u64,
         taken: Metadata,
-        order: FrameRequest,
+        asked: FrameRequest,
         pooled: Option<PooledBuffer>,
         meter: &mut CpuMeter,
     ) -> Result<FrameContext, StageError> {
-        let FrameRequest { controls, mut request } = order;
+        let FrameRequest { controls, mut request } = asked;
         let port = self.port();
         let failed = |source| StageError::Sensor { sequence, source };
         let brought = request.as_mut().and_then(|request| request.buffer_for(port));
@@ -208,7 +208,7 @@ struct Exposure {
 }
 
 impl Exposure {
-    /// Sets the sensor to what the first order asks for, before it makes its first frame.
+    /// Sets the sensor to what the first request asks for, before it makes its first frame.
     fn start(sensor: &mut Sensor, requests: &RequestQueue) -> Self {
         let first = requests.controls(0).copied().unwrap_or_else(|| requests.latest());
         let controls = with_manual(Controls::default(), &first);
