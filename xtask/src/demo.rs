@@ -77,7 +77,7 @@ pub(crate) fn demo(workspace: &Workspace) -> Result<i32> {
     println!("{}", summary(&json));
     if let Some(reason) = choice(&place, vcam)? {
         println!(
-            "isp      the demonstration asks for the GPU; left to choose, vcam says: {reason}"
+            "isp      the GPU here is a program on the CPU; left to choose (--isp auto): {reason}"
         );
     }
     println!("picture  {}", picture.display());
